@@ -1,0 +1,137 @@
+"""The views against the original's recorded draws, then their properties."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from wss.data import augment
+
+GREY = (127.5, 127.5, 127.5)
+
+
+@pytest.fixture(scope="module")
+def golden(goldens):
+    return dict(np.load(goldens / "preprocess_eval.npz"))
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_color_jitter_equals_original(golden, case):
+    draws = golden[f"jitter/{case}/draw_brightness_contrast_saturation_hue"]
+    order = tf.constant(golden[f"jitter/{case}/perm"])
+    image = tf.constant(golden["image"], tf.float32) / 255
+    jitter = lambda x: augment.color_jitter(x, tf.unstack(draws), order)  # noqa: E731
+    for run in (jitter, tf.function(jitter)):
+        np.testing.assert_allclose(run(image), golden[f"jitter/{case}/out01"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", range(3))
+def test_cutout_equals_original(golden, case):
+    y, x, half_side = golden[f"cutout/{case}/center_yx_pad"]
+    hole = augment.cutout_hole((40, 56), tf.constant([y, x]), half_side)
+    valid_before = np.arange(40)[:, None, None] < 35  # the golden's input has five rows of padding
+    np.testing.assert_array_equal(valid_before * (1 - hole), golden[f"cutout/{case}/valid"])
+
+
+@pytest.mark.parametrize("image_name", ["random_scale", "random_scale_odd"])
+def test_scale_equals_original(golden, image_name):
+    suffix = "_odd" if image_name.endswith("odd") else ""
+    image, label = tf.constant(golden["image" + suffix], tf.float32), tf.constant(golden["label" + suffix], tf.int32)
+    cases = [key.split("/")[1] for key in golden if key.startswith(image_name + "/") and key.endswith("image")]
+    assert cases
+    for case in cases:
+        scaled, scaled_label = augment.scale(image, label, float(case), label_align_corners=True)
+        np.testing.assert_allclose(scaled, golden[f"{image_name}/{case}/image"], rtol=1e-4, atol=255e-5)
+        np.testing.assert_array_equal(scaled_label, golden[f"{image_name}/{case}/label"])
+
+
+def replay(golden, case, jitter_scope="image"):
+    """Our view with the original's draws in place of random ones."""
+    factor, offset_y, offset_x, flip_draw = golden[f"train/{case}/scale_offy_offx_flipdraw"]
+    views = augment.Augmentation((129, 129), GREY, jitter_scope=jitter_scope, label_align_corners=True)
+    image, label = augment.scale(
+        tf.constant(golden["train/image"], tf.float32), tf.constant(golden["train/label"], tf.int32), factor, True
+    )
+    offset, flip = tf.constant([int(offset_y), int(offset_x)]), tf.constant(flip_draw <= 0.5)
+    weak = views._view(image, label, offset, flip)
+    if case.startswith("labeled"):
+        return weak, None, None
+    draws, order = golden[f"train/{case}/jitter_b_c_s_h"], tf.constant(golden[f"train/{case}/jitter_perm"])
+    jitter = lambda x: augment.color_jitter(x / 255, tf.unstack(draws), order) * 255  # noqa: E731
+    strong = views._view(image, label, offset, flip, jitter)
+    hole = augment.cutout_hole((129, 129), golden[f"train/{case}/cutout_center_yx"], 50)
+    return weak, strong, tf.reverse(hole, [1]) if flip else hole  # the original flips after CutOut
+
+
+@pytest.mark.parametrize("case", ["strong_big", "strong_pad", "strong_mixed", "labeled_pad", "labeled_big"])
+def test_views_equal_original(golden, case):
+    weak, strong, hole = replay(golden, case)
+    np.testing.assert_allclose(weak["image"], golden[f"train/{case}/weak"], rtol=1e-4, atol=255e-5)
+    if strong is None:
+        np.testing.assert_array_equal(weak["label"], golden[f"train/{case}/label"])
+        np.testing.assert_array_equal(weak["valid"], golden[f"train/{case}/valid"])
+        return
+    np.testing.assert_array_equal(weak["valid"] * (1 - hole), golden[f"train/{case}/valid"])
+    # The original's label of an unlabelled image lacks what CutOut hides; ours keeps it.
+    np.testing.assert_array_equal(tf.where(hole > 0, 255, weak["label"]), golden[f"train/{case}/label"])
+    np.testing.assert_allclose(
+        tf.where(hole > 0, 127.5, strong["image"]), golden[f"train/{case}/strong"], rtol=1e-3, atol=255e-4
+    )
+
+
+def test_jitter_of_the_crop_is_near_that_of_the_image(golden):
+    _, strong, hole = replay(golden, "strong_big", jitter_scope="crop")
+    distance = lambda image: np.mean(np.abs(image - golden["train/strong_big/strong"]) * (1 - hole))  # noqa: E731
+    assert distance(strong["image"]) < 0.2 * distance(golden["train/strong_big/weak"])
+
+
+@pytest.fixture
+def example():
+    rng = np.random.default_rng(0)
+    return tf.constant(rng.uniform(0, 255, (50, 70, 3)), tf.float32), tf.constant(rng.integers(0, 3, (50, 70, 1)), tf.int32)
+
+
+def test_same_seed_same_view_another_seed_another(example):
+    views = augment.Augmentation((65, 65), GREY)
+    weak = lambda *seed: views.weak_and_strong(*example, tf.constant(seed, tf.int64))["strong"]  # noqa: E731
+    np.testing.assert_array_equal(weak(1, 2), weak(1, 2))
+    assert not np.array_equal(weak(1, 2), weak(1, 3))
+
+
+def test_views_in_tf_data_equal_eager(example):
+    views = augment.Augmentation((65, 65), GREY)
+    seeds = tf.constant([[5, index] for index in range(8)], tf.int64)
+    mapped = tf.data.Dataset.from_tensor_slices(seeds).map(lambda seed: views.weak_and_strong(*example, seed))
+    for seed, view in zip(seeds, mapped, strict=True):
+        for name, value in views.weak_and_strong(*example, seed).items():
+            np.testing.assert_allclose(view[name], value, atol=1e-3, err_msg=name)
+
+
+def test_padding_is_mean_ignored_and_invalid(example):
+    views = augment.Augmentation((161, 161), GREY, max_scale=1.0)
+    for index in range(5):
+        view = views.weak_and_strong(*example, tf.constant([0, index], tf.int64))
+        padding = view["not_padding"][..., 0] == 0
+        assert np.any(padding)
+        np.testing.assert_array_equal(view["weak"][padding], 127.5)
+        np.testing.assert_array_equal(view["strong"][padding], 127.5)
+        np.testing.assert_array_equal(view["label"][padding], 255)
+        assert tf.reduce_all(view["valid"] <= view["not_padding"])
+
+
+def test_zero_strength_leaves_the_weak_view(example):
+    views = augment.Augmentation((65, 65), GREY, jitter_strength=0.0, cutout_half_side=0)
+    view = views.weak_and_strong(*example, tf.constant([0, 1], tf.int64))
+    np.testing.assert_allclose(view["strong"], view["weak"], atol=1e-2)
+
+
+def test_scale_factors_are_the_seven_of_the_paper():
+    draws = [
+        float(augment.random_scale_factor(tf.constant([0, index], tf.int64), 0.5, 2.0, 0.25)) for index in range(200)
+    ]
+    assert set(draws) == {0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0}
+
+
+def test_image_label_leaves_out_background_and_void():
+    label = tf.constant([[0, 2], [255, 3]])[..., None]
+    np.testing.assert_array_equal(augment.image_label_of(label, 5), [0, 1, 1, 0])
+    np.testing.assert_array_equal(augment.image_label_of(label, 5, has_background=False), [1, 0, 1, 1, 0])

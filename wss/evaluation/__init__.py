@@ -1,0 +1,1 @@
+"""Streaming metrics, the evaluator, tables and pictures."""

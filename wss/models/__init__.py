@@ -1,0 +1,1 @@
+"""The network zoo: backbones, segmentation head, batch normalisation and the layers they share."""

@@ -1,0 +1,96 @@
+"""TensorFlow 1 names of the variables of a model: what DeepLab's checkpoints call them.
+
+A layer takes part by having an attribute `tf1_scope`, the variable scope of its convolution or batch normalisation, e.g.
+"xception_65/entry_flow/conv1_1" or "xception_65/entry_flow/conv1_1/BatchNorm".
+"""
+
+from collections.abc import Iterator, Mapping
+
+import keras
+import numpy as np
+
+from wss.errors import UserError, did_you_mean
+
+_SUFFIXES = {
+    "kernel": "weights",
+    "bias": "biases",
+    "gamma": "gamma",
+    "beta": "beta",
+    "moving_mean": "moving_mean",
+    "moving_variance": "moving_variance",
+}
+
+
+def tf1_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Returns {TensorFlow 1 name: variable} for every layer of `model`, however deep, that has a `tf1_scope`.
+
+    Raises:
+      ValueError: two variables share a name.
+    """
+    variables = {}
+    for name, _, variable in _named(model):
+        if name in variables and variables[name] is not variable:
+            raise ValueError(f"two variables are called {name!r}")
+        variables[name] = variable
+    return variables
+
+
+def tf1_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
+    """Returns {TensorFlow 1 name: shape there}: a `Dense` kernel `[D, C]` is a convolution `[1, 1, D, C]`."""
+    return {
+        name: (1, 1, *variable.shape) if _is_dense_kernel(layer, variable) else tuple(variable.shape)
+        for name, layer, variable in _named(model)
+    }
+
+
+def assign_tf1(
+    model: keras.Model, values: Mapping[str, np.ndarray], strict: bool = True
+) -> tuple[list[str], list[str]]:
+    """Assigns arrays by TensorFlow 1 name; the layouts (HWIO, depthwise `[h, w, C, 1]`) are the same in both.
+
+    Args:
+      model: any Keras model.
+      values: {TensorFlow 1 name without ":0": array}.
+      strict: whether every named variable of the model must be given and every given name used.
+
+    Returns:
+      (names of the model without a value, given names the model does not have), sorted.
+
+    Raises:
+      UserError: a shape differs, or with `strict` a name is missing or unknown. Nothing is assigned then.
+    """
+    variables, shapes = tf1_variables(model), tf1_shapes(model)
+    missing, unknown = sorted(variables.keys() - values.keys()), sorted(values.keys() - variables.keys())
+    if strict and unknown:
+        raise UserError(f"weights: {_some(unknown)} not in the model.{did_you_mean(unknown[0], variables)}")
+    if strict and missing:
+        raise UserError(f"weights: no value for {_some(missing)} of the model")
+    known = {name: np.asarray(values[name]) for name in variables.keys() & values.keys()}
+    for name, value in known.items():
+        if value.shape not in (shapes[name], tuple(variables[name].shape)):
+            raise UserError(f"weights: {name} has shape {value.shape}, the model expects {shapes[name]}")
+    for name, value in known.items():
+        variables[name].assign(value.reshape(variables[name].shape))
+    return missing, unknown
+
+
+def _named(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer, keras.Variable]]:
+    for layer in model._flatten_layers():
+        scope = getattr(layer, "tf1_scope", None)
+        if scope is None:
+            continue
+        for attribute, suffix in _SUFFIXES.items():
+            variable = getattr(layer, attribute, None)
+            if isinstance(variable, keras.Variable):
+                if attribute == "kernel" and isinstance(layer, keras.layers.DepthwiseConv2D):
+                    suffix = "depthwise_weights"
+                yield f"{scope}/{suffix}", layer, variable
+
+
+def _is_dense_kernel(layer: keras.layers.Layer, variable: keras.Variable) -> bool:
+    return isinstance(layer, keras.layers.Dense) and variable is layer.kernel
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
