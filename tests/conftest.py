@@ -13,7 +13,6 @@ SHARED = Path(os.environ.get("WSS_SHARED", Path(__file__).resolve().parents[2] /
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: takes more than about 20 seconds")
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 

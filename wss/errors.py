@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from absl import app, flags
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """A mistake in what the user gave: a file, a flag, a gin parameter.
 
     The message is one line (or one line per problem) that names the file or the parameter, what was found, what was

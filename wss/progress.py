@@ -52,3 +52,50 @@ def format_seconds(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60:02d} s"
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+class TrainingProgress:
+    """Shows how training goes: a bar on a terminal, a line a minute (and a last one) otherwise.
+
+    Args:
+        first_step: where this process begins.
+        num_steps: where the run ends.
+        images_per_step: of all streams and replicas.
+    """
+
+    def __init__(self, first_step: int, num_steps: int, images_per_step: int):
+        self.first_step, self.num_steps, self.images_per_step = first_step, num_steps, images_per_step
+        self.steps_per_second = 0.0
+        self._start = self._last_line = self._last_update = time.monotonic()
+        self._last_step = first_step
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm.tqdm(total=num_steps, initial=first_step, unit=" steps", desc="training", dynamic_ncols=True)
+
+    def update(self, step: int, losses: dict[str, float]) -> None:
+        """Tells that `step` steps are finished, with the mean losses of the last ones."""
+        now = time.monotonic()
+        rate = (step - self._last_step) / max(now - self._last_update, 1e-9)
+        # The first steps compile; a moving average forgets them.
+        self.steps_per_second = rate if not self.steps_per_second else 0.8 * self.steps_per_second + 0.2 * rate
+        shown = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{self.steps_per_second * self.images_per_step:.1f} images/s, {shown}", refresh=False)
+            self._bar.update(step - self._last_step)
+        elif now - self._last_line >= SECONDS_BETWEEN_LINES or step >= self.num_steps:
+            self._last_line = now
+            print(self._line(step, shown), file=sys.stderr, flush=True)
+        self._last_step, self._last_update = step, now
+
+    def _line(self, step: int, losses: str) -> str:
+        rate = self.steps_per_second
+        left = format_seconds((self.num_steps - step) / max(rate, 1e-9))
+        return (
+            f"step {step}/{self.num_steps}, {rate:.2f} steps/s, {rate * self.images_per_step:.1f} images/s, "
+            f"{left} left, {losses}"
+        )
+
+    def close(self) -> None:
+        """Ends the bar."""
+        if self._bar is not None:
+            self._bar.close()

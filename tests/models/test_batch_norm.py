@@ -87,7 +87,10 @@ def test_moving_statistics_by_hand(mode):
 
 @pytest.mark.parametrize("traced", [False, True])
 def test_moving_statistics_under_two_replicas(strategy, traced):
-    """Each replica moves its own copy; reading gives the mean. The second replica sees 5 and 9: mean 7, unbiased 8."""
+    """Each replica moves its own copy; reading gives the mean.
+
+    The second replica sees 5 and 9: mean 7, unbiased variance 8.
+    """
     with strategy.scope():
         layer = BatchNorm(momentum=MOMENTUM)
         layer.build(HAND.shape)
@@ -120,12 +123,13 @@ def test_synchronized_equals_one_global_batch(strategy, images):
         context = tf.distribute.get_replica_context()
         return outputs, gradients[0], context.all_reduce(tf.distribute.ReduceOp.SUM, gradients[1:])
 
-    results = strategy.run(step, [per_replica(strategy, images), per_replica(strategy, probe)])
-    outputs, gradient, parameters = (strategy.experimental_local_results(r) for r in results[:2] + (results[2],))
+    outputs, gradient, summed = strategy.run(step, [per_replica(strategy, images), per_replica(strategy, probe)])
+    outputs, gradient = (np.concatenate(strategy.experimental_local_results(x)) for x in (outputs, gradient))
+    parameters = [strategy.experimental_local_results(x)[0] for x in summed]
     expected, expected_gradients = pass_and_gradients(alone, images)
-    np.testing.assert_allclose(np.concatenate(outputs), expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(np.concatenate(gradient), expected_gradients[0], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(parameters[0], expected_gradients[1:], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gradient, expected_gradients[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(parameters, expected_gradients[1:], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(statistics(layer), statistics(alone), rtol=1e-5)
 
 
@@ -184,8 +188,18 @@ def test_half_precision_keeps_float32_statistics(images, dtype, training):
 
 
 def test_without_scale_and_configuration(images):
-    layer = built(scale=False, epsilon=0.01, synchronized=True, fine_tune=False, tf1_scope="net/conv/BatchNorm")
-    assert [variable.name for variable in layer.weights] == ["beta", "moving_mean", "moving_variance"]
+    layer = built(
+        scale=False,
+        epsilon=0.01,
+        synchronized=True,
+        fine_tune=False,
+        tf1_scope="net/conv/BatchNorm",
+    )
+    assert [variable.name for variable in layer.weights] == [
+        "beta",
+        "moving_mean",
+        "moving_variance",
+    ]
     assert layer.name == "net.conv.BatchNorm"
     copy = BatchNorm.from_config(layer.get_config())
     copy.build(images.shape)

@@ -126,13 +126,13 @@ def test_background_without_skip_equals_original_v1(sgc_golden):
 
 def two_pixel_score(query, **kwargs):
     """Attended score of two pixels with orthogonal features and cam [[1, 0], [.5, 0]]."""
-    layer = SelfAttentionGradCAM(3, attention_dim=2, **kwargs)
+    layer = SelfAttentionGradCAM(3, attention_dim=2, hypercolumn=False, **kwargs)
     features, valid = tf.constant([[[[1.0, 0.0], [0.0, 1.0]]]]), tf.ones([1, 1, 2, 1])
     cam = tf.constant([[[[1.0, 0.0], [0.5, 0.0]]]])
-    layer(features, None, cam, valid)
+    layer(features, features, cam, valid)
     layer.query.kernel.assign(query * tf.eye(2)[None, None])
     layer.key.kernel.assign(tf.eye(2)[None, None])
-    return layer.attended_score(features, None, cam, valid)[0, 0]
+    return layer.attended_score(features, features, cam, valid)[0, 0]
 
 
 def test_sgc_by_hand():

@@ -7,6 +7,8 @@ can replay the original's. Images are float32 [H, W, 3] in 0 .. 255 (colour oper
 import gin
 import tensorflow as tf
 
+from wss.errors import UserError
+
 COLOR_OPS = ("brightness", "contrast", "saturation", "hue")
 
 
@@ -47,7 +49,7 @@ class Augmentation:
         label_align_corners: bool = False,
     ):
         if jitter_scope not in ("crop", "image"):
-            raise ValueError(f"jitter_scope={jitter_scope!r}, expected 'crop' or 'image'")
+            raise UserError(f"jitter_scope={jitter_scope!r}, expected 'crop' or 'image'")
         self.crop_size = tuple(crop_size)
         self.mean_pixel = mean_pixel
         self.ignore_label = ignore_label

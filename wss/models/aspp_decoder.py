@@ -1,6 +1,6 @@
-"""DeepLabv3+'s segmentation head: atrous spatial pyramid pooling, decoder and logits (Chen et al., ECCV 2018).
+"""DeepLabv3+'s segmentation head: atrous spatial pyramid pooling, decoder, logits.
 
-Structure, names and initialisers follow research/deeplab/model.py.
+Chen et al., ECCV 2018; structure, names and initialisers follow research/deeplab/model.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,14 +34,18 @@ def build_segmentation_head(
       low_level_shape: (h4, w4, D4) of its "low_level".
       output_stride: of the features.
       aspp_rates: atrous rates at output stride 16, doubled at 8 and halved at 32; empty for none.
-      use_decoder: whether low-level features refine the result; without it the logits keep the features' size.
+      use_decoder: whether low-level features refine the result, at their size.
       separable: separable 3x3 convolutions in ASPP and decoder.
       dropout: drop rate after ASPP.
       batch_norm: keyword arguments of `BatchNorm` that replace momentum 0.9997 and epsilon 1e-5.
 
     Returns:
-      A model from [features, low_level] to logits `[B, h4, w4, C]` (`[B, h, w, C]` without decoder), always float32.
-      Its layers "aspp_output" and, with a decoder, "decoder_output" hold the `[B, ..., 256]` tensors in between.
+      A model from [features, low_level] to logits `[B, h4, w4, C]` (no decoder: `[B, h, w, C]`),
+      always float32. Its layers "aspp_output" and, with a decoder, "decoder_output" give the 256
+      channels in between.
+
+    Raises:
+      UserError: a rate is below 1 at this output stride.
     """
     norm = {**_BATCH_NORM, **(batch_norm or {})}
     features = keras.Input(features_shape, dtype=keras.config.dtype_policy().compute_dtype, name="features")
@@ -50,13 +54,17 @@ def build_segmentation_head(
     if use_decoder:
         x = build_decoder(x, low_level, norm, separable)
     logits = Conv2D(
-        num_classes, 1, kernel_initializer=truncated_normal(0.01), tf1_scope="logits/semantic", dtype="float32"
+        num_classes,
+        1,
+        kernel_initializer=truncated_normal(0.01),
+        tf1_scope="logits/semantic",
+        dtype="float32",
     )
     return keras.Model([features, low_level], logits(x), name="segmentation_head")
 
 
 def build_aspp(features, rates: Sequence[int], batch_norm: dict, separable: bool = True, dropout: float = 0.1):
-    """ASPP on a Keras tensor `[B, h, w, D]` -> `[B, h, w, 256]`: image pooling, 1x1, a 3x3 for each rate, projection."""
+    """ASPP, `[B, h, w, D]` -> `[B, h, w, 256]`: image pooling, 1x1, a 3x3 per rate, projection."""
     pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, name="image_pooling.mean")(features)
     pooled = conv_bn(pooled, _DEPTH, 1, "image_pooling", batch_norm)
     branches = [
@@ -70,7 +78,7 @@ def build_aspp(features, rates: Sequence[int], batch_norm: dict, separable: bool
 
 
 def build_decoder(x, low_level, batch_norm: dict, separable: bool = True):
-    """Decoder on Keras tensors `[B, h, w, 256]` and `[B, h4, w4, D4]` -> `[B, h4, w4, 256]`."""
+    """Decoder, `[B, h, w, 256]` and `[B, h4, w4, D4]` -> `[B, h4, w4, 256]`."""
     skip = conv_bn(low_level, _LOW_LEVEL_DEPTH, 1, "decoder/feature_projection0", batch_norm)
     x = ResizeLike(name="decoder.resize")([x, skip])
     x = keras.layers.Concatenate(name="decoder.concat")([x, skip])
@@ -98,5 +106,5 @@ def _conv3x3(x, scope, batch_norm, separable, rate=1):
 def _scaled(rates, output_stride):
     scaled = [rate * 16 // output_stride for rate in rates]
     if any(rate < 1 for rate in scaled):
-        raise UserError(f"aspp_rates: {tuple(rates)} become {scaled} at output stride {output_stride}, expected at least 1")
+        raise UserError(f"aspp_rates: {tuple(rates)} are {scaled} at output stride {output_stride}, expected 1+")
     return scaled

@@ -1,4 +1,4 @@
-"""The registry of backbones: what each one is, how it normalises images, and one function that builds any of them."""
+"""The registry of backbones: what each is, its numbers in DeepLab, and a function to build any."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -80,14 +80,17 @@ BACKBONES: dict[str, BackboneSpec] = {
         _xception_spec("xception_41", low_level_block=2),
         _xception_spec("xception_65", low_level_block=2),
         _xception_spec("xception_71", low_level_block=3),
-        *map(_resnet_spec, ("resnet_v1_50", "resnet_v1_101", "resnet_v1_50_beta", "resnet_v1_101_beta")),
+        *map(
+            _resnet_spec,
+            ("resnet_v1_50", "resnet_v1_101", "resnet_v1_50_beta", "resnet_v1_101_beta"),
+        ),
         _MOBILENET_V2,
     )
 }
 
 
 def backbone_spec(name: str) -> BackboneSpec:
-    """Returns the specification of a backbone, or raises a `UserError` that names the nearest one."""
+    """Returns the specification of a backbone; an unknown name raises a `UserError`."""
     if name not in BACKBONES:
         raise UserError(f"backbone: {name!r} is none of {', '.join(BACKBONES)}.{did_you_mean(name, BACKBONES)}")
     return BACKBONES[name]
@@ -111,16 +114,17 @@ def build_backbone(
       batch_norm: keyword arguments of `BatchNorm` that replace the backbone's own.
       input_shape: (H, W, 3) of the images; None for any size.
       depth_multiplier: of MobileNetV2.
-      depth_divisor: of MobileNetV2: 8 as in ImageNet weights; DeepLab's checkpoints with a multiplier below 1 need 1.
+      depth_divisor: of MobileNetV2: 8 as in ImageNet weights; DeepLab's own checkpoints with a
+        multiplier below 1 need 1.
 
     Returns:
-      A model from raw RGB images `[B, H, W, 3]`, float 0..255, which it normalises itself, to a dict of tensors
-      `[B, h, w, C]`: every end point under DeepLab's name, and the roles
+      A model from raw RGB images `[B, H, W, 3]`, float 0..255, which it normalises itself, to a
+      dict of tensors `[B, h, w, C]`: every end point under DeepLab's name, and the roles
         "features": the last block, for ASPP;
         "low_level": stride 4, for the decoder;
         "cam_features": what the image classifier pools;
         "hypercolumn_last", "hypercolumn_previous": the two last stages, for self-attention.
-      They are the same but for MobileNetV2, whose cam_features and hypercolumn_last are Conv_1 (1280 channels).
+      In MobileNetV2 cam_features and hypercolumn_last are Conv_1 (1280 channels), not the features.
 
     Raises:
       UserError: unknown name, output stride, multi grid or depth.
@@ -153,8 +157,8 @@ def _check(spec, output_stride, multi_grid, depth_multiplier):
     if multi_grid and not spec.multi_grid:
         raise UserError(f"multi_grid: {tuple(multi_grid)} given, but {spec.name} has none; remove it")
     if multi_grid and len(multi_grid) != 3:
-        raise UserError(f"multi_grid: {tuple(multi_grid)} has {len(multi_grid)} rates, expected 3, such as (1, 2, 4)")
+        raise UserError(f"multi_grid: {tuple(multi_grid)} has {len(multi_grid)} rates, expected 3")
     if depth_multiplier != 1.0 and spec.name != "mobilenet_v2":
-        raise UserError(f"depth_multiplier: {depth_multiplier} given, but only mobilenet_v2 has one, not {spec.name}")
+        raise UserError(f"depth_multiplier: {depth_multiplier} given, but {spec.name} has none; remove it")
     if depth_multiplier <= 0:
         raise UserError(f"depth_multiplier: {depth_multiplier}, expected a number above 0")

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from wss.errors import UserError
 from wss.models.layers import resize_bilinear
 
 NORM_AXES = {"batch": (0, 1, 2, 3), "image": (1, 2, 3), "pixel": (3,), "none": None}
@@ -49,9 +50,9 @@ class CalibratedFusion(keras.layers.Layer):
             ("label", label, LABELS),
         ):
             if value not in choices:
-                raise ValueError(f"{name}={value!r}, expected one of {choices}")
+                raise UserError(f"{name}={value!r}, expected one of {choices}")
         if not (0 <= gamma <= 1 and temperature > 0 and 0 <= threshold < 1):
-            raise ValueError(
+            raise UserError(
                 f"gamma={gamma}, temperature={temperature}, threshold={threshold}; expected 0 <= gamma <= 1, "
                 "temperature > 0, 0 <= threshold < 1"
             )

@@ -1,4 +1,4 @@
-"""Layers that every network shares: resizing as DeepLab does it, and convolutions with slim's padding and names."""
+"""What every network shares: DeepLab's resizing, and convolutions with slim's padding and names."""
 
 import keras
 import tensorflow as tf
@@ -23,9 +23,10 @@ __all__ = [
 
 
 def resize_bilinear(x, size):
-    """Bilinear resize of `[B, H, W, C]` to `size` = (height, width) with aligned corners, as DeepLab does everywhere.
+    """Bilinear resize of `[B, H, W, C]` to `size` = (height, width) with aligned corners.
 
-    Works in float32 and returns the dtype of `x`. Returns `x` itself when the size is already right.
+    DeepLab resizes all features and logits so. Works in float32 and returns the dtype of `x`;
+    returns `x` itself when the size is already right.
     """
     x = tf.convert_to_tensor(x)
     if _has_size(x, size):
@@ -35,10 +36,11 @@ def resize_bilinear(x, size):
 
 
 def resize_nearest(x, size):
-    """Nearest-neighbour resize of `[B, H, W, C]`, any dtype, to `size`: row i is row floor(i * H / height).
+    """Nearest-neighbour resize of `[B, H, W, C]`, any dtype, to `size` = (height, width).
 
-    This is `tf.image.resize_nearest_neighbor` of TensorFlow 1 (no aligned corners, no half-pixel centres), which the
-    original uses for masks and labels. Returns `x` itself when the size is already right.
+    Row i is row floor(i * H / height): TensorFlow 1's `tf.image.resize_nearest_neighbor`, without
+    aligned corners or half-pixel centres, which the original uses for masks and labels. Returns `x`
+    itself when the size is already right.
     """
     x = tf.convert_to_tensor(x)
     if _has_size(x, size):
@@ -55,7 +57,7 @@ def _has_size(x, size):
 
 @keras.saving.register_keras_serializable(package="wss")
 class ResizeLike(keras.layers.Layer):
-    """Bilinear resize (aligned corners) of the first input `[B, h, w, C]` to the height and width of the second."""
+    """`resize_bilinear` of the first input `[B, h, w, C]` to the height and width of the second."""
 
     def call(self, inputs):
         x, reference = inputs
@@ -69,7 +71,7 @@ class ResizeLike(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="wss")
 class Preprocess(keras.layers.Layer):
-    """Normalises raw RGB images `[B, H, W, 3]`, any dtype, 0..255, in float32: `x * scale + offset` per channel."""
+    """Normalises raw RGB images `[B, H, W, 3]`, 0..255, in float32: `x * scale + offset`."""
 
     def __init__(self, scale: float, offset: tuple[float, float, float], **kwargs):
         super().__init__(**{"dtype": "float32", "name": "preprocess", "autocast": False, **kwargs})
@@ -89,8 +91,9 @@ class Preprocess(keras.layers.Layer):
 class _SlimConvolution:
     """Slim's padding and name for a Keras convolution; the mixed-in class comes next in the bases.
 
-    With `symmetric_padding` (slim's `conv2d_same`) a strided kernel is padded by the same amount on both sides whatever
-    the image size, which keeps features aligned at even sizes; otherwise padding is TensorFlow's "SAME".
+    With `symmetric_padding` (slim's `conv2d_same`) a strided kernel is padded by the same amount on
+    both sides whatever the image size, which keeps features aligned at even sizes; otherwise
+    padding is TensorFlow's "SAME".
     """
 
     def __init__(self, *args, tf1_scope: str, symmetric_padding: bool = True, **kwargs):
@@ -130,10 +133,10 @@ class DepthwiseConv2D(_SlimConvolution, keras.layers.DepthwiseConv2D):
 
 
 class AtrousSchedule:
-    """Turns the strides of a network, unit by unit, into (stride, atrous rate) for a wanted output stride.
+    """Turns the strides of a network, unit by unit, into (stride, atrous rate).
 
-    Once the output stride is reached a unit no longer strides, and the units after it dilate in its place (slim's
-    `stack_blocks_dense`).
+    Once the output stride is reached a unit no longer strides, and the units after it dilate in its
+    place (slim's `stack_blocks_dense`).
 
     Args:
       output_stride: ratio of input to output resolution.
@@ -209,7 +212,7 @@ def depthwise_bn(
     symmetric_padding: bool = True,
     initializer="glorot_uniform",
 ):
-    """Depthwise convolution without bias, batch normalisation, activation; arguments as in `conv_bn`."""
+    """Depthwise convolution without bias, batch norm, activation; arguments as in `conv_bn`."""
     x = DepthwiseConv2D(
         kernel_size,
         strides=stride,
@@ -233,7 +236,7 @@ def separable_conv_bn(
     depthwise_initializer="glorot_uniform",
     pointwise_initializer="glorot_uniform",
 ):
-    """DeepLab's split separable 3x3 convolution: depthwise and 1x1, each with its own batch norm and activation."""
+    """DeepLab's split separable 3x3: depthwise and 1x1, each with batch norm and activation."""
     x = depthwise_bn(
         x,
         f"{scope}_depthwise",
@@ -243,7 +246,15 @@ def separable_conv_bn(
         rate=rate,
         initializer=depthwise_initializer,
     )
-    return conv_bn(x, filters, 1, f"{scope}_pointwise", batch_norm, activation, initializer=pointwise_initializer)
+    return conv_bn(
+        x,
+        filters,
+        1,
+        f"{scope}_pointwise",
+        batch_norm,
+        activation,
+        initializer=pointwise_initializer,
+    )
 
 
 def _bn_activation(x, scope, batch_norm, activation):

@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al., CVPR 2018) with slim's names and atrous convolution instead of the last strides."""
+"""MobileNetV2 (Sandler et al., CVPR 2018) with slim's names and an output stride."""
 
 import keras
 
@@ -8,7 +8,13 @@ _SCOPE = "MobilenetV2"
 # (filters, number of units, stride of the first unit); expansion 6, but 1 in the first.
 _STAGES = ((16, 1, 1), (24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
 _EXPANSION = 6
-_OUTPUTS = {2: "layer_2", 4: "layer_4/output", 7: "layer_7/output", 14: "layer_14/output", 18: "layer_18"}
+_OUTPUTS = {
+    2: "layer_2",
+    4: "layer_4/output",
+    7: "layer_7/output",
+    14: "layer_14/output",
+    18: "layer_18",
+}
 
 
 def mobilenet_v2(x, output_stride: int, depth_multiplier: float, depth_divisor: int, batch_norm: dict) -> dict:
@@ -22,8 +28,8 @@ def mobilenet_v2(x, output_stride: int, depth_multiplier: float, depth_divisor: 
       batch_norm: keyword arguments of `BatchNorm`.
 
     Returns:
-      {name: Keras tensor}: the last layer of each stage that DeepLab names, layer_4/depthwise_output, and Conv_1 (1280
-      channels), which ends the classifier that ImageNet weights were trained with.
+      {name: Keras tensor}: the layers that DeepLab names, layer_4/depthwise_output, and Conv_1
+      (1280 channels), which the ImageNet classifier pools.
     """
 
     def depth(filters):
@@ -48,13 +54,13 @@ def mobilenet_v2(x, output_stride: int, depth_multiplier: float, depth_divisor: 
 
 
 def make_divisible(filters: float, divisor: int) -> int:
-    """Rounds to the nearest multiple of `divisor`, at least `divisor`, and never down by more than 10 %."""
+    """Rounds to the nearest multiple of `divisor`, at least one, never down by more than 10 %."""
     rounded = max(divisor, int(filters + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * filters else rounded
 
 
 def _inverted_residual(x, filters, scope, stride, rate, batch_norm, expand):
-    """1x1 expansion, depthwise 3x3, linear 1x1 projection; returns the unit's output and the depthwise one."""
+    """1x1 expansion, depthwise 3x3, linear 1x1; returns the output and the depthwise one."""
     inputs = x
     if expand:
         x = _conv(x, make_divisible(x.shape[-1] * _EXPANSION, 8), 1, f"{scope}/expand", batch_norm)

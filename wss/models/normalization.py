@@ -1,4 +1,4 @@
-"""Batch normalisation on the fused TensorFlow kernel, with the statistics of TensorFlow 1 and DeepLab's switches."""
+"""Batch normalisation by the fused kernel, with the statistics and switches of DeepLab."""
 
 import contextlib
 import threading
@@ -7,16 +7,16 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
-# MirroredStrategy traces each replica in a thread of its own, so the switch must be local to the thread.
+# MirroredStrategy traces each replica in a thread of its own, so the switch is local to the thread.
 _switch = threading.local()
 
 
 @contextlib.contextmanager
 def batch_norm_updates(enabled: bool) -> Iterator[None]:
-    """Sets whether training passes traced inside move the moving statistics of every `BatchNorm` (by default they do).
+    """Sets whether training passes traced inside move the moving statistics of `BatchNorm` layers.
 
-    The outputs do not change: a training pass normalises by batch statistics either way. Under `strategy.run` enter it
-    inside the replica function.
+    By default they do. The outputs do not change: a training pass normalises by batch statistics
+    either way. Under `strategy.run` enter it inside the replica function.
     """
     before = getattr(_switch, "enabled", True)
     _switch.enabled = enabled
@@ -30,19 +30,19 @@ def batch_norm_updates(enabled: bool) -> Iterator[None]:
 class BatchNorm(keras.layers.Layer):
     """Batch normalisation of `[B, H, W, C]`, float32, bfloat16 or float16, by `FusedBatchNormV3`.
 
-    Parameters and statistics are always float32. In training `moving = moving * momentum + batch * (1 - momentum)`,
-    where the batch variance is the unbiased one (n / (n - 1)), as in TensorFlow 1 and unlike
-    `keras.layers.BatchNormalization`.
+    Parameters and statistics are always float32. In training
+    `moving = moving * momentum + batch * (1 - momentum)`, where the batch variance is the unbiased
+    one (n / (n - 1)), as in TensorFlow 1 and unlike `keras.layers.BatchNormalization`.
 
     Args:
       momentum: decay of the moving statistics.
       epsilon: added to the variance.
       scale: whether there is a gamma.
-      synchronized: whether batch statistics are taken over all replicas of the distribution strategy.
-      fine_tune: False normalises by the moving statistics in training too and never moves them; gamma and beta still
-        train (DeepLab's `fine_tune_batch_norm=False`).
-      tf1_scope: TensorFlow 1 variable scope, e.g. "xception_65/entry_flow/conv1_1/BatchNorm"; the layer's name is the
-        scope with "." for "/".
+      synchronized: whether batch statistics are taken over all replicas of the strategy.
+      fine_tune: False normalises by the moving statistics in training too and never moves them;
+        gamma and beta still train (DeepLab's `fine_tune_batch_norm=False`).
+      tf1_scope: TensorFlow 1 scope, e.g. "xception_65/entry_flow/conv1_1/BatchNorm"; the layer's
+        name is the scope with "." for "/".
     """
 
     def __init__(
@@ -69,9 +69,15 @@ class BatchNorm(keras.layers.Layer):
         parameter = {"shape": shape, "dtype": "float32", "autocast": False}
         self.gamma = self.add_weight(**parameter, initializer="ones", name="gamma") if self.scale else None
         self.beta = self.add_weight(**parameter, initializer="zeros", name="beta")
-        # `add_weight` has no `synchronization`. ON_READ keeps one copy per replica, so that an update needs no
-        # communication; whoever reads it outside of a replica (a checkpoint) gets the mean.
-        statistic = {**parameter, "trainable": False, "aggregation": "mean", "synchronization": "on_read"}
+        # `add_weight` has no `synchronization`. ON_READ keeps one copy per replica, so that an
+        # update needs no communication; who reads it outside of a replica (a checkpoint) gets the
+        # mean.
+        statistic = {
+            **parameter,
+            "trainable": False,
+            "aggregation": "mean",
+            "synchronization": "on_read",
+        }
         self.moving_mean = keras.Variable("zeros", **statistic, name="moving_mean")
         self.moving_variance = keras.Variable("ones", **statistic, name="moving_variance")
 
@@ -86,7 +92,12 @@ class BatchNorm(keras.layers.Layer):
         return self._batch(inputs, gamma, beta)
 
     def _fused(self, inputs, gamma, beta, mean, variance, **kwargs):
-        attributes = {"is_training": False, "epsilon": self.epsilon, "data_format": "NHWC", **kwargs}
+        attributes = {
+            "is_training": False,
+            "epsilon": self.epsilon,
+            "data_format": "NHWC",
+            **kwargs,
+        }
         return tf.raw_ops.FusedBatchNormV3(
             x=inputs, scale=gamma, offset=beta, mean=mean, variance=variance, **attributes
         )[:3]

@@ -1,6 +1,7 @@
-"""ResNet v1 50 and 101 in DeepLab's form (research/deeplab/core/resnet_v1_beta.py): the stride is in a block's last unit.
+"""ResNet v1 50 and 101 in DeepLab's form (research/deeplab/core/resnet_v1_beta.py).
 
-The beta variants replace the 7x7 stem by three 3x3 convolutions.
+The stride is in a block's last unit. The beta variants have three 3x3 convolutions for a stem, not
+one 7x7.
 """
 
 import keras
@@ -22,8 +23,8 @@ def resnet_v1(x, scope: str, beta: bool, output_stride: int, multi_grid: tuple[i
       batch_norm: keyword arguments of `BatchNorm`.
 
     Returns:
-      {name: Keras tensor}: the output of every block, and of block1/unit_2's last convolution before the sum, under
-      their names in DeepLab.
+      {name: Keras tensor}: the output of every block, and of block1/unit_2's last convolution
+      before the sum, under their names in DeepLab.
     """
     x = _stem(x, scope, beta, batch_norm)
     x = keras.layers.MaxPooling2D(3, strides=2, padding="same", name=f"{scope}.pool1")(x)
@@ -52,13 +53,21 @@ def _stem(x, scope, beta, batch_norm):
 
 
 def _bottleneck(x, scope, width, stride, rate, batch_norm):
-    """1x1, 3x3, 1x1 and a skip; returns the unit's output and the last convolution before the sum."""
+    """1x1, 3x3, 1x1 and a skip; returns the output and the last convolution before the sum."""
     name, depth = scope.replace("/", "."), 4 * width
 
     def conv(x, filters, kernel_size, part, activation="relu", stride=1, rate=1):
         part_scope = f"{scope}/{part}"
         return conv_bn(
-            x, filters, kernel_size, part_scope, batch_norm, activation, stride, rate, initializer="he_normal"
+            x,
+            filters,
+            kernel_size,
+            part_scope,
+            batch_norm,
+            activation,
+            stride,
+            rate,
+            initializer="he_normal",
         )
 
     if x.shape[-1] != depth:

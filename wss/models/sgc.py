@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from wss.errors import UserError
 from wss.models.layers import BatchNorm, resize_bilinear, resize_nearest
 
 BACKGROUND_MODES = ("after", "before", "no_skip")
@@ -25,6 +26,7 @@ class SelfAttentionGradCAM(keras.layers.Layer):
             included. By default it attends to the valid pixels like any other.
         projection_init: initialiser of the 1x1 convolution: "glorot_uniform" as in the original, or "identity", which
             starts from the refined CAM itself.
+        hypercolumn: False leaves the last but one stage out (the paper's ablation).
     """
 
     def __init__(
@@ -35,17 +37,19 @@ class SelfAttentionGradCAM(keras.layers.Layer):
         background: str = "after",
         uniform_masked_queries: bool = False,
         projection_init: str = "glorot_uniform",
+        hypercolumn: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
         if background not in BACKGROUND_MODES:
-            raise ValueError(f"background={background!r}, expected one of {BACKGROUND_MODES}")
+            raise UserError(f"background={background!r}, expected one of {BACKGROUND_MODES}")
         self.num_classes = num_classes
         self.has_background = has_background
         self.attention_dim = attention_dim
         self.background = background
         self.uniform_masked_queries = uniform_masked_queries
         self.projection_init = projection_init
+        self.hypercolumn = hypercolumn
 
         def conv(filters: int, scope: str, init: str = "glorot_uniform") -> keras.layers.Conv2D:
             layer = keras.layers.Conv2D(
@@ -64,13 +68,13 @@ class SelfAttentionGradCAM(keras.layers.Layer):
         self.norm.tf1_scope = "pixel_normalization/BatchNorm"
 
     def call(
-        self, last: tf.Tensor, previous: tf.Tensor | None, cam: tf.Tensor, valid: tf.Tensor, training: bool = False
+        self, last: tf.Tensor, previous: tf.Tensor, cam: tf.Tensor, valid: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
         """Returns logits [B, h, w, C], float32.
 
         Args:
             last: [B, h', w', D1], the last stage of the backbone.
-            previous: [B, h'', w'', D2], the stage before; None leaves it out (the paper's ablation).
+            previous: [B, h'', w'', D2], the stage before.
             cam: [B, h, w, K] in [0, 1], K = C - has_background.
             valid: [B, H, W, 1] in {0, 1}, resized nearest to [h, w]; masked pixels are no keys.
             training: batch statistics in the batch norm (the original: in every training pass).
@@ -93,7 +97,7 @@ class SelfAttentionGradCAM(keras.layers.Layer):
 
     def _attend(self, last, previous, cam, valid) -> tf.Tensor:
         height, width = cam.shape[1] or tf.shape(cam)[1], cam.shape[2] or tf.shape(cam)[2]
-        stages = [last] if previous is None else [last, previous]
+        stages = [last, previous] if self.hypercolumn else [last]
         hypercolumn = tf.concat(
             [tf.stop_gradient(resize_bilinear(tf.cast(stage, tf.float32), (height, width))) for stage in stages], -1
         )
@@ -112,7 +116,7 @@ class SelfAttentionGradCAM(keras.layers.Layer):
 
     def get_config(self) -> dict:
         names = ("num_classes", "has_background", "attention_dim", "background", "uniform_masked_queries")
-        config = {name: getattr(self, name) for name in (*names, "projection_init")}
+        config = {name: getattr(self, name) for name in (*names, "projection_init", "hypercolumn")}
         return {**super().get_config(), **config}
 
 

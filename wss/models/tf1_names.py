@@ -1,7 +1,7 @@
 """TensorFlow 1 names of the variables of a model: what DeepLab's checkpoints call them.
 
-A layer takes part by having an attribute `tf1_scope`, the variable scope of its convolution or batch normalisation, e.g.
-"xception_65/entry_flow/conv1_1" or "xception_65/entry_flow/conv1_1/BatchNorm".
+A layer takes part by having an attribute `tf1_scope`, the scope of its convolution or batch norm:
+"xception_65/entry_flow/conv1_1" or "xception_65/entry_flow/conv1_1/BatchNorm", for instance.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ _SUFFIXES = {
 
 
 def tf1_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """Returns {TensorFlow 1 name: variable} for every layer of `model`, however deep, that has a `tf1_scope`.
+    """Returns {TensorFlow 1 name: variable} of every layer, however deep, that has a `tf1_scope`.
 
     Raises:
       ValueError: two variables share a name.
@@ -36,7 +36,7 @@ def tf1_variables(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def tf1_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
-    """Returns {TensorFlow 1 name: shape there}: a `Dense` kernel `[D, C]` is a convolution `[1, 1, D, C]`."""
+    """Returns {TensorFlow 1 name: shape}; a `Dense` kernel `[D, C]` is `[1, 1, D, C]` there."""
     return {
         name: (1, 1, *variable.shape) if _is_dense_kernel(layer, variable) else tuple(variable.shape)
         for name, layer, variable in _named(model)
@@ -46,7 +46,9 @@ def tf1_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
 def assign_tf1(
     model: keras.Model, values: Mapping[str, np.ndarray], strict: bool = True
 ) -> tuple[list[str], list[str]]:
-    """Assigns arrays by TensorFlow 1 name; the layouts (HWIO, depthwise `[h, w, C, 1]`) are the same in both.
+    """Assigns arrays by TensorFlow 1 name.
+
+    Layouts (HWIO, depthwise `[h, w, C, 1]`) are the same in both; see `tf1_shapes` for `Dense`.
 
     Args:
       model: any Keras model.
@@ -57,10 +59,14 @@ def assign_tf1(
       (names of the model without a value, given names the model does not have), sorted.
 
     Raises:
-      UserError: a shape differs, or with `strict` a name is missing or unknown. Nothing is assigned then.
+      UserError: a shape differs, or with `strict` a name is missing or unknown; then nothing is
+        assigned.
     """
     variables, shapes = tf1_variables(model), tf1_shapes(model)
-    missing, unknown = sorted(variables.keys() - values.keys()), sorted(values.keys() - variables.keys())
+    missing, unknown = (
+        sorted(variables.keys() - values.keys()),
+        sorted(values.keys() - variables.keys()),
+    )
     if strict and unknown:
         raise UserError(f"weights: {_some(unknown)} not in the model.{did_you_mean(unknown[0], variables)}")
     if strict and missing:

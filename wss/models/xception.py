@@ -1,4 +1,4 @@
-"""Modified aligned Xception 41, 65 and 71, as DeepLab (research/deeplab/core/xception.py) defines them."""
+"""Modified aligned Xception 41, 65 and 71 (DeepLab, research/deeplab/core/xception.py)."""
 
 import keras
 
@@ -26,8 +26,8 @@ def xception(x, variant: str, output_stride: int, multi_grid: tuple[int, ...], b
       batch_norm: keyword arguments of `BatchNorm`.
 
     Returns:
-      {name: Keras tensor}: the stem, the output of every block, and the second pointwise convolution of every entry
-      block, under their names in DeepLab.
+      {name: Keras tensor}: the stem, the output of every block, and the second pointwise
+      convolution of every entry block, under their names in DeepLab.
     """
     schedule = AtrousSchedule(output_stride, stem_stride=2)
     points = {}
@@ -56,10 +56,11 @@ def xception(x, variant: str, output_stride: int, multi_grid: tuple[int, ...], b
 
 
 def _module(x, scope, depths, skip, stride, rates, batch_norm):
-    """Three separable convolutions and a skip: "conv", "sum" or None. Returns the output and the second convolution.
+    """Three separable convolutions and a skip: "conv", "sum" or None.
 
-    The stride is in the third convolution. Activations come before each separable convolution; without a skip they are
-    inside it, after both of its batch norms.
+    The stride is in the third convolution. Activations come before each separable convolution;
+    without a skip they are inside it, after both of its batch norms. Returns the output and that of
+    the second convolution.
     """
     inside = skip is None
     name = scope.replace("/", ".")

@@ -1,0 +1,170 @@
+"""The evaluator on a Keras model that reads its answer off the image; one and two replicas."""
+
+import functools
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.util import event_pb2
+
+from wss.data.info import DatasetInfo, SplitInfo
+from wss.errors import UserError
+from wss.evaluation import evaluator, metrics
+from wss.evaluation.inference import predict
+
+SHARDS = {"val-0": 3}
+INFO = DatasetInfo(
+    name="toy",
+    class_names=("background", "cat", "dog", "cow"),
+    colors=((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)),
+    splits={
+        "val": SplitInfo(SHARDS, num_masks=3, num_image_labels=0, max_size=(2, 2)),
+        "unlabeled": SplitInfo(SHARDS, num_masks=0, num_image_labels=0, max_size=(2, 2)),
+    },
+)
+# Three 2x2 images and a filler; class 3 is neither labelled nor predicted, class 2 only predicted.
+PREDICTION = np.array([[[0, 0], [0, 1]], [[1, 1], [1, 1]], [[2, 0], [0, 0]], [[2, 2], [2, 2]]])
+LABEL = np.array([[[0, 0], [0, 0]], [[1, 1], [1, 255]], [[0, 0], [0, 0]], [[255, 255], [255, 255]]])
+CONFUSION = [[6, 1, 1, 0], [0, 3, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+
+
+def build_model() -> keras.Model:
+    """Logits (20 at the class that the red channel names): a convolution with fixed weights."""
+    layer = keras.layers.Conv2D(4, 1, name="logits")
+    model = keras.Sequential([keras.Input((None, None, 3)), layer])
+    classes = np.arange(4)
+    # -10 (x - c)^2 without the x^2 that all classes share.
+    kernel = np.zeros([1, 1, 3, 4])
+    kernel[0, 0, 0] = 20 * classes
+    layer.set_weights([kernel, -10.0 * classes**2])
+    model.num_classes = 4
+    return model
+
+
+def batches(label=LABEL, batch_size=2) -> tf.data.Dataset:
+    image = np.repeat(PREDICTION[..., None], 3, axis=-1).astype(np.float32)
+    examples = {
+        "image": image,
+        "label": label[..., None].astype(np.int32),
+        "name": np.array(["a", "b", "c", ""]),
+    }
+    return tf.data.Dataset.from_tensor_slices(examples).batch(batch_size, drop_remainder=True)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_model()
+
+
+@pytest.fixture(scope="module")
+def result(model):
+    return evaluator.evaluate(model, batches(), INFO, "val")
+
+
+def test_numbers_by_hand(result):
+    np.testing.assert_array_equal(result.confusion, CONFUSION)
+    assert result.num_images == 3
+    np.testing.assert_allclose(result.mean_iou, (6 / 8 + 3 / 4 + 0) / 3)
+    np.testing.assert_allclose(result.pixel_accuracy, 9 / 11)
+    np.testing.assert_allclose(result.mean_accuracy, (6 / 8 + 1) / 2)
+    # It is sure of every pixel and wrong in 2 of 11.
+    np.testing.assert_allclose(result.expected_calibration_error, 2 / 11, atol=1e-3)
+    assert result.calibration[:, 0].sum() == 11
+
+
+def test_two_replicas_give_the_same(result):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        model = build_model()
+    mirrored = evaluator.evaluate(model, batches(), INFO, "val", strategy)
+    np.testing.assert_array_equal(mirrored.confusion, result.confusion)
+    np.testing.assert_allclose(mirrored.calibration, result.calibration, rtol=1e-12)
+    assert mirrored.num_images == result.num_images
+
+
+def test_batch_size_does_not_matter(model, result):
+    other = evaluator.evaluate(model, batches(batch_size=4), INFO, "val")
+    np.testing.assert_array_equal(other.confusion, result.confusion)
+
+
+def test_predict_fn_and_number_of_bins(model, result):
+    flipped = evaluator.evaluate(
+        model, batches(), INFO, "val", predict_fn=functools.partial(predict, flip=True), num_bins=4
+    )
+    np.testing.assert_array_equal(flipped.confusion, result.confusion)
+    assert flipped.calibration.shape == (4, 3)
+
+
+def test_step_is_traced_once(model):
+    traces = []
+
+    def counting(model, images):
+        traces.append(images.shape)
+        return predict(model, images)
+
+    evaluate = evaluator.Evaluator(model, INFO, predict_fn=counting)
+    first = evaluate(batches(), "val")
+    model.layers[-1].bias.assign_add([100.0, 0, 0, 0])
+    second = evaluate(batches(), "val")
+    model.layers[-1].bias.assign_sub([100.0, 0, 0, 0])
+    assert traces == [(2, 2, 2, 3)]
+    assert first.confusion[0, 1] == 1 and second.confusion[:, 0].sum() == 11
+
+
+def test_split_without_masks(model):
+    with pytest.raises(UserError, match="'unlabeled': it has no masks"):
+        evaluator.evaluate(model, batches(), INFO, "unlabeled")
+
+
+def test_unknown_label_value(model):
+    with pytest.raises(UserError, match=r"neither a class \(0 .. 3\) nor the ignore label \(255\)"):
+        evaluator.evaluate(model, batches(np.where(LABEL == 1, 9, LABEL)), INFO, "val")
+
+
+def test_model_of_another_data_set():
+    model = build_model()
+    model.num_classes = 21
+    with pytest.raises(UserError, match="21 classes and data set toy has 4"):
+        evaluator.Evaluator(model, INFO)
+
+
+def test_json_says_null_for_absent_classes_and_reads_back(result, tmp_path):
+    path = tmp_path / "new" / "val.json"
+    evaluator.write_json(result, path)
+    content = json.loads(path.read_text())
+    assert content["iou"] == {"background": 0.75, "cat": 0.75, "dog": None, "cow": None}
+    assert content["mean_iou"] == result.mean_iou == 0.5
+    assert [child.name for child in path.parent.iterdir()] == ["val.json"]
+    again = evaluator.read_json(path)
+    assert again.as_dict() == result.as_dict()
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[]"])
+def test_unreadable_json_is_one_line(content, tmp_path):
+    path = tmp_path / "val.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match="not a readable evaluation result") as caught:
+        evaluator.read_json(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_scalars_reach_tensorboard(result, tmp_path):
+    writer = tf.summary.create_file_writer(str(tmp_path))
+    evaluator.write_scalars(result, writer, step=7)
+    (path,) = tmp_path.iterdir()
+    values = {}
+    for record in tf.data.TFRecordDataset(str(path)):
+        event = event_pb2.Event.FromString(record.numpy())
+        for value in event.summary.value:
+            values[value.tag] = (event.step, float(tf.make_ndarray(value.tensor)))
+    assert values["eval/mean_iou"] == (7, 0.5)
+    assert values["eval/iou/cat"] == (7, 0.75)
+    assert "eval/iou/dog" not in values
+    np.testing.assert_allclose(
+        values["eval/expected_calibration_error"][1],
+        metrics.expected_calibration_error(result.calibration),
+        rtol=1e-6,
+    )

@@ -1,0 +1,246 @@
+"""tf.data streams from TFRecords: labelled and unlabelled training batches, evaluation batches.
+
+Order and augmentation are a function of (seed, example number): a pipeline built at step n goes on exactly as one that ran
+there. Each epoch is a shuffled pass over the files (interleaved) and over a buffer of undecoded records.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from wss.data.augment import Augmentation, image_label_of, pad, split_seed
+from wss.data.info import DatasetInfo
+from wss.data.schema import parse_example
+from wss.errors import UserError
+
+STREAM_KEYS = {"labeled": 1, "unlabeled": 2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """Which part of the records one host reads: the `index`-th of `count`."""
+
+    index: int = 0
+    count: int = 1
+
+
+@gin.configurable
+class TrainingData:
+    """The training streams of one experiment.
+
+    Args:
+        info: the data set of both streams.
+        mean_pixel: RGB of padding, the backbone's.
+        seed: of order and augmentation.
+        labeled_split: with masks.
+        unlabeled_split: its masks, if any, are used for monitoring only; None where the method needs no such stream.
+        labeled_batch_size, unlabeled_batch_size: per replica.
+        crop_size: (height, width) of the views, best k * output_stride + 1.
+        image_label_scope: image-level labels of the unlabelled stream are of the whole "image" (stored, or classes of
+            its mask) or of the "crop" (classes of its mask after cropping, as in the original code).
+        shuffle_buffer: undecoded records to shuffle within; all files are interleaved in random order besides.
+    """
+
+    def __init__(
+        self,
+        info: DatasetInfo,
+        mean_pixel: tuple[float, float, float],
+        seed: int,
+        labeled_split: str = gin.REQUIRED,
+        unlabeled_split: str | None = None,
+        labeled_batch_size: int = 4,
+        unlabeled_batch_size: int = 4,
+        crop_size: tuple[int, int] = (513, 513),
+        image_label_scope: str = "image",
+        shuffle_buffer: int = 2000,
+    ):
+        if image_label_scope not in ("image", "crop"):
+            raise UserError(f"TrainingData.image_label_scope = {image_label_scope!r}, expected 'image' or 'crop'")
+        self.info = info
+        self.seed = seed
+        self.splits = {"labeled": labeled_split, "unlabeled": unlabeled_split}
+        self.batch_sizes = {"labeled": labeled_batch_size, "unlabeled": unlabeled_batch_size}
+        self.crop_size = tuple(crop_size)
+        self.image_label_scope = image_label_scope
+        self.shuffle_buffer = shuffle_buffer
+        self.augmentation = Augmentation(self.crop_size, mean_pixel, info.ignore_label)
+
+    def check(self, streams: tuple[str, ...], use_image_labels: bool = False) -> None:
+        """Raises a `UserError` if a stream has no split, no masks or no image-level labels though the method needs them."""
+        for stream in streams:
+            if self.splits[stream] is None:
+                raise UserError(f"TrainingData.{stream}_split is not set, but the method reads the {stream} stream")
+            self.info.files(self.splits[stream])
+        labeled = self.info.split(self.splits["labeled"])
+        if labeled.num_masks < labeled.num_examples:
+            raise UserError(
+                f"TrainingData.labeled_split = {self.splits['labeled']!r}: {labeled.num_masks} of its "
+                f"{labeled.num_examples} images have masks; make a split of those with datasets/make_split.py"
+            )
+        if use_image_labels:
+            unlabeled = self.info.split(self.splits["unlabeled"])
+            if not unlabeled.num_masks and not unlabeled.num_image_labels:
+                raise UserError(
+                    f"TrainingData.unlabeled_split = {self.splits['unlabeled']!r} has neither image-level labels nor masks; "
+                    "set PseudoSeg.use_image_labels = False or build the records with image labels"
+                )
+
+    def batches(self, streams: tuple[str, ...], replicas: int = 1, start_step: int = 0, shard: Shard = Shard()):
+        """Returns an endless tf.data of {stream: batch of one replica}, `replicas` of them for each step.
+
+        Args:
+            streams: "labeled", "unlabeled".
+            replicas: of this host.
+            start_step: number of steps that were taken before.
+            shard: this host's part of the records.
+        """
+        parts = {}
+        for stream in streams:
+            batch_size = self.batch_sizes[stream]
+            records = self._records(stream, start_step * replicas * batch_size, shard)
+            examples = records.map(self._view_of(stream, shard), num_parallel_calls=tf.data.AUTOTUNE)
+            parts[stream] = examples.batch(batch_size, drop_remainder=True)
+        return tf.data.Dataset.zip(parts).prefetch(tf.data.AUTOTUNE)
+
+    def names(self, streams: tuple[str, ...], replicas: int, step: int, shard: Shard = Shard()) -> dict[str, list[str]]:
+        """Names of the images that step number `step` (from 0) of this host consumes."""
+        names = {}
+        for stream in streams:
+            number = self.batch_sizes[stream] * replicas
+            records = self._records(stream, step * number, shard).take(number)
+            names[stream] = [_name_of(record).numpy().decode() for _, record in records]
+        return names
+
+    def _records(self, stream: str, start: int, shard: Shard) -> tf.data.Dataset:
+        """Endless (example number, serialized example) from example number `start` on."""
+        split = self.info.split(self.splits[stream])
+        files, sizes = self.info.files(self.splits[stream]), list(split.shards.values())
+        by_file = len(files) >= shard.count
+        if by_file:
+            files, sizes = files[shard.index :: shard.count], sizes[shard.index :: shard.count]
+        per_epoch = sum(sizes) if by_file else len(range(shard.index, sum(sizes), shard.count))
+        if not per_epoch:
+            raise UserError(
+                f"{self.info.directory}: split {self.splits[stream]!r} has {split.num_examples} images, too few for "
+                f"{shard.count} hosts"
+            )
+        key = self._key(stream, 0)
+
+        def epoch(number: tf.Tensor) -> tf.data.Dataset:
+            order_seed, buffer_seed = split_seed(tf.random.fold_in(key, number), 2)
+            order = tf.random.experimental.stateless_shuffle(tf.constant(files), order_seed)
+            records = tf.data.Dataset.from_tensor_slices(order).interleave(
+                tf.data.TFRecordDataset, cycle_length=min(len(files), 8), deterministic=True
+            )
+            if not by_file:
+                records = records.shard(shard.count, shard.index)
+            return records.shuffle(min(self.shuffle_buffer, per_epoch), seed=tf.cast(buffer_seed[0], tf.int64))
+
+        first_epoch, skipped = divmod(start, per_epoch)
+        return tf.data.Dataset.counter(first_epoch).flat_map(epoch).skip(skipped).enumerate(start)
+
+    def _key(self, stream: str, *numbers: int) -> tf.Tensor:
+        """A stateless seed from the data seed, a stream and further numbers."""
+        state = np.random.SeedSequence([self.seed, STREAM_KEYS[stream], *numbers]).generate_state(2, np.uint32)
+        return tf.constant(state.astype(np.int64))
+
+    def _view_of(self, stream: str, shard: Shard) -> Callable:
+        key, info = self._key(stream, 1, shard.index), self.info
+
+        def labeled(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+            example = parse_example(serialized, info.num_classes, info.has_background, info.ignore_label)
+            view = self.augmentation.weak(
+                tf.cast(example["image"], tf.float32), example["label"], tf.random.fold_in(key, number)
+            )
+            return {**view, "image_label": image_label_of(view["label"], info.num_classes, info.has_background)}
+
+        def unlabeled(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+            example = parse_example(serialized, info.num_classes, info.has_background, info.ignore_label)
+            views = self.augmentation.weak_and_strong(
+                tf.cast(example["image"], tf.float32), example["label"], tf.random.fold_in(key, number)
+            )
+            of_mask = views["label"] if self.image_label_scope == "crop" else example["label"]
+            of_mask = image_label_of(of_mask, info.num_classes, info.has_background)
+            stored = example["has_image_label"]
+            if self.image_label_scope == "crop":
+                stored &= ~example["has_mask"]
+            known = example["has_mask"] | example["has_image_label"]
+            return {
+                **views,
+                "image_label": tf.where(stored, example["image_label"], of_mask),
+                "image_label_known": tf.cast(known, tf.float32),
+            }
+
+        return {"labeled": labeled, "unlabeled": unlabeled}[stream]
+
+
+def _name_of(serialized: tf.Tensor) -> tf.Tensor:
+    feature = {"image/filename": tf.io.FixedLenFeature([], tf.string, "")}
+    return tf.io.parse_single_example(serialized, feature)["image/filename"]
+
+
+def evaluation_batches(
+    info: DatasetInfo,
+    split: str,
+    batch_size: int,
+    mean_pixel: tuple[float, float, float],
+    size: tuple[int, int] | None = None,
+    multiple: int = 16,
+) -> tf.data.Dataset:
+    """Returns the whole images of a split in order, in batches of one shape; nothing is lost or counted twice.
+
+    Args:
+        info: the data set.
+        split: its split.
+        batch_size: over all replicas; the last batch is filled up with empty examples.
+        mean_pixel: RGB of the padding at the bottom and the right.
+        size: (height, width) of all batches; by default the smallest k * multiple + 1 that holds the largest image.
+        multiple: output stride of the network.
+
+    Returns:
+        Batches of image float32 [B, h, w, 3] in 0 .. 255, label int32 [B, h, w, 1] (ignored on padding), valid float32
+        [B, h, w, 1], size int32 [B, 2] (0 for an empty example), name string [B].
+
+    Raises:
+        UserError: an image of the split is larger than `size`.
+    """
+    largest = info.split(split).max_size
+    size = tuple(size) if size else padded_size(largest, multiple)
+    if any(side > limit for side, limit in zip(largest, size, strict=True)):
+        raise UserError(
+            f"evaluation size {size[0]}x{size[1]} is smaller than the largest image of split {split!r}, "
+            f"{largest[0]}x{largest[1]}; leave it out or use sliding windows"
+        )
+    files = tf.data.Dataset.from_tensor_slices(info.files(split))
+    examples = files.flat_map(tf.data.TFRecordDataset).map(
+        lambda record: _padded(parse_example(record, info.num_classes, info.has_background, info.ignore_label), size,
+                               mean_pixel, info.ignore_label),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    missing = -info.split(split).num_examples % batch_size
+    if missing:
+        examples = examples.concatenate(_empty_example(size, mean_pixel, info.ignore_label).repeat(missing))
+    return examples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def padded_size(size: tuple[int, int], multiple: int = 16) -> tuple[int, int]:
+    """Smallest (k * multiple + 1) that holds `size`, for each side."""
+    return tuple(-(-(side - 1) // multiple) * multiple + 1 for side in size)
+
+
+def _padded(example: dict, size, mean_pixel, ignore_label) -> dict[str, tf.Tensor]:
+    return {
+        "image": pad(tf.cast(example["image"], tf.float32), size, mean_pixel),
+        "label": pad(example["label"], size, [ignore_label]),
+        "valid": pad(tf.ones_like(example["label"], tf.float32), size, [0.0]),
+        "size": tf.shape(example["image"])[:2],
+        "name": example["name"],
+    }
+
+
+def _empty_example(size, mean_pixel, ignore_label) -> tf.data.Dataset:
+    empty = {"image": tf.zeros([0, 0, 3], tf.uint8), "label": tf.zeros([0, 0, 1], tf.int32), "name": ""}
+    return tf.data.Dataset.from_tensors(_padded(empty, size, mean_pixel, ignore_label))

@@ -1,0 +1,65 @@
+"""How a run is evaluated: the split, the image size, scales and windows; configured by gin."""
+
+import functools
+from collections.abc import Sequence
+
+import gin
+import tensorflow as tf
+
+from wss.data.info import DatasetInfo
+from wss.data.pipeline import evaluation_batches
+from wss.errors import UserError
+from wss.evaluation.evaluator import Evaluator, Result
+from wss.evaluation.inference import predict, predict_sliding
+from wss.models.deeplab import DeepLab
+
+
+@gin.configurable
+class Evaluation:
+    """Evaluation of a model on a split with masks.
+
+    Args:
+        model: built under `strategy`.
+        info: the data set.
+        strategy: to run under.
+        split: with masks.
+        batch_size: images of one step, over all replicas.
+        size: (height, width) to pad the images to; by default what the largest image needs.
+        scales: factors of the image size, averaged.
+        flip: average with the mirrored image.
+        window: (height, width) of sliding windows; None takes whole images, as the original does.
+        window_stride: distance of windows as a fraction of the window.
+    """
+
+    def __init__(
+        self,
+        model: DeepLab,
+        info: DatasetInfo,
+        strategy: tf.distribute.Strategy,
+        split: str = "val",
+        batch_size: int = 8,
+        size: tuple[int, int] | None = None,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+        window: tuple[int, int] | None = None,
+        window_stride: float = 2 / 3,
+    ):
+        if info.split(split).num_masks == 0:
+            raise UserError(f"Evaluation.split = {split!r} of {info.directory} has no masks to evaluate on")
+        if batch_size % strategy.num_replicas_in_sync:
+            raise UserError(
+                f"Evaluation.batch_size = {batch_size} does not divide among {strategy.num_replicas_in_sync} replicas"
+            )
+        predict_fn = functools.partial(predict, scales=scales, flip=flip)
+        if window is not None:
+            predict_fn = functools.partial(
+                predict_sliding, window=window, stride=window_stride, scales=scales, flip=flip
+            )
+        self.split, self.info = split, info
+        self.evaluator = Evaluator(model, info, strategy, predict_fn)
+        self.batches = evaluation_batches(info, split, batch_size, model.mean_pixel, size)
+
+    def __call__(self, number_of_batches: int | None = None) -> Result:
+        """Evaluates the split, or only its first batches."""
+        batches = self.batches if number_of_batches is None else self.batches.take(number_of_batches)
+        return self.evaluator(batches, self.split)

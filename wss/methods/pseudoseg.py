@@ -1,0 +1,190 @@
+"""PseudoSeg (Zou et al., ICLR 2021): consistency with pseudo labels fused from the decoder and self-attention Grad-CAM."""
+
+import dataclasses
+
+import gin
+import tensorflow as tf
+
+from wss.errors import UserError
+from wss.evaluation.metrics import calibration_histogram
+from wss.losses import consistency_loss, image_label_loss, segmentation_loss
+from wss.methods.base import Batch, Scalars
+from wss.models.deeplab import DeepLab, Features
+from wss.models.fusion import CalibratedFusion
+from wss.models.layers import batch_norm_updates, resize_bilinear, resize_nearest
+
+VIEWS = ("labeled", "weak", "strong")
+
+
+@dataclasses.dataclass(frozen=True)
+class PseudoLabel:
+    """A pseudo label and what it was made of; all without gradient.
+
+    Attributes:
+        probabilities: [B, h, w, C], the fused label.
+        confident: [B, h, w, 1] in {0, 1}.
+        decoder, sgc: [B, h, w, C] logits.
+        cam: [B, h', w', K] in [0, 1].
+        image_label: [B, K] in {0, 1}, the gate of the CAM.
+    """
+
+    probabilities: tf.Tensor
+    confident: tf.Tensor
+    decoder: tf.Tensor
+    sgc: tf.Tensor
+    cam: tf.Tensor
+    image_label: tf.Tensor
+
+
+@gin.configurable
+class PseudoSeg:
+    """L_s + L_u + L_x + L_sa, with the routing of the paper's Figure 7. There is no teacher.
+
+    Args:
+        use_image_labels: the unlabelled images have image-level labels (the paper's second setting): they gate the CAM
+            and train the classifier. Otherwise the classifier learns from the labelled crops and gates by itself.
+        gamma, temperature, norm_scope, norm_reduce, source, label, threshold: of `CalibratedFusion`.
+        class_threshold: sigmoid score from which a class counts as present in an unlabelled image.
+        cam_statistics: "moving" runs the weak view a second time in inference mode for the CAM, as the original does;
+            "batch" takes the CAM from the training pass and saves that one.
+        hole_in_attention: the CutOut hole hides keys of the attention on the weak view too, as in the original, though
+            the weak view has no hole.
+        batch_norm_views: whose passes move the batch-norm statistics.
+        segmentation_weight, consistency_weight, classification_weight, sgc_weight: of the losses; 1 in the paper.
+    """
+
+    streams = ("labeled", "unlabeled")
+
+    def __init__(
+        self,
+        use_image_labels: bool = False,
+        gamma: float = 0.5,
+        temperature: float = 0.5,
+        norm_scope: str = "batch",
+        norm_reduce: str = "mean",
+        source: str = "fusion",
+        label: str = "soft",
+        threshold: float = 0.0,
+        class_threshold: float = 0.5,
+        cam_statistics: str = "moving",
+        hole_in_attention: bool = True,
+        batch_norm_views: tuple[str, ...] = VIEWS,
+        segmentation_weight: float = 1.0,
+        consistency_weight: float = 1.0,
+        classification_weight: float = 1.0,
+        sgc_weight: float = 1.0,
+    ):
+        if cam_statistics not in ("moving", "batch"):
+            raise UserError(f"PseudoSeg.cam_statistics = {cam_statistics!r}, expected 'moving' or 'batch'")
+        if unknown := set(batch_norm_views) - set(VIEWS):
+            raise UserError(f"PseudoSeg.batch_norm_views has {unknown.pop()!r}, expected some of {VIEWS}")
+        self.use_image_labels = use_image_labels
+        self.fusion = CalibratedFusion(gamma, temperature, norm_scope, norm_reduce, source, label, threshold)
+        self.class_threshold = class_threshold
+        self.cam_statistics = cam_statistics
+        self.hole_in_attention = hole_in_attention
+        self.batch_norm_views = batch_norm_views
+        self.weights = {
+            "segmentation": segmentation_weight,
+            "consistency": consistency_weight,
+            "classification": classification_weight,
+            "sgc": sgc_weight,
+        }
+
+    def losses(self, model: DeepLab, batch: Batch, step: tf.Tensor) -> tuple[Scalars, Scalars]:
+        """See `Method.losses`. Four passes of the backbone: labelled, weak (twice, see `cam_statistics`), strong."""
+        labeled, unlabeled = batch["labeled"], batch["unlabeled"]
+        features = self._features(model, labeled["image"], "labeled")
+        weak_features = self._features(model, unlabeled["weak"], "weak")
+        strong_features = self._features(model, unlabeled["strong"], "strong")
+
+        pseudo = self.pseudo_label(model, weak_features, unlabeled)
+        strong_logits = self._segment(model, strong_features, "strong")
+        valid = resize_nearest(unlabeled["valid"], strong_logits.shape[1:3])
+        cam = model.cam(features, labeled["image_label"])
+        sgc_logits = model.refine_cam(features, cam, labeled["valid"], training=True)
+        if self.use_image_labels:
+            classes, truth, known = weak_features, unlabeled["image_label"], unlabeled["image_label_known"]
+        else:
+            classes, truth, known = features, labeled["image_label"], None
+        losses = {
+            "segmentation": segmentation_loss(self._segment(model, features, "labeled"), labeled["label"]),
+            "consistency": consistency_loss(strong_logits, pseudo.probabilities, valid, pseudo.confident),
+            "classification": image_label_loss(model.classify(classes, training=True), truth, known),
+            "sgc": segmentation_loss(sgc_logits, labeled["label"]),
+        }
+        losses = {name: self.weights[name] * loss for name, loss in losses.items()}
+        return losses, pseudo_label_quality(pseudo, unlabeled, valid)
+
+    def pseudo_label(self, model: DeepLab, weak_features: Features, unlabeled: dict[str, tf.Tensor]) -> PseudoLabel:
+        """Labels the weak view.
+
+        Args:
+            weak_features: of the weak view in training mode.
+            unlabeled: the unlabelled stream of the batch.
+        """
+        weak_features = {name: tf.stop_gradient(value) for name, value in weak_features.items()}
+        decoder = tf.stop_gradient(self._segment(model, weak_features, "weak"))
+        if self.cam_statistics == "moving":
+            weak_features = model.features(unlabeled["weak"], training=False)
+        predicted = tf.nn.sigmoid(model.classify(weak_features)) >= self.class_threshold
+        image_label = tf.cast(predicted, tf.float32)
+        if self.use_image_labels:
+            known = unlabeled["image_label_known"][:, None] > 0
+            image_label = tf.where(known, unlabeled["image_label"], image_label)
+        visible = unlabeled["valid"] if self.hole_in_attention else unlabeled["not_padding"]
+        cam = model.cam(weak_features, image_label)
+        sgc = tf.stop_gradient(model.refine_cam(weak_features, cam, visible, training=True))
+        probabilities, confident = self.fusion(decoder, sgc)
+        return PseudoLabel(probabilities, confident, decoder, resize_bilinear(sgc, decoder.shape[1:3]), cam, image_label)
+
+    def pictures(self, model: DeepLab, batch: Batch) -> dict[str, tf.Tensor]:
+        """The unlabelled stream: both views, held label and all parts of the pseudo label."""
+        unlabeled = batch["unlabeled"]
+        with batch_norm_updates(False):
+            pseudo = self.pseudo_label(model, model.features(unlabeled["weak"], training=True), unlabeled)
+        return {
+            "image": unlabeled["weak"],
+            "label": unlabeled["label"],
+            "decoder": tf.nn.softmax(pseudo.decoder),
+            "cam": pseudo.cam,
+            "sgc": tf.nn.softmax(pseudo.sgc),
+            "pseudo_label": pseudo.probabilities,
+            "strong": unlabeled["strong"],
+        }
+
+    def _features(self, model: DeepLab, images: tf.Tensor, view: str) -> Features:
+        with batch_norm_updates(view in self.batch_norm_views):
+            return model.features(images, training=True)
+
+    def _segment(self, model: DeepLab, features: Features, view: str) -> tf.Tensor:
+        with batch_norm_updates(view in self.batch_norm_views):
+            return model.segment(features, training=True)
+
+
+def pseudo_label_quality(pseudo: PseudoLabel, unlabeled: dict[str, tf.Tensor], valid: tf.Tensor) -> Scalars:
+    """What can be said of pseudo labels: confidence always; accuracy and calibration where masks are held back.
+
+    Args:
+        pseudo: of the weak views.
+        unlabeled: the unlabelled stream; pixels of its label that are 255 count in no accuracy.
+        valid: [B, h, w, 1].
+    """
+    label = resize_nearest(unlabeled["label"], valid.shape[1:3])
+    label = tf.where(valid > 0, label, 255)
+    metrics = {
+        "mask_ratio": tf.math.divide_no_nan(tf.reduce_sum(pseudo.confident * valid), tf.reduce_sum(valid)),
+        "gated_classes": tf.reduce_mean(tf.reduce_sum(pseudo.image_label, axis=-1)),
+    }
+    for name, probabilities in (
+        ("decoder", tf.nn.softmax(pseudo.decoder)),
+        ("sgc", tf.nn.softmax(pseudo.sgc)),
+        ("fusion", pseudo.probabilities),
+    ):
+        top = tf.reduce_max(probabilities, axis=-1, keepdims=True)
+        metrics[f"{name}/max_probability"] = tf.math.divide_no_nan(tf.reduce_sum(top * valid), tf.reduce_sum(valid))
+        count, confidence, correct = tf.unstack(tf.cast(calibration_histogram(label, probabilities), tf.float32), axis=1)
+        pixels = tf.reduce_sum(count)
+        metrics[f"{name}/accuracy"] = tf.math.divide_no_nan(tf.reduce_sum(correct), pixels)
+        metrics[f"{name}/ece"] = tf.math.divide_no_nan(tf.reduce_sum(tf.abs(correct - confidence)), pixels)
+    return metrics

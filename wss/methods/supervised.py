@@ -1,0 +1,26 @@
+"""The supervised baseline: DeepLabv3+ on the labelled images alone."""
+
+import gin
+import tensorflow as tf
+
+from wss.losses import segmentation_loss
+from wss.methods.base import Batch, Scalars
+from wss.models.deeplab import DeepLab
+from wss.models.layers import resize_bilinear
+
+
+@gin.configurable
+class Supervised:
+    """Cross-entropy on labelled weak views (L_s). Classifier and SGC stay as they are."""
+
+    streams = ("labeled",)
+
+    def losses(self, model: DeepLab, batch: Batch, step: tf.Tensor) -> tuple[Scalars, Scalars]:
+        """See `Method.losses`."""
+        logits = model(batch["labeled"]["image"], training=True)
+        return {"segmentation": segmentation_loss(logits, batch["labeled"]["label"])}, {}
+
+    def pictures(self, model: DeepLab, batch: Batch) -> dict[str, tf.Tensor]:
+        """Image, label and decoder probabilities of the labelled stream."""
+        images, label = batch["labeled"]["image"], batch["labeled"]["label"]
+        return {"image": images, "label": label, "decoder": tf.nn.softmax(resize_bilinear(model(images), label.shape[1:3]))}

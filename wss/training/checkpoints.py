@@ -1,0 +1,75 @@
+"""What a run directory holds, and how a run is saved, resumed and read back.
+
+    <run_dir>/operative_config.gin     every gin parameter that was in force
+    <run_dir>/checkpoints/             for resuming: weights, optimizer, random state
+    <run_dir>/model.weights.h5         the trained weights for everybody else, with stable names (averaged ones if on)
+    <run_dir>/train/, eval/            TensorBoard
+    <run_dir>/eval_<split>.json        the last evaluation
+"""
+
+from pathlib import Path
+
+import gin
+import keras
+import tensorflow as tf
+
+from wss.errors import UserError
+
+CONFIG_NAME = "operative_config.gin"
+WEIGHTS_NAME = "model.weights.h5"
+
+
+class RunDirectory:
+    """Paths and files of one run.
+
+    Args:
+        path: the run directory; made if absent.
+        writes: whether this process writes (the chief does).
+    """
+
+    def __init__(self, path: str | Path, writes: bool = True):
+        self.path = Path(path)
+        self.writes = writes
+        if writes:
+            self.path.mkdir(parents=True, exist_ok=True)
+
+    def save_config(self) -> None:
+        """Writes the operative gin configuration."""
+        if self.writes:
+            write_text(self.path / CONFIG_NAME, gin.operative_config_str(max_line_length=120))
+
+    def save_weights(self, model: keras.Model) -> None:
+        """Writes `model.weights.h5`, whole or not at all."""
+        if self.writes:
+            temporary = self.path / f"new.{WEIGHTS_NAME}"
+            model.save_weights(temporary)
+            temporary.replace(self.path / WEIGHTS_NAME)
+
+    def load_weights(self, model: keras.Model) -> None:
+        """Reads `model.weights.h5` into a model of the same configuration."""
+        path = self.path / WEIGHTS_NAME
+        if not path.is_file():
+            raise UserError(f"{path}: not found; has this run finished, or saved at all? Run wss-train on {self.path} again")
+        load_weights(model, path)
+
+
+def load_weights(model: keras.Model, path: str | Path) -> None:
+    """Loads a `.weights.h5`; weights of another model are a `UserError`."""
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{path}: does not fit this model (backbone, classes, width?): {reason}") from error
+
+
+def checkpoint_manager(checkpoint: tf.train.Checkpoint, run: RunDirectory, keep: int) -> tf.train.CheckpointManager:
+    """Returns a manager of the run's checkpoints; processes that do not write get a folder of their own."""
+    folder = run.path / ("checkpoints" if run.writes else f".checkpoints-of-worker-{id(run)}")
+    return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=keep)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)

@@ -1,0 +1,314 @@
+"""The training loop: `train` builds everything from gin and `Trainer` runs it."""
+
+import contextlib
+import dataclasses
+import resource
+import signal
+import time
+
+import gin
+import keras
+import tensorflow as tf
+
+from wss.data.info import DatasetInfo
+from wss.data.pipeline import Shard, TrainingData
+from wss.errors import UserError
+from wss.evaluation.evaluator import Result, write_json
+from wss.evaluation.evaluator import write_scalars as write_evaluation_scalars
+from wss.evaluation.evaluation import Evaluation
+from wss.evaluation.tables import evaluation_table
+from wss.methods.base import Method
+from wss.models.deeplab import DeepLab, build_model
+from wss.models.weights import load_initial_weights
+from wss.progress import TrainingProgress, format_seconds
+from wss.training.averaging import WeightAverage
+from wss.training.checkpoints import RunDirectory, checkpoint_manager
+from wss.training.optimizers import build_optimizer
+from wss.training.step import TrainStep
+from wss.training.summaries import write_pictures, write_scalars
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+class TrainingDiverged(UserError):
+    """A loss is NaN or infinite."""
+
+
+@gin.configurable
+def load_dataset(directory: str = gin.REQUIRED) -> DatasetInfo:
+    """Reads the `dataset.json` in `directory`."""
+    return DatasetInfo.load(directory)
+
+
+@gin.configurable
+def set_precision(policy: str = "float32") -> None:
+    """Sets the Keras dtype policy: "float32", "mixed_bfloat16" (TPU, recent GPU and CPU) or "mixed_float16" (GPU)."""
+    if policy not in PRECISIONS:
+        raise UserError(f"set_precision.policy = {policy!r}, expected one of {', '.join(PRECISIONS)}")
+    keras.config.set_dtype_policy(policy)
+
+
+@dataclasses.dataclass
+class Intervals:
+    """After how many steps what happens; 0 is never, but checkpoints and the evaluation at the end always are."""
+
+    summary: int
+    pictures: int
+    checkpoint: int
+    evaluation: int
+
+    def next_stop(self, step: int, steps_per_loop: int, num_steps: int) -> int:
+        """The step up to which to run without looking: at most `steps_per_loop`, and on every multiple of an interval."""
+        stops = [step + steps_per_loop, num_steps]
+        stops += [(step // every + 1) * every for every in dataclasses.astuple(self) if every]
+        return min(stops)
+
+
+@gin.configurable
+def train(
+    run_dir: str,
+    strategy: tf.distribute.Strategy,
+    method: Method = gin.REQUIRED,
+    num_steps: int = gin.REQUIRED,
+    seed: int = 0,
+    steps_per_loop: int = 10,
+    summary_every: int = 100,
+    pictures_every: int = 1000,
+    checkpoint_every: int = 1000,
+    evaluate_every: int = 0,
+    keep_checkpoints: int = 3,
+    evaluate_at_end: bool = True,
+    initial_weights: str | None = None,
+    weight_decay: float | None = None,
+    clip_norm: float | None = None,
+    last_layer_multiplier: float = 1.0,
+    ema_decay: float | None = None,
+    dry_run: bool = False,
+) -> Result | None:
+    """Trains a model, or goes on where the run directory stops.
+
+    Args:
+        run_dir: everything the run writes, see `wss.training.checkpoints`.
+        strategy: to train and evaluate under.
+        method: what is minimised, such as `@PseudoSeg()`.
+        num_steps: optimizer steps of the whole run.
+        seed: of initial weights, dropout, order and augmentation.
+        steps_per_loop: steps without looking from the host.
+        summary_every, pictures_every, checkpoint_every, evaluate_every: steps between; 0 is never.
+        keep_checkpoints: how many of the last.
+        evaluate_at_end: evaluate the finished model.
+        initial_weights: `.npz` with DeepLab's variable names or `.weights.h5`; the last layers may be absent.
+        weight_decay: factor of sum(w^2) / 2 over kernels; None takes the backbone's default.
+        clip_norm: largest global norm of the gradient; None for no clipping.
+        last_layer_multiplier: learning-rate factor of the last layers.
+        ema_decay: evaluate and export a moving average of the weights; None for the weights themselves.
+        dry_run: take two steps and evaluate one batch, print an estimate of time and memory, write nothing lasting.
+
+    Returns:
+        The evaluation at the end, or None without one.
+
+    Raises:
+        TrainingDiverged: a loss is not finite; the last checkpoint is kept.
+        UserError: anything that the user can mend.
+    """
+    set_precision()
+    keras.utils.set_random_seed(seed)
+    info = load_dataset()
+    with strategy.scope():
+        model = build_model(info)
+        optimizer = build_optimizer(num_steps)
+        if initial_weights:
+            print(load_initial_weights(model, initial_weights))
+        average = WeightAverage(model, ema_decay) if ema_decay else None
+    data = TrainingData(info, model.mean_pixel, seed)
+    data.check(method.streams, getattr(method, "use_image_labels", False))
+    decay = model.default_weight_decay if weight_decay is None else weight_decay
+    step = TrainStep(strategy, model, method, optimizer, decay, clip_norm, last_layer_multiplier, average)
+    evaluation = Evaluation(model, info, strategy) if evaluate_at_end or evaluate_every else None
+    run = RunDirectory(run_dir, writes=_is_chief(strategy))
+    intervals = Intervals(summary_every, pictures_every, checkpoint_every, evaluate_every)
+    trainer = Trainer(step, data, run, num_steps, steps_per_loop, intervals, keep_checkpoints, evaluation)
+    if dry_run:
+        return trainer.dry_run()
+    run.save_config()
+    return trainer.run()
+
+
+class Trainer:
+    """Runs a `TrainStep` to its end, with checkpoints, summaries and evaluations in between; see `train`."""
+
+    def __init__(
+        self,
+        step: TrainStep,
+        data: TrainingData,
+        run: RunDirectory,
+        num_steps: int,
+        steps_per_loop: int,
+        intervals: Intervals,
+        keep_checkpoints: int,
+        evaluation: Evaluation | None,
+    ):
+        self.step, self.data, self.run_directory = step, data, run
+        self.num_steps, self.steps_per_loop, self.intervals = num_steps, steps_per_loop, intervals
+        self.evaluation = evaluation
+        self.strategy = step.strategy
+        parts = {"model": step.model, "optimizer": step.optimizer}
+        if step.average is not None:
+            parts["average"] = step.average
+        self.checkpoints = checkpoint_manager(tf.train.Checkpoint(**parts), run, keep_checkpoints)
+        self._stop = False
+
+    @property
+    def finished_steps(self) -> int:
+        return int(self.step.optimizer.iterations.numpy())
+
+    def run(self) -> Result | None:
+        """Trains from the last checkpoint, if there is one, to `num_steps`."""
+        self._resume()
+        iterator = self._iterator(self.finished_steps)
+        writer = tf.summary.create_file_writer(str(self.run_directory.path / "train"))
+        progress = TrainingProgress(self.finished_steps, self.num_steps, self._images_per_step())
+        with _on_sigterm(self._request_stop):
+            while (now := self.finished_steps) < self.num_steps and not self._stop:
+                stop = self.intervals.next_stop(now, self.steps_per_loop, self.num_steps)
+                self.step.run(iterator, tf.constant(stop - now))
+                self._raise_if_diverged()
+                scalars = self.step.results(stop - now)
+                progress.update(stop, {name: scalars[name] for name in self.step.names[: self.step.losses]})
+                self._after(stop, scalars, iterator, writer, progress)
+        progress.close()
+        if self._stop:
+            self.checkpoints.save(self.finished_steps)
+            print(f"stopped by SIGTERM after {self.finished_steps} steps, saved; run the same command to go on")
+            return None
+        return self._finish()
+
+    def dry_run(self) -> None:
+        """Two steps and one batch of evaluation; prints what a whole run would take."""
+
+
+        iterator = self._iterator(0)
+        self.step.run(iterator, tf.constant(1))
+        start = time.monotonic()
+        self.step.run(iterator, tf.constant(1))
+        seconds = time.monotonic() - start
+        self._raise_if_diverged()
+        losses = self.step.results(1)
+        print("losses of step 2: " + ", ".join(f"{name} {losses[name]:.4g}" for name in self.step.names[: self.step.losses]))
+        if self.evaluation is not None:
+            result = self.evaluation(number_of_batches=1)
+            print(f"evaluation of one batch of {self.evaluation.split!r}: {result.num_images} images")
+        print(dry_run_report(self.step.model, seconds, self.num_steps, self._images_per_step()))
+
+    def _resume(self) -> None:
+        """A run goes on from its last checkpoint; without one it begins, from the initial weights if there are any."""
+        if self.checkpoints.latest_checkpoint:
+            self.checkpoints.checkpoint.restore(self.checkpoints.latest_checkpoint).assert_consumed()
+            print(f"resuming {self.run_directory.path} after {self.finished_steps} of {self.num_steps} steps")
+
+    def _iterator(self, start_step: int):
+        def per_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            shard = Shard(context.input_pipeline_id, context.num_input_pipelines)
+            replicas = self.strategy.num_replicas_in_sync // context.num_input_pipelines
+            return self.data.batches(self.step.method.streams, replicas, start_step, shard)
+
+        return iter(self.strategy.distribute_datasets_from_function(per_host))
+
+    def _after(self, step: int, scalars: dict[str, float], iterator, writer, progress: TrainingProgress) -> None:
+        due = lambda every: every and step % every == 0
+        if due(self.intervals.summary):
+            rate = float(self.step.optimizer.learning_rate)
+            steps_per_second = progress.steps_per_second
+            write_scalars(writer, {**scalars, "learning_rate": rate, "steps_per_second": steps_per_second}, step)
+        if due(self.intervals.pictures) and self.run_directory.writes:
+            batch = self.strategy.experimental_local_results(next(self._iterator(step)))[0]
+            write_pictures(writer, self.step.method.pictures(self.step.model, batch), self.data.info, step)
+        if due(self.intervals.checkpoint):
+            self.checkpoints.save(step)
+            writer.flush()
+        if due(self.intervals.evaluation) and step < self.num_steps:
+            self._evaluate(step)
+
+    def _evaluate(self, step: int) -> Result:
+        with self._averaged_weights():
+            result = self.evaluation()
+        if self.run_directory.writes:
+            writer = tf.summary.create_file_writer(str(self.run_directory.path / "eval"))
+            write_evaluation_scalars(result, writer, step)
+            write_json(result, self.run_directory.path / f"eval_{self.evaluation.split}.json")
+            print(f"step {step}: mIoU {result.mean_iou:.4f} on {self.evaluation.split}")
+        return result
+
+    def _finish(self) -> Result | None:
+        self.checkpoints.save(self.finished_steps)
+        with self._averaged_weights():
+            self.run_directory.save_weights(self.step.model)
+        if self.evaluation is None:
+            return None
+        result = self._evaluate(self.finished_steps)
+        print(evaluation_table(result, self.data.info))
+        return result
+
+    def _raise_if_diverged(self) -> None:
+        failure = self.step.failure()
+        if failure is None:
+            return
+        step, losses = failure
+        names = self.data.names(self.step.method.streams, self.strategy.num_replicas_in_sync, step)
+        images = "; ".join(f"{stream}: {', '.join(values)}" for stream, values in names.items())
+        values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        kept = self.checkpoints.latest_checkpoint or "none yet"
+        raise TrainingDiverged(
+            f"the loss of step {step + 1} is not finite ({values}); images {images}. Last good checkpoint: {kept}. "
+            "Lower build_optimizer.learning_rate, set train.clip_norm, or look at these images"
+        )
+
+    def _images_per_step(self) -> int:
+        per_replica = sum(self.data.batch_sizes[stream] for stream in self.step.method.streams)
+        return per_replica * self.strategy.num_replicas_in_sync
+
+    def _request_stop(self, *_) -> None:
+        self._stop = True
+
+    @contextlib.contextmanager
+    def _averaged_weights(self):
+        """The model carries the averaged weights inside, if there are any."""
+        average, model = self.step.average, self.step.model
+        if average is None:
+            yield
+            return
+        own = [variable.numpy() for variable in model.variables]
+        average.copy_to(model)
+        try:
+            yield
+        finally:
+            for variable, value in zip(model.variables, own, strict=True):
+                variable.assign(value)
+
+
+@contextlib.contextmanager
+def _on_sigterm(handler):
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _is_chief(strategy: tf.distribute.Strategy) -> bool:
+    resolver = strategy.cluster_resolver
+    return resolver is None or not resolver.cluster_spec().as_dict() or (resolver.task_id or 0) == 0
+
+
+def dry_run_report(model: DeepLab, seconds: float, num_steps: int, images: int) -> str:
+    """Says how long a run of `num_steps` takes at `seconds` a step of `images` images, and the memory seen so far."""
+    gpus = tf.config.list_logical_devices("GPU")
+    if gpus:
+        peak = max(tf.config.experimental.get_memory_info(gpu.name.removeprefix("/device:"))["peak"] for gpu in gpus)
+        where = "GPU memory, largest device"
+    else:
+        peak, where = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "memory of this process"
+    return (
+        f"{model.count_params():,} parameters; {seconds:.2f} s a step of {images} images, so {num_steps} steps take about "
+        f"{format_seconds(seconds * num_steps)}; peak {where}: {peak / 2**30:.2f} GiB"
+    )

@@ -1,0 +1,114 @@
+"""One optimizer step of a method, and a compiled loop of them."""
+
+import keras
+import tensorflow as tf
+
+from wss.losses import weight_decay_loss
+from wss.methods.base import Method
+from wss.models.deeplab import DeepLab
+from wss.training.averaging import WeightAverage
+
+MAX_SCALARS = 64
+
+
+class TrainStep:
+    """Runs steps on all replicas and sums what they report, without a host round trip in between.
+
+    Args:
+        strategy: whose scope the model and the optimizer were made in.
+        model, method, optimizer: what is trained, and how.
+        weight_decay: factor of sum(w^2) / 2 over `model.decayed_kernels()`.
+        clip_norm: largest global norm of the gradient, summed over replicas; None for no clipping.
+        last_layer_multiplier: learning-rate factor of the last layers; their biases get twice that.
+        average: updated after each step, or None.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        model: DeepLab,
+        method: Method,
+        optimizer: keras.optimizers.Optimizer,
+        weight_decay: float,
+        clip_norm: float | None = None,
+        last_layer_multiplier: float = 1.0,
+        average: WeightAverage | None = None,
+    ):
+        self.strategy = strategy
+        self.model, self.method, self.optimizer = model, method, optimizer
+        self.weight_decay = weight_decay
+        self.clip_norm = clip_norm
+        self.multipliers = model.gradient_multipliers(last_layer_multiplier)
+        self.average = average
+        self.names: list[str] = []  # of the scalars, in order; known once traced
+        self.losses = 0  # the first so many scalars are losses, the first of them their sum
+        with strategy.scope():
+            optimizer.build(model.trainable_variables)
+            self.sums = tf.Variable(tf.zeros([MAX_SCALARS]), trainable=False)
+            self.bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False)
+            self.bad_scalars = tf.Variable(tf.zeros([MAX_SCALARS]), trainable=False)
+
+    @tf.function
+    def run(self, iterator, num_steps: tf.Tensor) -> None:
+        """Takes `num_steps` steps (int32 scalar) on batches of the iterator."""
+        self.sums.assign(tf.zeros([MAX_SCALARS]))
+        for _ in tf.range(num_steps):
+            scalars = self.strategy.run(self.replica_step, args=(next(iterator),))
+            scalars = self.strategy.reduce(tf.distribute.ReduceOp.MEAN, scalars, axis=None)
+            self.sums.assign_add(scalars)
+            first_bad = (self.bad_step < 0) & ~tf.math.is_finite(scalars[0])
+            finished = tf.cast(self.optimizer.iterations, tf.int64)
+            self.bad_step.assign(tf.where(first_bad, finished - 1, self.bad_step))
+            self.bad_scalars.assign(tf.where(first_bad, scalars, self.bad_scalars))
+
+    def replica_step(self, batch) -> tf.Tensor:
+        """One step on one replica. Returns its scalars, float32 [MAX_SCALARS]: total loss, losses, metrics."""
+        variables = self.model.trainable_variables
+        step = tf.cast(self.optimizer.iterations, tf.int64)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([variable.value for variable in variables])
+            losses, metrics = self.method.losses(self.model, batch, step)
+            losses = {**losses, "weight_decay": weight_decay_loss(self.model.decayed_kernels(), self.weight_decay)}
+            total = tf.add_n(list(losses.values()))
+            # The optimizer sums gradients over replicas; the loss of a step is the mean over replicas.
+            objective = self.optimizer.scale_loss(total / self.strategy.num_replicas_in_sync)
+        self._apply(tape.gradient(objective, [variable.value for variable in variables]), variables)
+        if self.average is not None:
+            self.average.update(step)
+        scalars = {"total": total, **losses, **metrics}
+        self.names, self.losses = list(scalars), 1 + len(losses)
+        values = tf.stack([tf.cast(value, tf.float32) for value in scalars.values()])
+        return tf.pad(values, [[0, MAX_SCALARS - len(scalars)]])
+
+    def _apply(self, gradients, variables):
+        pairs = [
+            (gradient * self.multipliers.get(variable.path, 1.0), variable)
+            for gradient, variable in zip(gradients, variables, strict=True)
+            if gradient is not None
+        ]
+        gradients, variables = zip(*pairs, strict=True)
+        if self.clip_norm is not None:
+            gradients = self._clip(gradients)
+        self.optimizer.apply(gradients, variables)
+
+    def _clip(self, gradients):
+        """Clips what the optimizer will sum: the norm is that of the sum over replicas."""
+        context = tf.distribute.get_replica_context()
+        scale = 1.0
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            scale = tf.cast(self.optimizer.scale_loss(1.0), tf.float32)
+        summed = context.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
+        factor = tf.minimum(1.0, self.clip_norm * scale / (tf.linalg.global_norm(summed) + 1e-12))
+        return [gradient * factor for gradient in gradients]
+
+    def results(self, num_steps: int) -> dict[str, float]:
+        """Means over the last `run` of `num_steps` steps, by name."""
+        return dict(zip(self.names, (self.sums.numpy() / num_steps).tolist(), strict=False))
+
+    def failure(self) -> tuple[int, dict[str, float]] | None:
+        """The first step (from 0) whose loss was not finite, with its losses; None if there was none."""
+        step = int(self.bad_step.numpy())
+        if step < 0:
+            return None
+        losses = zip(self.names[: self.losses], self.bad_scalars.numpy().tolist(), strict=False)
+        return step, dict(losses)
