@@ -3,6 +3,7 @@
 import difflib
 import sys
 from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 from absl import app, flags
 
@@ -41,6 +42,8 @@ def run_main(main: Callable[[list[str]], int | None]) -> None:
     app.run(guarded, flags_parser=parse_flags)
 
 
-def _fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+def _fail(message: str) -> NoReturn:
+    # Gin appends where it called what; a user's mistake needs no call stack.
+    lines = [line for line in message.splitlines() if not line.startswith("  In call to configurable")]
+    print("\n".join(["error: " + lines[0], *lines[1:]]), file=sys.stderr)
     sys.exit(2)

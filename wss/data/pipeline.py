@@ -1,7 +1,7 @@
 """tf.data streams from TFRecords: labelled and unlabelled training batches, evaluation batches.
 
 Order and augmentation are a function of (seed, example number): a pipeline built at step n goes on exactly as one that ran
-there. Each epoch is a shuffled pass over the files (interleaved) and over a buffer of undecoded records.
+there. Each epoch is a shuffled pass over the files (interleaved) and over blocks of undecoded records.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ class TrainingData:
         crop_size: (height, width) of the views, best k * output_stride + 1.
         image_label_scope: image-level labels of the unlabelled stream are of the whole "image" (stored, or classes of
             its mask) or of the "crop" (classes of its mask after cropping, as in the original code).
-        shuffle_buffer: undecoded records to shuffle within; all files are interleaved in random order besides.
+        shuffle_buffer: undecoded records to shuffle at a time; all files are interleaved in random order besides.
     """
 
     def __init__(
@@ -130,14 +130,19 @@ class TrainingData:
         key = self._key(stream, 0)
 
         def epoch(number: tf.Tensor) -> tf.data.Dataset:
-            order_seed, buffer_seed = split_seed(tf.random.fold_in(key, number), 2)
+            order_seed, block_seed = split_seed(tf.random.fold_in(key, number), 2)
             order = tf.random.experimental.stateless_shuffle(tf.constant(files), order_seed)
             records = tf.data.Dataset.from_tensor_slices(order).interleave(
-                tf.data.TFRecordDataset, cycle_length=min(len(files), 8), deterministic=True
+                tf.data.TFRecordDataset, cycle_length=min(len(files), 8), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
             )
             if not by_file:
                 records = records.shard(shard.count, shard.index)
-            return records.shuffle(min(self.shuffle_buffer, per_epoch), seed=tf.cast(buffer_seed[0], tf.int64))
+            # Dataset.shuffle takes no seed from the epoch's number; shuffled blocks do.
+            blocks = records.batch(min(self.shuffle_buffer, per_epoch)).enumerate()
+            shuffle = lambda index, block: tf.random.experimental.stateless_shuffle(
+                block, tf.random.fold_in(block_seed, index)
+            )
+            return blocks.map(shuffle).unbatch()
 
         first_epoch, skipped = divmod(start, per_epoch)
         return tf.data.Dataset.counter(first_epoch).flat_map(epoch).skip(skipped).enumerate(start)

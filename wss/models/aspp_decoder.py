@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import keras
 
 from wss.errors import UserError
+from wss.models.dropout import Dropout
 from wss.models.layers import Conv2D, ResizeLike, conv_bn, separable_conv_bn, truncated_normal
 
 _DEPTH = 256
@@ -74,7 +75,7 @@ def build_aspp(features, rates: Sequence[int], batch_norm: dict, separable: bool
     ]
     x = keras.layers.Concatenate(name="aspp_concat")(branches)
     x = conv_bn(x, _DEPTH, 1, "concat_projection", batch_norm)
-    return keras.layers.Dropout(dropout, name="aspp_output")(x)
+    return Dropout(dropout, name="aspp_output")(x)
 
 
 def build_decoder(x, low_level, batch_norm: dict, separable: bool = True):

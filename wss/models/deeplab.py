@@ -9,6 +9,7 @@ import tensorflow as tf
 from wss.data.info import DatasetInfo
 from wss.models.aspp_decoder import build_segmentation_head
 from wss.models.backbones import backbone_spec, build_backbone
+from wss.models.dropout import Dropout
 from wss.models.grad_cam import pooled_linear_cam
 from wss.models.layers import resize_bilinear
 from wss.models.sgc import SelfAttentionGradCAM
@@ -37,7 +38,7 @@ class DeepLab(keras.Model):
         self.default_weight_decay = spec.weight_decay
         self.backbone = backbone
         self.segmentation_head = segmentation_head
-        self.classifier_dropout = keras.layers.Dropout(spec.classifier_dropout)
+        self.classifier_dropout = Dropout(spec.classifier_dropout)
         self.classifier = keras.layers.Dense(
             num_classes - int(sgc.has_background), name=f"{spec.scope}.logits", dtype="float32"
         )

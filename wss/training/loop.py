@@ -123,7 +123,7 @@ def train(
     data = TrainingData(info, model.mean_pixel, seed)
     data.check(method.streams, getattr(method, "use_image_labels", False))
     decay = model.default_weight_decay if weight_decay is None else weight_decay
-    step = TrainStep(strategy, model, method, optimizer, decay, clip_norm, last_layer_multiplier, average)
+    step = TrainStep(strategy, model, method, optimizer, decay, seed, clip_norm, last_layer_multiplier, average)
     evaluation = Evaluation(model, info, strategy) if evaluate_at_end or evaluate_every else None
     run = RunDirectory(run_dir, writes=_is_chief(strategy))
     intervals = Intervals(summary_every, pictures_every, checkpoint_every, evaluate_every)
@@ -246,7 +246,7 @@ class Trainer:
         if self.evaluation is None:
             return None
         result = self._evaluate(self.finished_steps)
-        print(evaluation_table(result, self.data.info))
+        print(evaluation_table(result))
         return result
 
     def _raise_if_diverged(self) -> None:

@@ -6,6 +6,7 @@ import tensorflow as tf
 from wss.losses import weight_decay_loss
 from wss.methods.base import Method
 from wss.models.deeplab import DeepLab
+from wss.models.dropout import dropout_seed
 from wss.training.averaging import WeightAverage
 
 MAX_SCALARS = 64
@@ -18,6 +19,7 @@ class TrainStep:
         strategy: whose scope the model and the optimizer were made in.
         model, method, optimizer: what is trained, and how.
         weight_decay: factor of sum(w^2) / 2 over `model.decayed_kernels()`.
+        seed: of dropout.
         clip_norm: largest global norm of the gradient, summed over replicas; None for no clipping.
         last_layer_multiplier: learning-rate factor of the last layers; their biases get twice that.
         average: updated after each step, or None.
@@ -30,6 +32,7 @@ class TrainStep:
         method: Method,
         optimizer: keras.optimizers.Optimizer,
         weight_decay: float,
+        seed: int = 0,
         clip_norm: float | None = None,
         last_layer_multiplier: float = 1.0,
         average: WeightAverage | None = None,
@@ -37,6 +40,7 @@ class TrainStep:
         self.strategy = strategy
         self.model, self.method, self.optimizer = model, method, optimizer
         self.weight_decay = weight_decay
+        self.seed = seed
         self.clip_norm = clip_norm
         self.multipliers = model.gradient_multipliers(last_layer_multiplier)
         self.average = average
@@ -65,7 +69,9 @@ class TrainStep:
         """One step on one replica. Returns its scalars, float32 [MAX_SCALARS]: total loss, losses, metrics."""
         variables = self.model.trainable_variables
         step = tf.cast(self.optimizer.iterations, tf.int64)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        draws = tf.random.fold_in(tf.random.fold_in(tf.constant([self.seed, 0], tf.int64), step), replica)
+        with dropout_seed(draws), tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in variables])
             losses, metrics = self.method.losses(self.model, batch, step)
             losses = {**losses, "weight_decay": weight_decay_loss(self.model.decayed_kernels(), self.weight_decay)}

@@ -1,0 +1,104 @@
+"""Writes your own images, masks and photos as TFRecords with the splits train, val and unlabeled.
+
+python datasets/build_folder.py --images=photos --masks=masks --class_names=background,road,tree --output_dir=data/records/own
+
+A mask has the name of its image ("a.png" or "sub/a.png" for "sub/a.jpg"): palette or index PNG, the class id per pixel, 255
+where it does not count. Images with a mask go to train and val, all others to unlabeled, with those of --unlabeled.
+
+--class_names is a list or a text file with a line per class: its name, and perhaps its colour, "road 128 64 128". With
+colours, RGB masks in these colours are read too; a line "ignore 0 0 0" gives the colour of the pixels that do not count.
+
+--image_labels is a CSV file with a line per image: its file name, and the names of the classes in it, separated by ";".
+  filename,labels
+  kitchen/0001.jpg,person;cat
+  kitchen/0002.jpg,
+The second image is known to have none of the classes.
+"""  # noqa: E501
+
+from pathlib import Path
+
+from absl import flags
+
+from wss.data.checks import LabelMap
+from wss.data.folder import Folder, read_classes, read_ids, read_image_labels, split_train_val
+from wss.data.masks import lookup_table, parse_classes
+from wss.data.summary import print_summary
+from wss.data.writer import write_dataset
+from wss.errors import UserError, run_main
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("images", None, "Folder of images, with or without masks.")
+flags.DEFINE_string("masks", None, "Folder of their masks.")
+flags.DEFINE_string("unlabeled", None, "Folder of further images, without masks.")
+flags.DEFINE_string("image_labels", None, "CSV file: file name, names of the classes in the image.")
+flags.DEFINE_string(
+    "class_names", None, "Names separated by commas, or a text file with a line per class.", required=True
+)
+flags.DEFINE_string("output_dir", None, "Where to write the data set.", required=True)
+flags.DEFINE_string("name", None, "Name of the data set; that of output_dir by default.")
+flags.DEFINE_bool("has_background", True, "Class 0 is everything else, and no image-level label.")
+flags.DEFINE_list("classes", [], "Ids to keep, such as 0,8,12: they become 0, 1, 2, and all others are ignored.")
+flags.DEFINE_float("val_fraction", 0.2, "Part of the images with masks for val.", lower_bound=0.0, upper_bound=1.0)
+flags.DEFINE_string("train_list", None, "Text file of the images of train, one per line; by default all not in val.")
+flags.DEFINE_string("val_list", None, "Text file of the images of val, one per line; instead of val_fraction.")
+flags.DEFINE_bool("unlabeled_has_train", False, "The images of train belong to unlabeled too.")
+flags.DEFINE_integer("num_shards", 4, "Files per split.", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "Of the choice of val and of the order.", lower_bound=0)
+flags.DEFINE_integer("workers", 0, "Threads; 0 takes one per core.", lower_bound=0)
+flags.DEFINE_bool("overwrite", False, "Replace the data set that is in output_dir.")
+
+
+def main(argv: list[str]) -> None:
+    names, colors, color_map = read_classes(FLAGS.class_names)
+    keep = parse_classes(FLAGS.classes, len(names))
+    kept = range(len(names)) if keep is None else keep
+    splits, problems = read_splits(names)
+    info, statistics = write_dataset(
+        FLAGS.output_dir,
+        FLAGS.name or Path(FLAGS.output_dir).name,
+        [names[c] for c in kept],
+        [colors[c] for c in kept],
+        splits,
+        LabelMap(lookup_table(len(names), keep), color_map),
+        has_background=FLAGS.has_background and 0 in kept,
+        num_shards=FLAGS.num_shards,
+        seed=FLAGS.seed,
+        workers=FLAGS.workers,
+        overwrite=FLAGS.overwrite,
+        provenance={
+            "command": "build_folder.py",
+            "classes": list(kept),
+            "val_fraction": None if FLAGS.val_list else FLAGS.val_fraction,
+            "unlabeled_has_train": FLAGS.unlabeled_has_train,
+        },
+        problems=problems,
+    )
+    print_summary(info, statistics)
+
+
+def read_splits(class_names: list[str]) -> tuple[dict, list[str]]:
+    """Returns the images of each split that has any, and the problems found so far."""
+    if not FLAGS.images and not FLAGS.unlabeled:
+        raise UserError("give --images, --unlabeled or both")
+    if FLAGS.masks and not FLAGS.images:
+        raise UserError("--masks is given without --images, the folder of the images that they belong to")
+    foreground = class_names[int(FLAGS.has_background) :]
+    labels, problems = (
+        read_image_labels(FLAGS.image_labels, class_names, foreground) if FLAGS.image_labels else ({}, [])
+    )
+    folder = Folder(labels, problems)
+    images = folder.read(FLAGS.images, FLAGS.masks) if FLAGS.images else []
+    unlabeled = folder.read(FLAGS.unlabeled, None) if FLAGS.unlabeled else []
+    folder.check_all_labels_used()
+    masked = [source for source in images if source.mask is not None]
+    train_ids, val_ids = (path and read_ids(path) for path in (FLAGS.train_list, FLAGS.val_list))
+    train, val = split_train_val(masked, train_ids, val_ids, FLAGS.val_fraction, FLAGS.seed, problems)
+    unlabeled = [source for source in images if source.mask is None] + unlabeled
+    if FLAGS.unlabeled_has_train:
+        unlabeled = train + unlabeled
+    splits = {"train": train, "val": val, "unlabeled": unlabeled}
+    return {name: sources for name, sources in splits.items() if sources}, problems
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,35 @@
+"""Writes the embedded data set: python datasets/build_shapes.py --output_dir=data/records/shapes"""
+
+from absl import flags
+
+from wss.data.shapes import build_shapes
+from wss.data.summary import print_summary
+from wss.errors import run_main
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("output_dir", None, "Where to write the data set.", required=True)
+flags.DEFINE_integer("num_train", 640, "Images of the split train.", lower_bound=16)
+flags.DEFINE_integer("num_val", 160, "Images of the split val.", lower_bound=1)
+flags.DEFINE_integer("size", 96, "Side of the images, in pixels.", lower_bound=32)
+flags.DEFINE_integer("seed", 0, "Of the scenes, the subsets and the order.", lower_bound=0)
+flags.DEFINE_integer("num_shards", 4, "Files per split.", lower_bound=1)
+flags.DEFINE_integer("workers", 0, "Threads; 0 takes one per core.", lower_bound=0)
+flags.DEFINE_bool("overwrite", False, "Replace the data set that is in output_dir.")
+
+
+def main(argv: list[str]) -> None:
+    info, statistics = build_shapes(
+        FLAGS.output_dir,
+        FLAGS.num_train,
+        FLAGS.num_val,
+        FLAGS.size,
+        FLAGS.seed,
+        FLAGS.num_shards,
+        FLAGS.workers,
+        FLAGS.overwrite,
+    )
+    print_summary(info, statistics)
+
+
+if __name__ == "__main__":
+    run_main(main)

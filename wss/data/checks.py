@@ -1,0 +1,174 @@
+"""From files to one checked example: each problem is one line that names the file."""
+
+import dataclasses
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from wss.data.masks import BROKEN_IMAGE, IGNORE, INVALID, encode_mask, read_file, read_mask, wrong_labels
+from wss.data.schema import encode_example
+from wss.errors import UserError
+
+JPEG_QUALITY = 95
+EXIF_ORIENTATION = 0x0112
+MAX_PROBLEMS_SHOWN = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One image to be written.
+
+    Attributes:
+        id: its name in the records, unique in its split.
+        image: path or content of the image file.
+        mask: path of the mask file or its values, uint8 [H, W]; None without a mask.
+        image_labels: ids of its foreground classes, by the numbers in the mask files; None if unknown.
+    """
+
+    id: str
+    image: str | Path | bytes
+    mask: str | Path | np.ndarray | None = None
+    image_labels: tuple[int, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelMap:
+    """How the values of mask files become the classes of a data set.
+
+    Attributes:
+        lookup: int16 [256], see `masks.lookup_table`.
+        color_map: (red, green, blue) -> stored value, for RGB masks; None where they are a mistake.
+    """
+
+    lookup: np.ndarray
+    color_map: dict[tuple[int, int, int], int] | None = None
+
+    @property
+    def num_stored(self) -> int:
+        """Number of classes in the mask files."""
+        return int(np.flatnonzero(self.lookup[:IGNORE] != INVALID)[-1]) + 1
+
+    def image_labels(self, labels: Iterable[int]) -> list[int]:
+        """Maps image-level labels; those of classes that are not kept vanish."""
+        return sorted({int(self.lookup[label]) for label in labels} - {IGNORE, INVALID})
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """A valid example with what the statistics need of it."""
+
+    serialized: bytes
+    size: tuple[int, int]
+    pixels: np.ndarray | None
+    has_image_labels: bool
+
+
+def check_source(source: Source, labels: LabelMap) -> tuple[Checked | None, list[str]]:
+    """Reads and checks one image with its mask; returns the example, or None and all its problems."""
+    problems = []
+    image = mask = None
+    try:
+        content, image_format, size = load_image(source.image, source.id)
+        image = content
+    except UserError as error:
+        problems.append(str(error))
+    if source.mask is not None:
+        try:
+            mask = load_mask(source.mask, source.id, labels)
+        except UserError as error:
+            problems.append(str(error))
+    if image is not None and mask is not None and mask.shape != size:
+        problems.append(
+            f"{_name(source.mask, source.id)}: mask of {mask.shape[1]}x{mask.shape[0]} pixels for an image of "
+            f"{size[1]}x{size[0]}; expected equal sizes"
+        )
+    if problems:
+        return None, problems
+    serialized = encode_example(
+        image,
+        image_format,
+        source.id,
+        *size,
+        mask_png=None if mask is None else encode_mask(mask),
+        image_labels=None if source.image_labels is None else labels.image_labels(source.image_labels),
+    )
+    pixels = None if mask is None else np.bincount(mask.ravel(), minlength=256)
+    return Checked(serialized, size, pixels, source.image_labels is not None), []
+
+
+def load_image(image: str | Path | bytes, name: str) -> tuple[bytes, str, tuple[int, int]]:
+    """Returns an image's encoded content, format ("jpeg" or "png") and (height, width).
+
+    An upright 8-bit JPEG or PNG of one or three channels stays as it is. Everything else that Pillow reads (alpha,
+    CMYK, 16-bit grey, other formats, photos that their EXIF data turns) is encoded again, upright, as 8-bit RGB.
+
+    Raises:
+        UserError: missing, empty or broken file.
+    """
+    path = _name(image, name)
+    content = image if isinstance(image, bytes) else read_file(image)
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            image_format = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}.get(opened.format)
+            plain = opened.mode in ("RGB", "L") and opened.getexif().get(EXIF_ORIENTATION, 1) == 1
+            if not (image_format and plain):
+                content, image_format = _encode_again(opened, image_format or "png")
+        # What training will do, so that a file that only TensorFlow rejects is found here.
+        height, width, _ = tf.io.decode_image(content, channels=3, expand_animations=False).shape
+    except (*BROKEN_IMAGE, tf.errors.OpError) as error:
+        what = "not an image" if isinstance(error, Image.UnidentifiedImageError) else "broken image"
+        raise UserError(f"{path}: {what}, it cannot be decoded; expected a JPEG or PNG") from error
+    return content, image_format, (height, width)
+
+
+def load_mask(mask: str | Path | np.ndarray, name: str, labels: LabelMap) -> np.ndarray:
+    """Returns a mask in the classes of the data set, uint8 [H, W].
+
+    Raises:
+        UserError: see `masks.read_mask`; or a value that is no class.
+    """
+    values = mask if isinstance(mask, np.ndarray) else read_mask(mask, labels.color_map)
+    mapped = labels.lookup[values]
+    if mapped.min() == INVALID:
+        raise UserError(f"{_name(mask, name)}: {wrong_labels(values, labels.num_stored)}")
+    return mapped.astype(np.uint8)
+
+
+def duplicate_ids(split: str, sources: Sequence[Source]) -> list[str]:
+    """Returns a line for each id that occurs more than once in a split."""
+    first: dict[str, Source] = {}
+    problems = []
+    for source in sources:
+        if source.id in first:
+            problems.append(f"{_name(source.image, source.id)}: duplicate id {source.id!r} in split {split!r}")
+        first.setdefault(source.id, source)
+    return problems
+
+
+def raise_problems(problems: Iterable[str]) -> None:
+    """Raises all problems together, each once; does nothing if there is none."""
+    problems = list(dict.fromkeys(problems))
+    if not problems:
+        return
+    shown = problems[:MAX_PROBLEMS_SHOWN]
+    if len(problems) > len(shown):
+        shown.append(f"... and {len(problems) - len(shown)} more")
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    raise UserError("\n".join([f"nothing was written, {count}:", *shown]))
+
+
+def _encode_again(image: Image.Image, image_format: str) -> tuple[bytes, str]:
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    upright = ImageOps.exif_transpose(image).convert("RGB")
+    buffer = io.BytesIO()
+    upright.save(buffer, image_format.upper(), **({"quality": JPEG_QUALITY} if image_format == "jpeg" else {}))
+    return buffer.getvalue(), image_format
+
+
+def _name(file: str | Path | bytes | np.ndarray, name: str) -> str:
+    return str(file) if isinstance(file, str | Path) else name

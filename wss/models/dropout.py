@@ -1,0 +1,48 @@
+"""Dropout without state: what it drops is a function of (seed, step, replica, call), so a resumed run drops the same."""
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+
+# MirroredStrategy traces each replica in a thread of its own.
+_seeds = threading.local()
+
+
+@contextlib.contextmanager
+def dropout_seed(seed: tf.Tensor) -> Iterator[None]:
+    """Every `Dropout` called inside draws from its own branch of `seed` (int [2]), in the order of the calls."""
+    _seeds.branches = (tf.random.fold_in(seed, number) for number in itertools.count())
+    try:
+        yield
+    finally:
+        del _seeds.branches
+
+
+@keras.saving.register_keras_serializable(package="wss")
+class Dropout(keras.layers.Layer):
+    """Drops elements with probability `rate` in training and scales the others by 1 / (1 - rate).
+
+    Inside of `dropout_seed` the draw is stateless; elsewhere it comes from TensorFlow's global generator.
+    """
+
+    def __init__(self, rate: float, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+
+    def call(self, inputs, training=None):
+        if not training or self.rate == 0:
+            return inputs
+        branches = getattr(_seeds, "branches", None)
+        if branches is None:
+            return tf.nn.dropout(inputs, self.rate)
+        return tf.nn.experimental.stateless_dropout(inputs, self.rate, next(branches))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate}
