@@ -48,9 +48,7 @@ def consistency_loss(
     return tf.math.divide_no_nan(tf.reduce_sum(loss * weight), tf.reduce_sum(valid))
 
 
-def image_label_loss(
-    logits: tf.Tensor, image_label: tf.Tensor, known: tf.Tensor | None = None
-) -> tf.Tensor:
+def image_label_loss(logits: tf.Tensor, image_label: tf.Tensor, known: tf.Tensor | None = None) -> tf.Tensor:
     """Mean sigmoid cross-entropy over images and classes (L_x of PseudoSeg).
 
     Args:

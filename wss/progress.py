@@ -70,7 +70,9 @@ class TrainingProgress:
         self._last_step = first_step
         self._bar = None
         if sys.stderr.isatty():
-            self._bar = tqdm.tqdm(total=num_steps, initial=first_step, unit=" steps", desc="training", dynamic_ncols=True)
+            self._bar = tqdm.tqdm(
+                total=num_steps, initial=first_step, unit=" steps", desc="training", dynamic_ncols=True
+            )
 
     def update(self, step: int, losses: dict[str, float]) -> None:
         """Tells that `step` steps are finished, with the mean losses of the last ones."""
@@ -80,7 +82,9 @@ class TrainingProgress:
         self.steps_per_second = rate if not self.steps_per_second else 0.8 * self.steps_per_second + 0.2 * rate
         shown = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{self.steps_per_second * self.images_per_step:.1f} images/s, {shown}", refresh=False)
+            self._bar.set_postfix_str(
+                f"{self.steps_per_second * self.images_per_step:.1f} images/s, {shown}", refresh=False
+            )
             self._bar.update(step - self._last_step)
         elif now - self._last_line >= SECONDS_BETWEEN_LINES or step >= self.num_steps:
             self._last_line = now

@@ -15,15 +15,12 @@ def run_script() -> Callable[..., None]:
     """Returns run(name, *flags): `main` of datasets/<name>.py with these flags; a `UserError` comes through."""
 
     def run(name: str, *arguments: str) -> None:
-        others = {
-            module: [flag.name for flag in defined]
-            for module, defined in flags.FLAGS.flags_by_module_dict().items()
-            if not module.startswith("absl.")
-        }
-        # All scripts share one registry of flags, and some flags have the same name.
-        hidden = {name: flags.FLAGS[name] for names in others.values() for name in names}
+        # All scripts share one registry of flags, and some of their flags have the same name.
+        by_module = flags.FLAGS.flags_by_module_dict()
+        hidden = {flag.name: flag for module in by_module if module.startswith("wss") for flag in by_module[module]}
         for flag in hidden:
             delattr(flags.FLAGS, flag)
+        before = set(flags.FLAGS)
         spec = importlib.util.spec_from_file_location(f"datasets_{name}", SCRIPTS / f"{name}.py")
         script = importlib.util.module_from_spec(spec)
         try:
@@ -31,10 +28,9 @@ def run_script() -> Callable[..., None]:
             flags.FLAGS([name, *map(str, arguments)])
             script.main([name])
         finally:
-            for flag in flags.FLAGS.get_flags_for_module(script.__name__) or flags.FLAGS.get_flags_for_module(script):
-                delattr(flags.FLAGS, flag.name)
+            for flag in set(flags.FLAGS) - before:
+                delattr(flags.FLAGS, flag)
             for flag, value in hidden.items():
                 flags.FLAGS[flag] = value
-            flags.FLAGS.unparse_flags()
 
     return run

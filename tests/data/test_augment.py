@@ -87,7 +87,9 @@ def test_jitter_of_the_crop_is_near_that_of_the_image(golden):
 @pytest.fixture
 def example():
     rng = np.random.default_rng(0)
-    return tf.constant(rng.uniform(0, 255, (50, 70, 3)), tf.float32), tf.constant(rng.integers(0, 3, (50, 70, 1)), tf.int32)
+    return tf.constant(rng.uniform(0, 255, (50, 70, 3)), tf.float32), tf.constant(
+        rng.integers(0, 3, (50, 70, 1)), tf.int32
+    )
 
 
 def test_same_seed_same_view_another_seed_another(example):

@@ -31,8 +31,11 @@ class Folder:
     def read(self, images: str, masks: str | None) -> list[Source]:
         """Returns the images of a folder and of all folders in it, sorted by id."""
         mask_of = self._masks_of(masks) if masks else {}
-        sources = []
+        sources: list[Source] = []
         for id, path in _files(images):
+            if sources and sources[-1].id == id:
+                self.problems.append(f"{path}: duplicate id {id!r}, beside {Path(sources[-1].image).name}")
+                continue
             sources.append(Source(id, path, mask_of.pop(id, None), self.labels.get(id)))
             self._used.add(id)
         self.problems += [f"{path}: a mask without an image in {images}" for path in mask_of.values()]
@@ -160,7 +163,7 @@ def _files(folder: str) -> list[tuple[str, Path]]:
     paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not paths:
         raise UserError(f"{folder}: no images in it; expected files such as *{', *'.join(IMAGE_SUFFIXES[:3])}")
-    return [(id_of(path.relative_to(root).as_posix()), path) for path in paths]
+    return sorted((id_of(path.relative_to(root).as_posix()), path) for path in paths)
 
 
 def _class_entry(line: str, text: str) -> tuple[str, tuple[int, ...]]:

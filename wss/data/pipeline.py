@@ -133,7 +133,10 @@ class TrainingData:
             order_seed, block_seed = split_seed(tf.random.fold_in(key, number), 2)
             order = tf.random.experimental.stateless_shuffle(tf.constant(files), order_seed)
             records = tf.data.Dataset.from_tensor_slices(order).interleave(
-                tf.data.TFRecordDataset, cycle_length=min(len(files), 8), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+                tf.data.TFRecordDataset,
+                cycle_length=min(len(files), 8),
+                num_parallel_calls=tf.data.AUTOTUNE,
+                deterministic=True,
             )
             if not by_file:
                 records = records.shard(shard.count, shard.index)
@@ -221,8 +224,12 @@ def evaluation_batches(
         )
     files = tf.data.Dataset.from_tensor_slices(info.files(split))
     examples = files.flat_map(tf.data.TFRecordDataset).map(
-        lambda record: _padded(parse_example(record, info.num_classes, info.has_background, info.ignore_label), size,
-                               mean_pixel, info.ignore_label),
+        lambda record: _padded(
+            parse_example(record, info.num_classes, info.has_background, info.ignore_label),
+            size,
+            mean_pixel,
+            info.ignore_label,
+        ),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     missing = -info.split(split).num_examples % batch_size

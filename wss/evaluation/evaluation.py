@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 
 import gin
 import tensorflow as tf
@@ -9,8 +10,9 @@ import tensorflow as tf
 from wss.data.info import DatasetInfo
 from wss.data.pipeline import evaluation_batches
 from wss.errors import UserError
-from wss.evaluation.evaluator import Evaluator, Result
+from wss.evaluation.evaluator import Evaluator, Result, write_json, write_scalars
 from wss.evaluation.inference import predict, predict_sliding
+from wss.evaluation.tables import evaluation_table
 from wss.models.deeplab import DeepLab
 
 
@@ -63,3 +65,12 @@ class Evaluation:
         """Evaluates the split, or only its first batches."""
         batches = self.batches if number_of_batches is None else self.batches.take(number_of_batches)
         return self.evaluator(batches, self.split)
+
+
+def report(result: Result, run_dir: Path, step: int, output: str | None = None) -> None:
+    """Prints a result as a table and writes it as JSON (by default <run_dir>/eval_<split>.json) and to TensorBoard."""
+    path = Path(output) if output else run_dir / f"eval_{result.split}.json"
+    write_json(result, path)
+    write_scalars(result, tf.summary.create_file_writer(str(run_dir / f"eval_{result.split}")), step)
+    print(evaluation_table(result))
+    print(f"written to {path}")

@@ -35,3 +35,6 @@ class Method(Protocol):
 
     def pictures(self, model: DeepLab, batch: Batch) -> dict[str, tf.Tensor]:
         """Returns what a picture of the first image of a batch shows: see `wss.training.summaries`."""
+
+    def explain(self, model: DeepLab, images: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns maps by title for wss-vis, "prediction" first: probabilities [B, h, w, C] or heat [B, h, w, 1]."""

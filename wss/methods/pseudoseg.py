@@ -136,7 +136,9 @@ class PseudoSeg:
         cam = model.cam(weak_features, image_label)
         sgc = tf.stop_gradient(model.refine_cam(weak_features, cam, visible, training=True))
         probabilities, confident = self.fusion(decoder, sgc)
-        return PseudoLabel(probabilities, confident, decoder, resize_bilinear(sgc, decoder.shape[1:3]), cam, image_label)
+        return PseudoLabel(
+            probabilities, confident, decoder, resize_bilinear(sgc, decoder.shape[1:3]), cam, image_label
+        )
 
     def pictures(self, model: DeepLab, batch: Batch) -> dict[str, tf.Tensor]:
         """The unlabelled stream: both views, held label and all parts of the pseudo label."""
@@ -151,6 +153,28 @@ class PseudoSeg:
             "sgc": tf.nn.softmax(pseudo.sgc),
             "pseudo_label": pseudo.probabilities,
             "strong": unlabeled["strong"],
+        }
+
+    def explain(self, model: DeepLab, images: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the trained model makes of images, all in inference mode; the classifier gates the CAM.
+
+        Args:
+            images: [B, H, W, 3] in 0 .. 255.
+            valid: [B, H, W, 1], 0 on padding.
+
+        Returns:
+            "prediction", "SGC", "pseudo label": class probabilities [B, h, w, C]; "CAM": [B, h', w', 1], the largest.
+        """
+        features = model.features(images)
+        decoder = model.segment(features)
+        image_label = tf.cast(tf.nn.sigmoid(model.classify(features)) >= self.class_threshold, tf.float32)
+        cam = model.cam(features, image_label)
+        sgc = model.refine_cam(features, cam, valid)
+        return {
+            "prediction": tf.nn.softmax(decoder),
+            "CAM": tf.reduce_max(cam, axis=-1, keepdims=True),
+            "SGC": tf.nn.softmax(sgc),
+            "pseudo label": self.fusion(decoder, sgc)[0],
         }
 
     def _features(self, model: DeepLab, images: tf.Tensor, view: str) -> Features:
@@ -183,7 +207,9 @@ def pseudo_label_quality(pseudo: PseudoLabel, unlabeled: dict[str, tf.Tensor], v
     ):
         top = tf.reduce_max(probabilities, axis=-1, keepdims=True)
         metrics[f"{name}/max_probability"] = tf.math.divide_no_nan(tf.reduce_sum(top * valid), tf.reduce_sum(valid))
-        count, confidence, correct = tf.unstack(tf.cast(calibration_histogram(label, probabilities), tf.float32), axis=1)
+        count, confidence, correct = tf.unstack(
+            tf.cast(calibration_histogram(label, probabilities), tf.float32), axis=1
+        )
         pixels = tf.reduce_sum(count)
         metrics[f"{name}/accuracy"] = tf.math.divide_no_nan(tf.reduce_sum(correct), pixels)
         metrics[f"{name}/ece"] = tf.math.divide_no_nan(tf.reduce_sum(tf.abs(correct - confidence)), pixels)

@@ -23,4 +23,13 @@ class Supervised:
     def pictures(self, model: DeepLab, batch: Batch) -> dict[str, tf.Tensor]:
         """Image, label and decoder probabilities of the labelled stream."""
         images, label = batch["labeled"]["image"], batch["labeled"]["label"]
-        return {"image": images, "label": label, "decoder": tf.nn.softmax(resize_bilinear(model(images), label.shape[1:3]))}
+        return {
+            "image": images,
+            "label": label,
+            "decoder": tf.nn.softmax(resize_bilinear(model(images), label.shape[1:3])),
+        }
+
+    def explain(self, model: DeepLab, images: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Class probabilities [B, h, w, C] of the decoder, as "prediction"."""
+        del valid
+        return {"prediction": tf.nn.softmax(model(images))}

@@ -29,7 +29,12 @@ class DeepLab(keras.Model):
     """
 
     def __init__(
-        self, backbone: keras.Model, segmentation_head: keras.Model, sgc: SelfAttentionGradCAM, num_classes: int, **kwargs
+        self,
+        backbone: keras.Model,
+        segmentation_head: keras.Model,
+        sgc: SelfAttentionGradCAM,
+        num_classes: int,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         spec = backbone_spec(backbone.name)

@@ -34,6 +34,10 @@ def load_initial_weights(model: DeepLab, path: str) -> str:
     backbone = tf1_variables(model.backbone)
     unset = [name for name in missing if name in backbone]
     if unset:
-        raise UserError(f"{path}: has no {unset[0]} ({len(unset)} of {len(backbone)} variables of the backbone are missing)")
+        raise UserError(
+            f"{path}: has no {unset[0]} ({len(unset)} of {len(backbone)} variables of the backbone are missing)"
+        )
     loaded = len(tf1_variables(model)) - len(missing)
-    return f"initial weights: {loaded} variables from {path}; {len(missing)} start fresh, {len(unused)} of the file unused"
+    return (
+        f"initial weights: {loaded} variables from {path}; {len(missing)} start fresh, {len(unused)} of the file unused"
+    )

@@ -1,10 +1,10 @@
 """What a run directory holds, and how a run is saved, resumed and read back.
 
-    <run_dir>/operative_config.gin     every gin parameter that was in force
-    <run_dir>/checkpoints/             for resuming: weights, optimizer, random state
-    <run_dir>/model.weights.h5         the trained weights for everybody else, with stable names (averaged ones if on)
-    <run_dir>/train/, eval/            TensorBoard
-    <run_dir>/eval_<split>.json        the last evaluation
+<run_dir>/operative_config.gin     every gin parameter that was in force
+<run_dir>/checkpoints/             for resuming: weights, optimizer, random state
+<run_dir>/model.weights.h5         the trained weights for everybody else, with stable names (averaged ones if on)
+<run_dir>/train/, eval/            TensorBoard
+<run_dir>/eval_<split>.json        the last evaluation
 """
 
 from pathlib import Path
@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from wss.errors import UserError
 
+CHECKPOINTS_NAME = "checkpoints"
 CONFIG_NAME = "operative_config.gin"
 WEIGHTS_NAME = "model.weights.h5"
 
@@ -45,12 +46,13 @@ class RunDirectory:
             model.save_weights(temporary)
             temporary.replace(self.path / WEIGHTS_NAME)
 
+    @property
+    def has_weights(self) -> bool:
+        return (self.path / WEIGHTS_NAME).is_file()
+
     def load_weights(self, model: keras.Model) -> None:
         """Reads `model.weights.h5` into a model of the same configuration."""
-        path = self.path / WEIGHTS_NAME
-        if not path.is_file():
-            raise UserError(f"{path}: not found; has this run finished, or saved at all? Run wss-train on {self.path} again")
-        load_weights(model, path)
+        load_weights(model, self.path / WEIGHTS_NAME)
 
 
 def load_weights(model: keras.Model, path: str | Path) -> None:
@@ -64,7 +66,7 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
 
 def checkpoint_manager(checkpoint: tf.train.Checkpoint, run: RunDirectory, keep: int) -> tf.train.CheckpointManager:
     """Returns a manager of the run's checkpoints; processes that do not write get a folder of their own."""
-    folder = run.path / ("checkpoints" if run.writes else f".checkpoints-of-worker-{id(run)}")
+    folder = run.path / (CHECKPOINTS_NAME if run.writes else f".checkpoints-of-worker-{id(run)}")
     return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=keep)
 
 

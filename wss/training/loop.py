@@ -13,10 +13,8 @@ import tensorflow as tf
 from wss.data.info import DatasetInfo
 from wss.data.pipeline import Shard, TrainingData
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result, write_json
-from wss.evaluation.evaluator import write_scalars as write_evaluation_scalars
-from wss.evaluation.evaluation import Evaluation
-from wss.evaluation.tables import evaluation_table
+from wss.evaluation.evaluation import Evaluation, report
+from wss.evaluation.evaluator import Result
 from wss.methods.base import Method
 from wss.models.deeplab import DeepLab, build_model
 from wss.models.weights import load_initial_weights
@@ -186,7 +184,6 @@ class Trainer:
     def dry_run(self) -> None:
         """Two steps and one batch of evaluation; prints what a whole run would take."""
 
-
         iterator = self._iterator(0)
         self.step.run(iterator, tf.constant(1))
         start = time.monotonic()
@@ -194,7 +191,10 @@ class Trainer:
         seconds = time.monotonic() - start
         self._raise_if_diverged()
         losses = self.step.results(1)
-        print("losses of step 2: " + ", ".join(f"{name} {losses[name]:.4g}" for name in self.step.names[: self.step.losses]))
+        print(
+            "losses of step 2: "
+            + ", ".join(f"{name} {losses[name]:.4g}" for name in self.step.names[: self.step.losses])
+        )
         if self.evaluation is not None:
             result = self.evaluation(number_of_batches=1)
             print(f"evaluation of one batch of {self.evaluation.split!r}: {result.num_images} images")
@@ -233,10 +233,7 @@ class Trainer:
         with self._averaged_weights():
             result = self.evaluation()
         if self.run_directory.writes:
-            writer = tf.summary.create_file_writer(str(self.run_directory.path / "eval"))
-            write_evaluation_scalars(result, writer, step)
-            write_json(result, self.run_directory.path / f"eval_{self.evaluation.split}.json")
-            print(f"step {step}: mIoU {result.mean_iou:.4f} on {self.evaluation.split}")
+            report(result, self.run_directory.path, step)
         return result
 
     def _finish(self) -> Result | None:
@@ -245,9 +242,7 @@ class Trainer:
             self.run_directory.save_weights(self.step.model)
         if self.evaluation is None:
             return None
-        result = self._evaluate(self.finished_steps)
-        print(evaluation_table(result))
-        return result
+        return self._evaluate(self.finished_steps)
 
     def _raise_if_diverged(self) -> None:
         failure = self.step.failure()

@@ -14,7 +14,12 @@ class PolySchedule(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(
-        self, base_rate: float, total_steps: int, power: float = 0.9, slow_start_steps: int = 0, slow_start_rate: float = 1e-4
+        self,
+        base_rate: float,
+        total_steps: int,
+        power: float = 0.9,
+        slow_start_steps: int = 0,
+        slow_start_rate: float = 1e-4,
     ):
         self.base_rate = base_rate
         self.total_steps = total_steps

@@ -1,0 +1,40 @@
+"""wss-eval: mIoU, per-class IoU, accuracies and calibration of a run, as a table, JSON and TensorBoard scalars.
+
+wss-eval --run_dir=runs/shapes
+wss-eval --run_dir=runs/voc --split=val --gin_param="Evaluation.scales = (0.5, 1.0, 1.5)" --gin_param="Evaluation.flip = True"
+"""
+
+from absl import flags
+
+from wss.errors import run_main
+from wss.flags import define_launch_flags, gin_parameters
+
+FLAGS = flags.FLAGS
+define_launch_flags()
+flags.DEFINE_string("split", None, "Split to evaluate; short for Evaluation.split.")
+flags.DEFINE_string("output", None, "JSON file to write; by default <run_dir>/eval_<split>.json.")
+
+
+def main(argv: list[str]) -> None:
+    """Evaluates the run."""
+    del argv
+    from wss import config
+    from wss.evaluation.evaluation import Evaluation, report
+    from wss.training.restore import open_run
+    from wss.training.strategy import build_strategy
+
+    strategy = build_strategy(FLAGS.strategy, FLAGS.tpu)
+    split = [] if FLAGS.split is None else [f"Evaluation.split = {FLAGS.split!r}"]
+    run = open_run(FLAGS.run_dir, [*gin_parameters(), *split], strategy)
+    print(f"evaluating {run.weights} on {run.info.directory}")
+    evaluation = config.call(Evaluation, run.model, run.info, strategy)
+    report(evaluation(), run.directory.path, run.step, FLAGS.output)
+
+
+def console_main() -> None:
+    """The command `wss-eval`."""
+    run_main(main)
+
+
+if __name__ == "__main__":
+    console_main()

@@ -1,0 +1,21 @@
+"""absl flags that several commands share."""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+
+
+def define_launch_flags() -> None:
+    """--run_dir, --gin_param, --data_dir, --strategy, --tpu."""
+    flags.DEFINE_string("run_dir", None, "Folder of the run.", required=True)
+    flags.DEFINE_multi_string("gin_param", [], 'Gin binding over the files, such as "train.num_steps = 100".')
+    flags.DEFINE_string("data_dir", None, "Folder of the records; short for load_dataset.directory.")
+    flags.DEFINE_string("strategy", "mirrored", "mirrored (this machine's GPUs, or its CPU), multi_worker or tpu.")
+    flags.DEFINE_string("tpu", "", "Name or address of the TPU for --strategy=tpu; empty for a TPU VM.")
+
+
+def gin_parameters() -> list[str]:
+    """The bindings of the flags, short forms included."""
+    if FLAGS.data_dir is None:
+        return FLAGS.gin_param
+    return [*FLAGS.gin_param, f"load_dataset.directory = {FLAGS.data_dir!r}"]

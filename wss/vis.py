@@ -1,0 +1,44 @@
+"""wss-vis: colour masks, overlays and side-by-side panels of a run's predictions.
+
+wss-vis --run_dir=runs/shapes --output=pictures                      first images of the evaluation split
+wss-vis --run_dir=runs/shapes --output=pictures --images=my_photos   any folder of photos
+"""
+
+from absl import flags
+
+from wss.errors import run_main
+from wss.flags import define_launch_flags, gin_parameters
+
+FLAGS = flags.FLAGS
+define_launch_flags()
+flags.DEFINE_string("output", None, "Folder for the pictures.", required=True)
+flags.DEFINE_string("split", None, "Split to show; by default that of the evaluation.")
+flags.DEFINE_string("images", None, "Folder of photos (JPEG, PNG) to show instead of a split.")
+flags.DEFINE_integer("num_images", 24, "How many images at most; 0 for all.", lower_bound=0)
+flags.DEFINE_integer("max_side", 1025, "Photos with a longer side are reduced to it.", lower_bound=33)
+
+
+def main(argv: list[str]) -> None:
+    """Draws the pictures."""
+    del argv
+    from wss.evaluation.visualization import folder_examples, split_examples, visualize
+    from wss.training.restore import open_run
+    from wss.training.strategy import build_strategy
+
+    run = open_run(FLAGS.run_dir, gin_parameters(), build_strategy(FLAGS.strategy, FLAGS.tpu))
+    number = FLAGS.num_images or None
+    if FLAGS.images is not None:
+        examples = folder_examples(FLAGS.images, number, FLAGS.max_side, run.model.mean_pixel)
+    else:
+        examples = split_examples(run.info, FLAGS.split, number, run.model.mean_pixel)
+    print(f"showing {run.weights}")
+    visualize(run.model, run.method, run.info, examples, FLAGS.output)
+
+
+def console_main() -> None:
+    """The command `wss-vis`."""
+    run_main(main)
+
+
+if __name__ == "__main__":
+    console_main()
