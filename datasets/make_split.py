@@ -14,7 +14,7 @@ from absl import flags
 
 from wss.data.info import DatasetInfo
 from wss.data.masks import IGNORE, VOC_CLASSES, color_map_of, parse_classes, read_mask, voc_colors
-from wss.data.subsets import add_splits, balanced_subset, read_split, subset_size, write_list
+from wss.data.subsets import add_splits, balanced_subset, check_names, read_split, subset_size, write_list
 from wss.data.voc import LIST_FOLDER, find_devkit, read_list
 from wss.errors import UserError, run_main
 from wss.progress import track
@@ -51,6 +51,7 @@ def split_dataset() -> None:
     if not FLAGS.name:
         raise UserError("--name is missing: the name of the new split, such as train_1_16")
     info = DatasetInfo.load(FLAGS.dataset)
+    check_names(info, filter(None, [FLAGS.name, FLAGS.rest_name]), FLAGS.overwrite)
     examples = read_split(info, FLAGS.from_split)
     first = int(info.has_background)
     present = np.array([example.present[first:] for example in examples])

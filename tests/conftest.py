@@ -39,3 +39,37 @@ def shared() -> Path:
 def goldens(shared) -> Path:
     """The tensors of the original TensorFlow 1 code."""
     return shared / "goldens"
+
+
+@pytest.fixture(scope="session")
+def tiny_shapes(tmp_path_factory) -> Path:
+    """The embedded data set in small: 32 training and 6 validation images of 48 pixels."""
+    from wss.data.shapes import build_shapes
+
+    directory = tmp_path_factory.mktemp("records") / "shapes"
+    build_shapes(directory, num_train=32, num_val=6, size=48, num_shards=2)
+    return directory
+
+
+TINY = {
+    "build_model.backbone": "'mobilenet_v2'",
+    "build_model.depth_multiplier": 0.25,
+    "build_model.batch_norm_momentum": 0.9,
+    "TrainingData.labeled_split": "'train_1_4'",
+    "TrainingData.unlabeled_split": "'train'",
+    "TrainingData.labeled_batch_size": 2,
+    "TrainingData.unlabeled_batch_size": 2,
+    "TrainingData.crop_size": "(33, 33)",
+    "Augmentation.cutout_half_side": 4,
+    "Evaluation.batch_size": 2,
+    "train.method": "@PseudoSeg()",
+    "train.num_steps": 6,
+    "train.steps_per_loop": 2,
+    "train.pictures_every": 0,
+}
+
+
+@pytest.fixture
+def tiny_parameters(tiny_shapes) -> list[str]:
+    """Gin bindings of a PseudoSeg run that takes seconds."""
+    return [f"load_dataset.directory = '{tiny_shapes}'", *(f"{name} = {value}" for name, value in TINY.items())]

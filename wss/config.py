@@ -18,59 +18,85 @@ import wss.methods.supervised  # noqa: F401  isort:skip
 import wss.training.loop  # noqa: F401  isort:skip
 
 T = TypeVar("T")
-PACKAGE_ROOT = Path(__file__).resolve().parents[1]
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
 
 def parse_config(files: list[str], parameters: list[str]) -> None:
-    """Parses gin files (in order) and then single bindings such as "train.num_steps = 100".
+    """Replaces the configuration by gin files (in order) and then single bindings such as "train.num_steps = 100".
 
     Paths are looked up from the working directory and then from the project's root, includes too.
 
     Raises:
         UserError: a file is missing, or a name, parameter or value is wrong; with the nearest right name.
     """
-    gin.add_config_file_search_path(str(PACKAGE_ROOT))
-    for file in files:
-        if not (os.path.isfile(file) or (PACKAGE_ROOT / file).is_file()):
-            raise UserError(f"--gin_file={file}: not found.{did_you_mean(file, recipes())}")
+    gin.clear_config()
+    gin.add_config_file_search_path(str(PROJECT_ROOT))
+    texts = [text for file in files for text in _with_includes(file, f"--gin_file={file}")]
+    _refuse_unused_macros("\n".join([*texts, *parameters]))
     try:
-        gin.parse_config_files_and_bindings(files, parameters, finalize_config=True, skip_unknown=False)
-    except (ValueError, TypeError, SyntaxError, OSError) as error:
-        raise UserError(explain(error)) from error
+        gin.parse_config_files_and_bindings(files, parameters, skip_unknown=False)
+    except (ValueError, TypeError, SyntaxError, OSError, AttributeError, ImportError, RuntimeError) as error:
+        raise UserError(f"gin: {explain(error)}") from error
 
 
 def call(function: Callable[..., T], *args, **kwargs) -> T:
-    """Calls a configurable; a required parameter that no file sets, or a wrong one in a reference, is a `UserError`."""
+    """Calls a configurable; a required parameter that nothing sets is a `UserError`."""
     try:
         return function(*args, **kwargs)
-    except (RuntimeError, TypeError) as error:
-        if "gin" in str(error).lower() or "Required bindings" in str(error):
-            raise UserError(explain(error)) from error
+    except RuntimeError as error:
+        if match := re.search(r"Required bindings for `(.+?)` not provided in config: (\[.*?\])", str(error)):
+            raise UserError(f"gin: {match[1]} needs {match[2]}; set it in a gin file or by --gin_param") from error
         raise
 
 
 def recipes() -> list[str]:
     """All gin files of the project, relative to its root."""
-    return sorted(str(path.relative_to(PACKAGE_ROOT)) for path in (PACKAGE_ROOT / "gin_configs").rglob("*.gin"))
+    return sorted(str(path.relative_to(PROJECT_ROOT)) for path in (PROJECT_ROOT / "gin_configs").rglob("*.gin"))
 
 
 def explain(error: Exception) -> str:
     """One line for gin's several, with the nearest right name where a name is wrong."""
     text = " ".join(str(error).split())
-    if match := re.search(r"No configurable matching '([^']+)'", text):
-        return f"gin: nothing is called {match[1]!r}.{did_you_mean(match[1], _configurables())}{_place(text)}"
+    place = _place(text)
+    if match := re.search(r"No configurable matching (?:reference )?'@?([\w./]+)", text):
+        return f"nothing is called {match[1]!r}.{did_you_mean(match[1], _configurables())}{place}"
     if match := re.search(r"'?([\w.]+)'? does(?:n't| not) have a parameter (?:named )?'(\w+)'", text):
-        return f"gin: {match[1]} has no parameter {match[2]!r}.{did_you_mean(match[2], _parameters(match[1]))}{_place(text)}"
-    return f"gin: {text}"
+        return f"{match[1]} has no parameter {match[2]!r}.{did_you_mean(match[2], _parameters(match[1]))}{place}"
+    if match := re.search(r"No bindings specified for '(\w+)/gin.macro'", text):
+        return f"the macro %{match[1]} is used but never set"
+    if isinstance(error, SyntaxError) or "Failed to parse token" in text:
+        found = f" at {error.text.strip()!r}" if getattr(error, "text", None) else ""
+        reason = text.split("<ast")[0].rstrip(": ")
+        return f"{reason}{found}; expected name.parameter = value, with strings in quotes"
+    return text
+
+
+def _with_includes(file: str, where: str) -> list[str]:
+    """The texts of a gin file and of all that it includes."""
+    path = next((path for path in (Path(file), PROJECT_ROOT / file) if path.is_file()), None)
+    if path is None:
+        raise UserError(f"{where}: {file} not found.{did_you_mean(file, recipes())}")
+    text = path.read_text()
+    included = re.findall(r"^include\s+['\"](.+?)['\"]", text, re.MULTILINE)
+    return [text, *(part for name in included for part in _with_includes(name, f"{path}: include"))]
+
+
+def _refuse_unused_macros(text: str) -> None:
+    """Gin takes `num_steps = 3` as a macro; if nothing uses it, it was meant to be a parameter."""
+    for name in re.findall(r"^\s*(\w+)\s*=", text, re.MULTILINE):
+        if f"%{name}" not in text:
+            owners = [f"{owner}.{name}" for owner in _configurables() if name in _parameters(owner)]
+            hint = f" Did you mean {min(owners, key=len)!r}?" if owners else did_you_mean(name, _configurables())
+            raise UserError(f"gin: {name!r} is set but nothing uses it; a parameter is written name.parameter.{hint}")
 
 
 def _place(text: str) -> str:
     match = re.search(r'In file "([^"]+)", line (\d+)', text)
-    return f" ({match[1]}, line {match[2]})" if match else ""
+    return f" ({os.path.relpath(match[1])}, line {match[2]})" if match else ""
 
 
 def _configurables() -> list[str]:
-    return [selector.split(".")[-1] for selector, _ in gin.config._REGISTRY.items()]
+    return [selector.split(".")[-1] for selector, _ in gin.config._REGISTRY.items() if not selector.startswith("gin.")]
 
 
 def _parameters(name: str) -> list[str]:

@@ -11,7 +11,7 @@ from wss.flags import define_launch_flags, gin_parameters
 
 FLAGS = flags.FLAGS
 define_launch_flags()
-flags.DEFINE_multi_string("gin_file", [], "Gin file of the experiment; give it again to add more.", required=True)
+flags.DEFINE_multi_string("gin_file", None, "Gin file of the experiment; give it again to add more.", required=True)
 flags.DEFINE_integer("seed", None, "Of weights, order and augmentation; short for train.seed.")
 flags.DEFINE_bool("dry_run", False, "Build everything, take two steps, estimate time and memory, write nothing.")
 

@@ -1,5 +1,6 @@
 """The converters: masks and colours by hand, a tiny devkit, own folders, and every bad input they name."""
 
+import hashlib
 import io
 import os
 import subprocess
@@ -167,8 +168,6 @@ def test_bytes_do_not_depend_on_the_workers_but_on_the_seed(own, tmp_path, run_s
 
 
 def test_checksum_tells_lists_apart(devkit, tmp_path, run_script):
-    import hashlib
-
     run_script("build_voc2012", f"--voc_root={devkit}", f"--output_dir={tmp_path / 'out'}")
     info = DatasetInfo.load(tmp_path / "out")
     assert info.split("train").checksum == hashlib.sha256(b"a\nb\n").hexdigest()

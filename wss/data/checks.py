@@ -4,6 +4,7 @@ import dataclasses
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -57,6 +58,14 @@ class LabelMap:
         return sorted({int(self.lookup[label]) for label in labels} - {IGNORE, INVALID})
 
 
+class EncodedImage(NamedTuple):
+    """An image file that TensorFlow decodes; `format` is "jpeg" or "png", `size` is (height, width)."""
+
+    content: bytes
+    format: str
+    size: tuple[int, int]
+
+
 @dataclasses.dataclass(frozen=True)
 class Checked:
     """A valid example with what the statistics need of it."""
@@ -69,11 +78,10 @@ class Checked:
 
 def check_source(source: Source, labels: LabelMap) -> tuple[Checked | None, list[str]]:
     """Reads and checks one image with its mask; returns the example, or None and all its problems."""
-    problems = []
+    problems: list[str] = []
     image = mask = None
     try:
-        content, image_format, size = load_image(source.image, source.id)
-        image = content
+        image = load_image(source.image, source.id)
     except UserError as error:
         problems.append(str(error))
     if source.mask is not None:
@@ -81,27 +89,27 @@ def check_source(source: Source, labels: LabelMap) -> tuple[Checked | None, list
             mask = load_mask(source.mask, source.id, labels)
         except UserError as error:
             problems.append(str(error))
-    if image is not None and mask is not None and mask.shape != size:
+    if image is not None and mask is not None and mask.shape != image.size:
         problems.append(
             f"{_name(source.mask, source.id)}: mask of {mask.shape[1]}x{mask.shape[0]} pixels for an image of "
-            f"{size[1]}x{size[0]}; expected equal sizes"
+            f"{image.size[1]}x{image.size[0]}; expected equal sizes"
         )
-    if problems:
+    if image is None or problems:
         return None, problems
     serialized = encode_example(
-        image,
-        image_format,
+        image.content,
+        image.format,
         source.id,
-        *size,
+        *image.size,
         mask_png=None if mask is None else encode_mask(mask),
         image_labels=None if source.image_labels is None else labels.image_labels(source.image_labels),
     )
     pixels = None if mask is None else np.bincount(mask.ravel(), minlength=256)
-    return Checked(serialized, size, pixels, source.image_labels is not None), []
+    return Checked(serialized, image.size, pixels, source.image_labels is not None), []
 
 
-def load_image(image: str | Path | bytes, name: str) -> tuple[bytes, str, tuple[int, int]]:
-    """Returns an image's encoded content, format ("jpeg" or "png") and (height, width).
+def load_image(image: str | Path | bytes, name: str) -> EncodedImage:
+    """Returns an image as it goes into the records.
 
     An upright 8-bit JPEG or PNG of one or three channels stays as it is. Everything else that Pillow reads (alpha,
     CMYK, 16-bit grey, other formats, photos that their EXIF data turns) is encoded again, upright, as 8-bit RGB.
@@ -113,7 +121,7 @@ def load_image(image: str | Path | bytes, name: str) -> tuple[bytes, str, tuple[
     content = image if isinstance(image, bytes) else read_file(image)
     try:
         with Image.open(io.BytesIO(content)) as opened:
-            image_format = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}.get(opened.format)
+            image_format = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}.get(opened.format or "", "")
             plain = opened.mode in ("RGB", "L") and opened.getexif().get(EXIF_ORIENTATION, 1) == 1
             if not (image_format and plain):
                 content, image_format = _encode_again(opened, image_format or "png")
@@ -122,7 +130,7 @@ def load_image(image: str | Path | bytes, name: str) -> tuple[bytes, str, tuple[
     except (*BROKEN_IMAGE, tf.errors.OpError) as error:
         what = "not an image" if isinstance(error, Image.UnidentifiedImageError) else "broken image"
         raise UserError(f"{path}: {what}, it cannot be decoded; expected a JPEG or PNG") from error
-    return content, image_format, (height, width)
+    return EncodedImage(content, image_format, (height, width))
 
 
 def load_mask(mask: str | Path | np.ndarray, name: str, labels: LabelMap) -> np.ndarray:
@@ -170,5 +178,5 @@ def _encode_again(image: Image.Image, image_format: str) -> tuple[bytes, str]:
     return buffer.getvalue(), image_format
 
 
-def _name(file: str | Path | bytes | np.ndarray, name: str) -> str:
+def _name(file: str | Path | bytes | np.ndarray | None, name: str) -> str:
     return str(file) if isinstance(file, str | Path) else name

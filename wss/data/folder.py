@@ -34,7 +34,7 @@ class Folder:
         sources: list[Source] = []
         for id, path in _files(images):
             if sources and sources[-1].id == id:
-                self.problems.append(f"{path}: duplicate id {id!r}, beside {Path(sources[-1].image).name}")
+                self.problems.append(f"{path}: duplicate id {id!r}, beside {Path(str(sources[-1].image)).name}")
                 continue
             sources.append(Source(id, path, mask_of.pop(id, None), self.labels.get(id)))
             self._used.add(id)

@@ -24,14 +24,16 @@ MIN_IMAGES_PER_CLASS = 3
 
 # Difficulty. Hues are in turns; radii are in parts of the image side.
 PREFERRED_HUE_PROBABILITY = 0.7
-PREFERRED_TEXTURE_PROBABILITY = 0.7
+PREFERRED_TEXTURE_PROBABILITY = 0.8
 HUE_SPREAD = 0.06
-RADIUS = (0.13, 0.27)
+OBJECT_SATURATION = (0.5, 0.95)
+CLUTTER_SATURATION = (0.2, 0.7)
+RADIUS = (0.18, 0.3)
 MAX_OBJECTS = 3
 MAX_OVERLAP = 0.3
-CLUTTER = (4, 10)
-TEXTURE_CONTRAST = (0.2, 0.5)
-NOISE = (2.0, 10.0)
+CLUTTER = (2, 6)
+TEXTURE_CONTRAST = (0.1, 0.35)
+NOISE = (2.0, 8.0)
 BLUR_RADIUS = 0.5
 VOID_BORDER = True
 
@@ -71,7 +73,7 @@ def build_shapes(
     splits = {"train": train, "val": [_source(seed, num_train + index, size) for index in range(num_val)]}
     subset = train
     for name, parts in SUBSETS.items():
-        present = np.array([[(s.mask == c).any() for c in range(1, len(CLASS_NAMES))] for s in subset])
+        present = np.array([np.isin(range(1, len(CLASS_NAMES)), np.asarray(source.mask)) for source in subset])
         count = max(1, round(num_train / parts))
         minimum = min(MIN_IMAGES_PER_CLASS, count // len(CLASS_NAMES))
         subset = [subset[i] for i in balanced_subset(present, count, minimum, seed, CLASS_NAMES[1:])]
@@ -155,11 +157,11 @@ def _draw_object(
         return
     hue = kind / len(FORMS) if rng.random() < PREFERRED_HUE_PROBABILITY else rng.random()
     texture = kind if rng.random() < PREFERRED_TEXTURE_PROBABILITY else int(rng.integers(len(FORMS)))
-    _paint(rng, canvas, inside, _color(rng, hue + rng.normal(0, HUE_SPREAD)), (x, y), texture)
-    if VOID_BORDER:
-        mask[_dilated(inside) & ~inside] = IGNORE
-        inside &= ~_dilated(~inside)
+    color = _color(rng, hue + rng.normal(0, HUE_SPREAD), OBJECT_SATURATION)
+    _paint(rng, canvas, inside, color, (x, y), texture)
     mask[inside] = kind + 1
+    if VOID_BORDER:
+        mask[inside & _dilated(~inside)] = IGNORE
 
 
 def _draw_clutter(rng: np.random.Generator, canvas: np.ndarray, grid: Grid, size: int) -> None:
@@ -175,7 +177,8 @@ def _draw_clutter(rng: np.random.Generator, canvas: np.ndarray, grid: Grid, size
         (abs(y) < 0.3 * radius) & (abs(x) < 1.6 * radius) & (x > -y * 3),
     )
     inside = forms[rng.integers(len(forms))]
-    _paint(rng, canvas, inside, _color(rng, rng.random()), (x, y), int(rng.integers(len(FORMS))))
+    color = _color(rng, rng.random(), CLUTTER_SATURATION)
+    _paint(rng, canvas, inside, color, (x, y), int(rng.integers(len(FORMS))))
 
 
 def _paint(
@@ -213,8 +216,8 @@ def _smooth_noise(rng: np.random.Generator, size: int, cells: int, channels: int
     return np.stack([np.asarray(layer) for layer in layers], -1) / 255.0
 
 
-def _color(rng: np.random.Generator, hue: float) -> np.ndarray:
-    return 255 * np.array(colorsys.hsv_to_rgb(hue % 1, rng.uniform(0.35, 0.9), rng.uniform(0.45, 0.95)))
+def _color(rng: np.random.Generator, hue: float, saturation: tuple[float, float]) -> np.ndarray:
+    return 255 * np.array(colorsys.hsv_to_rgb(hue % 1, rng.uniform(*saturation), rng.uniform(0.45, 0.95)))
 
 
 def _rotated(grid: Grid, center, angle: float) -> Grid:

@@ -3,7 +3,7 @@
 import dataclasses
 import fractions
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -86,10 +86,10 @@ def subset_size(total: int, num_images: int | None, fraction: str | None) -> int
     Raises:
         UserError: none or both are given, or the fraction is no number in 0 .. 1.
     """
-    if (num_images is None) == (fraction is None):
-        raise UserError("give either --num_images or --fraction")
-    if num_images is not None:
+    if num_images is not None and fraction is None:
         return num_images
+    if num_images is not None or fraction is None:
+        raise UserError("give either --num_images or --fraction")
     try:
         part = fractions.Fraction(fraction)
     except (ValueError, ZeroDivisionError):
@@ -116,6 +116,13 @@ def read_split(info: DatasetInfo, split: str) -> list[Record]:
     return records
 
 
+def check_names(info: DatasetInfo, names: Iterable[str], overwrite: bool) -> None:
+    """Raises a `UserError` if one of the names is that of a split already and must not be replaced."""
+    for name in names:
+        if name in info.splits and not overwrite:
+            raise UserError(f"{info.directory}: has a split {name!r} already; add --overwrite or choose another name")
+
+
 def add_splits(
     info: DatasetInfo,
     splits: dict[str, Sequence[Record]],
@@ -137,9 +144,8 @@ def add_splits(
     Raises:
         UserError: a split of that name exists, or a new one has no images.
     """
+    check_names(info, splits, overwrite)
     for name, records in splits.items():
-        if name in info.splits and not overwrite:
-            raise UserError(f"{info.directory}: has a split {name!r} already; add --overwrite or choose another name")
         if not records:
             raise UserError(f"{info.directory}: nothing is left for split {name!r}")
     directory = Path(info.directory)
@@ -185,7 +191,7 @@ def _records(path: str):
 
 def _record(serialized: bytes, info: DatasetInfo) -> Record:
     example = check_record(serialized, info)
-    name = example["name"].decode()
+    name = bytes(example["name"]).decode()
     pixels = np.bincount(example["label"].ravel(), minlength=256) if example["has_mask"] else None
     if pixels is not None:
         present = pixels[: info.num_classes] > 0

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -61,8 +61,8 @@ def write_dataset(
     output_dir: str | Path,
     name: str,
     class_names: Sequence[str],
-    colors: Sequence[Sequence[int]],
-    splits: dict[str, Sequence[Source]],
+    colors: Iterable[Iterable[int]],
+    splits: Mapping[str, Sequence[Source]],
     labels: LabelMap,
     *,
     has_background: bool = True,
@@ -115,7 +115,7 @@ def write_dataset(
         info = DatasetInfo(
             name,
             tuple(class_names),
-            tuple(tuple(int(part) for part in color) for color in colors),
+            tuple((int(red), int(green), int(blue)) for red, green, blue in colors),
             infos,
             has_background=has_background,
             provenance={**(provenance or {}), "shuffle_seed": seed},

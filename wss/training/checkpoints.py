@@ -31,12 +31,11 @@ class RunDirectory:
     def __init__(self, path: str | Path, writes: bool = True):
         self.path = Path(path)
         self.writes = writes
-        if writes:
-            self.path.mkdir(parents=True, exist_ok=True)
 
     def save_config(self) -> None:
         """Writes the operative gin configuration."""
         if self.writes:
+            self.path.mkdir(parents=True, exist_ok=True)
             write_text(self.path / CONFIG_NAME, gin.operative_config_str(max_line_length=120))
 
     def save_weights(self, model: keras.Model) -> None:

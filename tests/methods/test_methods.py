@@ -1,0 +1,191 @@
+"""The methods on a tiny network: routing of gradients, and one step eagerly, compiled and on two replicas."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from wss.data.info import DatasetInfo
+from wss.methods.pseudoseg import PseudoSeg
+from wss.methods.supervised import Supervised
+from wss.models.deeplab import build_model
+
+CLASSES, SIZE = 4, 33
+INFO = DatasetInfo("tiny", ("background", "a", "b", "c"), ((0, 0, 0),) * CLASSES, {})
+
+
+def tiny_model(**kwargs):
+    tf.keras.utils.set_random_seed(1)
+    return build_model(INFO, backbone="mobilenet_v2", depth_multiplier=0.25, dropout=0.0, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model()
+
+
+def random_batch(seed=0, batch_size=2):
+    rng = np.random.default_rng(seed)
+    images = lambda: tf.constant(rng.uniform(0, 255, (batch_size, SIZE, SIZE, 3)), tf.float32)
+    label = rng.integers(0, CLASSES, (batch_size, SIZE, SIZE, 1))
+    label[:, :4] = 255
+    ones = tf.ones([batch_size, SIZE, SIZE, 1])
+    hole = np.ones((batch_size, SIZE, SIZE, 1), np.float32)
+    hole[:, 8:16, 8:16] = 0
+    label = tf.constant(label, tf.int32)
+    image_label = tf.constant([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]][:batch_size])
+    return {
+        "labeled": {"image": images(), "label": label, "valid": ones, "image_label": image_label},
+        "unlabeled": {
+            "weak": images(),
+            "strong": images(),
+            "label": label,
+            "valid": tf.constant(hole),
+            "not_padding": ones,
+            "image_label": image_label,
+            "image_label_known": tf.ones([batch_size]),
+        },
+    }
+
+
+PARTS = {
+    "backbone": lambda model: model.backbone.trainable_variables,
+    "decoder": lambda model: model.segmentation_head.trainable_variables,
+    "classifier": lambda model: model.classifier.trainable_variables,
+    "sgc": lambda model: model.sgc.trainable_variables,
+}
+ROUTES = {  # Figure 7 of the paper: which part each loss trains
+    "segmentation": {"backbone", "decoder"},
+    "consistency": {"backbone", "decoder"},
+    "classification": {"backbone", "classifier"},
+    "sgc": {"sgc"},
+}
+
+
+def parts_with_gradient(model, gradients_of):
+    trained = set()
+    for name, variables in PARTS.items():
+        gradients = [g for g in gradients_of([v.value for v in variables(model)]) if g is not None]
+        if any(np.any(gradient) for gradient in gradients):
+            trained.add(name)
+    return trained
+
+
+@pytest.mark.parametrize("use_image_labels", [False, True])
+def test_each_loss_trains_its_parts_only(model, use_image_labels):
+    method = PseudoSeg(use_image_labels=use_image_labels)
+    with tf.GradientTape(persistent=True) as tape:
+        losses, _ = method.losses(model, random_batch(), tf.constant(0, tf.int64))
+    assert losses.keys() == ROUTES.keys()
+    for name, loss in losses.items():
+        assert parts_with_gradient(model, lambda v, loss=loss: tape.gradient(loss, v)) == ROUTES[name], name
+
+
+def test_no_gradient_into_the_weak_view(model):
+    batch = random_batch()
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([batch["unlabeled"]["weak"], batch["unlabeled"]["strong"]])
+        losses, _ = PseudoSeg().losses(model, batch, tf.constant(0, tf.int64))
+    assert tape.gradient(losses["consistency"], batch["unlabeled"]["weak"]) is None
+    assert np.any(tape.gradient(losses["consistency"], batch["unlabeled"]["strong"]))
+
+
+def test_image_labels_train_the_classifier_on_the_weak_view(model):
+    batch = random_batch()
+    views = [batch["unlabeled"]["weak"], batch["labeled"]["image"]]
+    for use_image_labels, trained in ((True, 0), (False, 1)):
+        with tf.GradientTape() as tape:
+            tape.watch(views)
+            losses, _ = PseudoSeg(use_image_labels).losses(model, batch, tf.constant(0, tf.int64))
+        gradients = tape.gradient(losses["classification"], views)
+        assert np.any(gradients[trained])
+        assert gradients[1 - trained] is None
+
+
+def test_image_labels_gate_the_cam(model):
+    batch = random_batch()
+    weak = model.features(batch["unlabeled"]["weak"], training=True)
+    pseudo = PseudoSeg(use_image_labels=True).pseudo_label(model, weak, batch["unlabeled"])
+    np.testing.assert_array_equal(pseudo.image_label, batch["unlabeled"]["image_label"])
+    absent = pseudo.cam * (1 - batch["unlabeled"]["image_label"][:, None, None])
+    assert not np.any(absent)
+
+
+def test_unknown_image_labels_fall_back_to_the_classifier(model):
+    unlabeled = random_batch()["unlabeled"]
+    unlabeled["image_label_known"] = tf.constant([1.0, 0.0])
+    weak = model.features(unlabeled["weak"], training=True)
+    gate = lambda method: method.pseudo_label(model, weak, unlabeled).image_label.numpy()
+    known, predicted = gate(PseudoSeg(use_image_labels=True)), gate(PseudoSeg())
+    np.testing.assert_array_equal(known[0], unlabeled["image_label"][0])
+    np.testing.assert_array_equal(known[1], predicted[1])
+
+
+def test_a_hidden_hole_changes_attention_only_if_asked(model):
+    unlabeled = random_batch()["unlabeled"]
+    whole = {**unlabeled, "valid": unlabeled["not_padding"]}
+    weak = model.features(unlabeled["weak"], training=True)
+    sgc = lambda method, stream: method.pseudo_label(model, weak, stream).sgc.numpy()
+    cam_everywhere = {"class_threshold": 0.0}
+    separate = PseudoSeg(hole_in_attention=False, **cam_everywhere)
+    np.testing.assert_array_equal(sgc(separate, unlabeled), sgc(separate, whole))
+    together = PseudoSeg(hole_in_attention=True, **cam_everywhere)
+    assert np.any(sgc(together, unlabeled) != sgc(together, whole))
+
+
+def test_only_named_views_move_batch_norm():
+    def moved(views):
+        model = tiny_model()
+        before = [v.numpy() for v in model.backbone.non_trainable_variables]
+        PseudoSeg(batch_norm_views=views).losses(model, random_batch(), tf.constant(0, tf.int64))
+        after = [v.numpy() for v in model.backbone.non_trainable_variables]
+        return any(np.any(a != b) for a, b in zip(before, after, strict=True))
+
+    assert not moved(())
+    assert moved(("strong",))
+
+
+def test_supervised_reads_the_labelled_stream_only(model):
+    losses, _ = Supervised().losses(model, {"labeled": random_batch()["labeled"]}, tf.constant(0, tf.int64))
+    assert losses.keys() == {"segmentation"}
+
+
+def test_quality_of_a_perfect_pseudo_label(model):
+    """Accuracy and ECE of the fused label against a held mask that agrees with it everywhere."""
+    unlabeled = random_batch()["unlabeled"]
+    method = PseudoSeg(source="decoder", label="hard")
+    weak = model.features(unlabeled["weak"], training=True)
+    pseudo = method.pseudo_label(model, weak, unlabeled)
+    held = tf.cast(tf.argmax(pseudo.probabilities, -1)[..., None], tf.int32)
+    valid = tf.ones_like(held, tf.float32)
+
+    from wss.methods.pseudoseg import pseudo_label_quality
+
+    metrics = pseudo_label_quality(pseudo, {**unlabeled, "label": held}, valid)
+    assert metrics["fusion/accuracy"] == 1 and metrics["decoder/accuracy"] == 1
+    np.testing.assert_allclose(metrics["fusion/ece"], 0, atol=1e-6)
+    np.testing.assert_allclose(metrics["fusion/max_probability"], 1, atol=1e-6)
+    assert metrics["mask_ratio"] == 1
+
+
+@pytest.mark.parametrize("method", [Supervised(), PseudoSeg(), PseudoSeg(use_image_labels=True)])
+def test_step_is_the_same_eagerly_compiled_and_on_two_replicas(method):
+    def eager():
+        return method.losses(tiny_model(), random_batch(), tf.constant(0, tf.int64))[0]
+
+    def compiled():
+        model = tiny_model()
+        return tf.function(lambda batch: method.losses(model, batch, tf.constant(0, tf.int64))[0])(random_batch())
+
+    def mirrored():
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        with strategy.scope():
+            model = tiny_model()
+        run = tf.function(lambda batch: strategy.run(lambda b: method.losses(model, b, tf.constant(0, tf.int64))[0], (batch,)))
+        losses = run(random_batch())  # both replicas get the whole batch, so both must agree with one device
+        return {name: strategy.experimental_local_results(loss) for name, loss in losses.items()}
+
+    reference, graph, replicas = eager(), compiled(), mirrored()
+    for name, value in reference.items():
+        np.testing.assert_allclose(graph[name], value, rtol=1e-4)
+        assert len(replicas[name]) == 2
+        np.testing.assert_allclose(replicas[name], [value, value], rtol=1e-4)

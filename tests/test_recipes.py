@@ -1,0 +1,161 @@
+"""Every gin file parses, and the recipes carry the papers' numbers and say how they are run."""
+
+import json
+import re
+from pathlib import Path
+
+import gin
+import pytest
+
+from wss.config import PACKAGE_ROOT, parse_config, recipes
+from wss.errors import UserError
+from wss.models.backbones import BACKBONES
+
+FILES = recipes()
+# A base.gin is what the recipes beside it share.
+RECIPES = [path for path in FILES if "/recipes/" in path and Path(path).name != "base.gin"]
+PSEUDOSEG = "gin_configs/recipes/pseudoseg/"
+BINDING = re.compile(r"\b[A-Za-z_]+\.[a-z_]+ = (?:'[^']*'|\([^)]*\)|[\w.]+)")
+
+
+def query(*names: str) -> list:
+    return [gin.query_parameter(name) for name in names]
+
+
+def header(path: str) -> str:
+    """The comment lines before the first binding, with continued lines joined."""
+    lines = []
+    for line in (PACKAGE_ROOT / path).read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.removeprefix("#"))
+    return re.sub(r"\\\n\s*", "", "\n".join(lines))
+
+
+@pytest.mark.parametrize("path", RECIPES)
+def test_recipe_is_a_complete_experiment(path):
+    parse_config([path], [])
+    method, steps, backbone, labeled, directory = query(
+        "train.method",
+        "train.num_steps",
+        "build_model.backbone",
+        "TrainingData.labeled_split",
+        "load_dataset.directory",
+    )
+    assert str(method) in ("@Supervised()", "@PseudoSeg()")
+    assert steps > 0 and backbone in BACKBONES and labeled and directory
+
+
+@pytest.mark.parametrize("path", RECIPES)
+def test_header_has_the_command_and_what_was_measured(path):
+    text = header(path)
+    commands = [line.split() for line in text.splitlines() if line.split()[:1] == ["wss-train"]]
+    assert commands, f"{path}: its header has no wss-train command"
+    assert f"--gin_file={path}" in commands[0]
+    assert any(word.startswith("--run_dir=") for word in commands[0])
+    assert "measured" in text.lower()
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_file_parses_with_each_binding_that_its_comments_offer(path):
+    parse_config([path], [])
+    for line in (PACKAGE_ROOT / path).read_text().splitlines():
+        if line.startswith("#"):
+            for binding in BINDING.findall(line):
+                gin.clear_config()
+                parse_config([path], [binding])
+
+
+# PseudoSeg, App. B and D (Cityscapes: the schedule of VOC is assumed); crop and lists of the original README.
+@pytest.mark.parametrize(
+    ("name", "steps", "backbone", "labeled", "unlabeled"),
+    [
+        ("voc2012_supervised", 30000, "xception_65", "16_clean_3", "train_aug"),
+        ("voc2012_unlabeled", 30000, "xception_65", "16_clean_3", "train_aug"),
+        ("voc2012_image_labels", 30000, "xception_65", "16_clean_3", "train_aug"),
+        ("voc2012_high_data", 90000, "xception_65", "train", "coco2voc"),
+        ("coco_supervised", 200000, "xception_65", "32_all", "train"),
+        ("coco_unlabeled", 200000, "xception_65", "32_all", "train"),
+        ("cityscapes_unlabeled", 30000, "resnet_v1_101_beta", "cutmix_seed12345_744", "train_fine"),
+    ],
+)
+def test_schedule_of_the_paper(name, steps, backbone, labeled, unlabeled):
+    parse_config([f"{PSEUDOSEG}{name}.gin"], [])
+    assert query("train.num_steps", "build_model.backbone") == [steps, backbone]
+    assert query("TrainingData.labeled_split", "TrainingData.unlabeled_split") == [labeled, unlabeled]
+    assert query("build_optimizer.name", "build_optimizer.momentum") == ["momentum", 0.9]
+    assert query("build_optimizer.learning_rate", "build_optimizer.power") == [0.007, 0.9]
+    assert query("TrainingData.labeled_batch_size", "TrainingData.unlabeled_batch_size") == [4, 4]
+    assert query("TrainingData.crop_size", "build_model.output_stride") == [(513, 513), 16]
+    assert query("Evaluation.batch_size")[0] % 16 == 0, "does not divide among the paper's 16 replicas"
+
+
+@pytest.mark.parametrize(
+    ("name", "image_labels", "gamma", "temperature"),
+    [
+        ("voc2012_unlabeled", False, 0.5, 0.5),
+        ("voc2012_image_labels", True, 0.5, 0.5),
+        ("voc2012_high_data", False, 0.3, 0.7),
+        ("coco_unlabeled", False, 0.5, 0.5),
+        ("cityscapes_unlabeled", False, 0.5, 0.5),
+    ],
+)
+def test_fusion_of_the_paper(name, image_labels, gamma, temperature):
+    parse_config([f"{PSEUDOSEG}{name}.gin"], [])
+    assert str(gin.query_parameter("train.method")) == "@PseudoSeg()"
+    assert query("PseudoSeg.use_image_labels", "PseudoSeg.gamma", "PseudoSeg.temperature") == [
+        image_labels,
+        gamma,
+        temperature,
+    ]
+
+
+@pytest.mark.parametrize(("dataset", "size"), [("voc2012", (513, 513)), ("coco", (641, 641))])
+def test_evaluation_size_of_the_paper(dataset, size):
+    parse_config([f"{PSEUDOSEG}{dataset}_unlabeled.gin"], [])
+    assert gin.query_parameter("Evaluation.size") == size
+
+
+@pytest.mark.parametrize(
+    ("model", "backbone", "multi_grid"),
+    [
+        ("xception_65", "xception_65", None),
+        ("resnet_v1_50", "resnet_v1_50_beta", (1, 2, 4)),
+        ("resnet_v1_101", "resnet_v1_101_beta", (1, 2, 4)),
+        ("mobilenet_v2", "mobilenet_v2", None),
+    ],
+)
+def test_a_model_file_after_a_recipe_replaces_its_model(model, backbone, multi_grid):
+    parse_config([f"{PSEUDOSEG}cityscapes_unlabeled.gin", f"gin_configs/models/{model}.gin"], [])
+    assert query("build_model.backbone", "build_model.multi_grid") == [backbone, multi_grid]
+
+
+def test_a_method_file_after_a_recipe_replaces_its_method():
+    parse_config([f"{PSEUDOSEG}cityscapes_unlabeled.gin", "gin_configs/methods/supervised.gin"], [])
+    assert str(gin.query_parameter("train.method")) == "@Supervised()"
+
+
+# In no data set of the original: "2_clean" was never published, and the union is a split of one's own.
+@pytest.mark.parametrize(
+    ("dataset", "original", "own"),
+    [("voc2012", "pascal_voc_seg", {"2_clean", "coco2voc", "coco2voc_v9k"}), ("coco", "coco", set())],
+)
+def test_split_names_are_the_originals(goldens, dataset, original, own):
+    known = set(json.loads((goldens / "datasets.json").read_text())[original]["splits_to_sizes"]) | own
+    text = "".join((PACKAGE_ROOT / path).read_text() for path in FILES if path.startswith(PSEUDOSEG + dataset))
+    named = set(re.findall(r"TrainingData\.(?:un)?labeled_split = '([^']+)'", text))
+    assert named and named <= known
+
+
+@pytest.mark.parametrize(
+    ("typo", "right"),
+    [
+        ("PseudoSeg.gama = 0.3", "gamma"),
+        ("TrainingData.labelled_split = '8_clean'", "labeled_split"),
+        ("train.num_step = 10", "num_steps"),
+        ("build_modle.backbone = 'xception_65'", "build_model"),
+    ],
+)
+def test_typo_over_a_recipe_names_the_nearest(typo, right):
+    with pytest.raises(UserError, match=f"Did you mean '{right}'"):
+        parse_config([f"{PSEUDOSEG}voc2012_unlabeled.gin"], [typo])

@@ -1,0 +1,112 @@
+"""Learning rates of the original, momentum and weight averages worked out in numpy."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from wss.data.info import DatasetInfo
+from wss.errors import UserError
+from wss.models.deeplab import build_model
+from wss.training.averaging import WeightAverage
+from wss.training.optimizers import Momentum, PolySchedule, build_optimizer
+
+INFO = DatasetInfo("voc", tuple(f"class {i}" for i in range(21)), ((0, 0, 0),) * 21, {})
+
+
+@pytest.mark.parametrize(
+    ("key", "kwargs"),
+    [
+        ("base_0.007_total_30000", {"total_steps": 30000}),
+        ("base_0.007_total_200000", {"total_steps": 200000}),
+        ("slow_start_500", {"total_steps": 30000, "slow_start_steps": 500}),
+    ],
+)
+def test_poly_schedule_equals_original(goldens, key, kwargs):
+    golden = np.load(goldens / "preprocess_eval.npz")
+    rates = [PolySchedule(0.007, **kwargs)(tf.constant(step)) for step in golden["poly_lr/steps"]]
+    np.testing.assert_allclose(rates, golden[f"poly_lr/{key}"], rtol=1e-4, atol=1e-12)
+
+
+def momentum_by_hand(gradients, rates, start, momentum=0.9):
+    accumulator, weight = 0.0, start
+    for gradient, rate in zip(gradients, rates, strict=True):
+        accumulator = momentum * accumulator + gradient
+        weight = weight - rate * accumulator
+    return weight
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_momentum_by_hand_while_the_rate_changes(replicas):
+    strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
+    with strategy.scope():
+        variable = keras.Variable(tf.constant([1.0, -2.0]))
+        optimizer = Momentum(PolySchedule(0.1, 4, power=1.0))
+        optimizer.build([variable])
+
+    @tf.function
+    def step(gradient):
+        strategy.run(lambda: optimizer.apply([gradient / replicas], [variable]))
+
+    gradients = [np.float32([1, 2]), np.float32([-3, 0.5]), np.float32([0.25, 0])]
+    for gradient in gradients:
+        step(tf.constant(gradient))
+    expected = momentum_by_hand(gradients, [0.1, 0.075, 0.05], np.float32([1, -2]))
+    np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-6)
+    assert int(optimizer.iterations) == 3
+
+
+def test_weight_decay_covers_what_the_original_decays(goldens):
+    golden = json.loads((goldens / "bn_decay_and_weight_decay.json").read_text())["xception_65/weight_decayed"]
+    model = build_model(INFO, backbone="xception_65")
+    names = {variable.path: name for name, variable in _tf1(model).items()}
+    decayed = {names[variable.path] for variable in model.decayed_kernels()}
+    assert decayed == {name for name in golden if not name.endswith("/logits/weights")} | {
+        "logits/semantic/weights",
+        "xception_65/logits/weights",
+    }
+
+
+def _tf1(model):
+    from wss.models.tf1_names import tf1_variables
+
+    return tf1_variables(model)
+
+
+def test_last_layers_have_their_gradient_multipliers():
+    model = build_model(INFO, backbone="mobilenet_v2", depth_multiplier=0.25)
+    names = {variable.path: name for name, variable in _tf1(model).items()}
+    multipliers = {names[path]: factor for path, factor in model.gradient_multipliers(last_layer=10.0).items()}
+    assert multipliers == {
+        "logits/semantic/weights": 10.0,
+        "logits/semantic/biases": 20.0,
+        "MobilenetV2/logits/weights": 10.0,
+        "MobilenetV2/logits/biases": 20.0,
+    }
+
+
+def test_weight_average_by_hand():
+    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")])
+    average = WeightAverage(model, decay=0.5)
+    kernel = model.layers[0].kernel
+    for step, value in enumerate([2.0, 4.0]):
+        kernel.assign([[value]])
+        average.update(tf.constant(step + 100, tf.int64))
+    average.copy_to(model)
+    np.testing.assert_allclose(kernel.numpy(), [[0.25 * 1 + 0.25 * 2 + 0.5 * 4]])
+
+
+def test_first_steps_of_a_weight_average_follow_faster():
+    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
+    average = WeightAverage(model, decay=0.999)
+    model.layers[0].kernel.assign([[10.0]])
+    average.update(tf.constant(0, tf.int64))
+    average.copy_to(model)
+    np.testing.assert_allclose(model.layers[0].kernel.numpy(), [[9.0]])  # decay (1 + 0) / (10 + 0)
+
+
+def test_unknown_optimizer_names_the_nearest():
+    with pytest.raises(UserError, match=r"'adamm'.*Did you mean 'adam'"):
+        build_optimizer(10, name="adamm")
