@@ -25,6 +25,12 @@ def clean_gin():
 
 
 @pytest.fixture(scope="session")
+def two_replicas() -> tf.distribute.Strategy:
+    """One MirroredStrategy for all tests: a second one over the same devices breaks the collectives of the first."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with goldens and real photos; absent for most users, required under CI."""
     if not SHARED.is_dir():

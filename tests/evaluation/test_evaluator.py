@@ -74,11 +74,10 @@ def test_numbers_by_hand(result):
     assert result.calibration[:, 0].sum() == 11
 
 
-def test_two_replicas_give_the_same(result):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    with strategy.scope():
+def test_two_replicas_give_the_same(result, two_replicas):
+    with two_replicas.scope():
         model = build_model()
-    mirrored = evaluator.evaluate(model, batches(), INFO, "val", strategy)
+    mirrored = evaluator.evaluate(model, batches(), INFO, "val", two_replicas)
     np.testing.assert_array_equal(mirrored.confusion, result.confusion)
     np.testing.assert_allclose(mirrored.calibration, result.calibration, rtol=1e-12)
     assert mirrored.num_images == result.num_images

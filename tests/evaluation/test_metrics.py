@@ -1,5 +1,7 @@
 """Metrics against the original and by hand; eager, compiled and on two replicas."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,9 +21,8 @@ def compiled(function, *args):
     return tf.function(function)(*map(tf.constant, args)).numpy()
 
 
-def mirrored(function, *args):
+def mirrored(strategy, function, *args):
     """Half of the batch on each of two replicas, summed as the evaluator does."""
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     data = tf.data.Dataset.from_tensors(args)
     data = strategy.experimental_distribute_dataset(data)
 
@@ -34,9 +35,11 @@ def mirrored(function, *args):
     return step(batch).numpy()
 
 
-@pytest.fixture(params=[eager, compiled, mirrored])
-def call(request):
-    return request.param
+@pytest.fixture(params=["eager", "compiled", "mirrored"])
+def call(request, two_replicas):
+    if request.param == "mirrored":
+        return functools.partial(mirrored, two_replicas)
+    return {"eager": eager, "compiled": compiled}[request.param]
 
 
 @pytest.fixture(scope="module")

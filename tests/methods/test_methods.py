@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from wss.data.info import DatasetInfo
-from wss.methods.pseudoseg import PseudoSeg
+from wss.methods.pseudoseg import PseudoSeg, pseudo_label_quality
 from wss.methods.supervised import Supervised
 from wss.models.deeplab import build_model
 
@@ -157,9 +157,6 @@ def test_quality_of_a_perfect_pseudo_label(model):
     pseudo = method.pseudo_label(model, weak, unlabeled)
     held = tf.cast(tf.argmax(pseudo.probabilities, -1)[..., None], tf.int32)
     valid = tf.ones_like(held, tf.float32)
-
-    from wss.methods.pseudoseg import pseudo_label_quality
-
     metrics = pseudo_label_quality(pseudo, {**unlabeled, "label": held}, valid)
     assert metrics["fusion/accuracy"] == 1 and metrics["decoder/accuracy"] == 1
     np.testing.assert_allclose(metrics["fusion/ece"], 0, atol=1e-6)
@@ -168,7 +165,7 @@ def test_quality_of_a_perfect_pseudo_label(model):
 
 
 @pytest.mark.parametrize("method", [Supervised(), PseudoSeg(), PseudoSeg(use_image_labels=True)])
-def test_step_is_the_same_eagerly_compiled_and_on_two_replicas(method):
+def test_step_is_the_same_eagerly_compiled_and_on_two_replicas(method, two_replicas):
     def eager():
         return method.losses(tiny_model(), random_batch(), tf.constant(0, tf.int64))[0]
 
@@ -177,12 +174,12 @@ def test_step_is_the_same_eagerly_compiled_and_on_two_replicas(method):
         return tf.function(lambda batch: method.losses(model, batch, tf.constant(0, tf.int64))[0])(random_batch())
 
     def mirrored():
-        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-        with strategy.scope():
+        with two_replicas.scope():
             model = tiny_model()
-        run = tf.function(lambda batch: strategy.run(lambda b: method.losses(model, b, tf.constant(0, tf.int64))[0], (batch,)))
+        losses_of = lambda batch: method.losses(model, batch, tf.constant(0, tf.int64))[0]
+        run = tf.function(lambda batch: two_replicas.run(losses_of, (batch,)))
         losses = run(random_batch())  # both replicas get the whole batch, so both must agree with one device
-        return {name: strategy.experimental_local_results(loss) for name, loss in losses.items()}
+        return {name: two_replicas.experimental_local_results(loss) for name, loss in losses.items()}
 
     reference, graph, replicas = eager(), compiled(), mirrored()
     for name, value in reference.items():

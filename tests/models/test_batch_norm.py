@@ -22,8 +22,8 @@ def images():
 
 
 @pytest.fixture
-def strategy():
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def strategy(two_replicas):
+    return two_replicas
 
 
 def per_replica(strategy, array):

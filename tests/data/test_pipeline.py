@@ -1,0 +1,140 @@
+"""Streams: order is a function of the seed and the step, hosts share the records, evaluation loses nothing."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from wss.data.info import DatasetInfo
+from wss.data.pipeline import Shard, TrainingData, evaluation_batches, padded_size
+from wss.errors import UserError
+
+GREY = (127.5, 127.5, 127.5)
+BOTH = ("labeled", "unlabeled")
+
+
+@pytest.fixture(scope="module")
+def info(tiny_shapes):
+    return DatasetInfo.load(tiny_shapes)
+
+
+def data(info, **kwargs):
+    kwargs = {"seed": 3, "labeled_split": "train_1_4", "unlabeled_split": "train", "crop_size": (33, 33), **kwargs}
+    return TrainingData(info, GREY, labeled_batch_size=2, unlabeled_batch_size=3, **kwargs)
+
+
+def take(dataset, number):
+    return list(dataset.take(number).as_numpy_iterator())
+
+
+def assert_equal(a, b):
+    tf.nest.map_structure(np.testing.assert_array_equal, a, b)
+
+
+def test_batches_have_the_promised_shapes(info):
+    (batch,) = take(data(info).batches(BOTH), 1)
+    shapes = {stream: {name: value.shape for name, value in part.items()} for stream, part in batch.items()}
+    image, mask = (33, 33, 3), (33, 33, 1)
+    assert shapes["labeled"] == {"image": (2, *image), "label": (2, *mask), "valid": (2, *mask), "image_label": (2, 6)}
+    assert shapes["unlabeled"] == {
+        "weak": (3, *image), "strong": (3, *image), "label": (3, *mask), "valid": (3, *mask), "not_padding": (3, *mask),
+        "image_label": (3, 6), "image_label_known": (3,),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("start", [1, 7, 12])
+def test_a_stream_goes_on_as_if_never_stopped(info, start):
+    """12 steps of 3 pass the end of the epoch of 32 images."""
+    whole = take(data(info).batches(BOTH), start + 2)
+    assert_equal(take(data(info).batches(BOTH, start_step=start), 2), whole[start:])
+
+
+def test_two_replicas_start_where_they_stopped(info):
+    whole = take(data(info).batches(BOTH, replicas=2), 8)
+    assert_equal(take(data(info).batches(BOTH, replicas=2, start_step=3), 2), whole[6:])
+
+
+def test_seed_changes_order_and_views(info):
+    (one,), (other,) = take(data(info).batches(BOTH), 1), take(data(info, seed=4).batches(BOTH), 1)
+    assert np.any(one["labeled"]["image"] != other["labeled"]["image"])
+
+
+def test_an_epoch_has_each_image_once_and_the_next_another_order(info):
+    streams = data(info)
+    names = [name for step in range(16) for name in streams.names(("labeled",), 1, step)["labeled"]]
+    epochs = [names[i : i + 8] for i in range(0, 32, 8)]
+    assert all(sorted(epoch) == sorted(epochs[0]) and len(set(epoch)) == 8 for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+@pytest.mark.parametrize("hosts", [2, 3])
+def test_hosts_share_an_epoch_without_overlap(info, hosts):
+    """Two hosts read two files each their own; three hosts share them record by record."""
+    seen = []
+    for index in range(hosts):
+        shard = Shard(index, hosts)
+        records = data(info)._records("unlabeled", 0, shard)
+        size = {2: 16, 3: len(range(index, 32, 3))}[hosts]
+        seen += [record.numpy() for _, record in records.take(size)]
+    assert len(seen) == len(set(seen)) == 32
+
+
+def test_image_labels_are_of_the_image_or_of_the_crop(info):
+    unlabeled = lambda scope: take(data(info, image_label_scope=scope).batches(("unlabeled",)), 4)
+    for whole, crop in zip(unlabeled("image"), unlabeled("crop"), strict=True):
+        whole, crop = whole["unlabeled"], crop["unlabeled"]
+        present = np.stack([[np.any(label == c) for c in range(1, 7)] for label in crop["label"]])
+        np.testing.assert_array_equal(crop["image_label"], present)
+        assert np.all(whole["image_label"] >= crop["image_label"])
+
+
+def test_evaluation_has_every_pixel_of_every_image_once(info):
+    batches = take(evaluation_batches(info, "val", 4, GREY), 10)
+    assert len(batches) == 2  # six images and two empty ones
+    names = [name for batch in batches for name in batch["name"]]
+    assert len(set(names[:6])) == 6 and names[6:] == [b"", b""]
+    assert batches[0]["image"].shape == (4, 49, 49, 3)
+    for batch in batches:
+        padding = batch["valid"][..., 0] == 0
+        assert np.all(batch["label"][padding] == 255) and np.all(batch["image"][padding] == 127.5)
+    assert sum(batch["valid"].sum() for batch in batches) == 6 * 48 * 48
+    np.testing.assert_array_equal(batches[1]["size"], [[48, 48], [48, 48], [0, 0], [0, 0]])
+
+
+def test_padded_size_by_hand():
+    assert padded_size((500, 375)) == (513, 385)
+    assert padded_size((513, 17)) == (513, 17)
+
+
+def test_evaluation_refuses_a_size_that_cuts_images(info):
+    with pytest.raises(UserError, match="33x33 is smaller than the largest image of split 'val', 48x48"):
+        evaluation_batches(info, "val", 2, GREY, size=(33, 33))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"unlabeled_split": None}, "unlabeled_split is not set"),
+        ({"labeled_split": "trian"}, "no split 'trian'.*Did you mean 'train'"),
+        ({"image_label_scope": "photo"}, "image_label_scope = 'photo', expected"),
+    ],
+)
+def test_wrong_streams_are_refused(info, change, message):
+    with pytest.raises(UserError, match=message):
+        data(info, **change).check(BOTH)
+
+
+def test_original_records_load(goldens, shared):
+    """The reference's TFRecord, through the evaluation stream, equals what the reference parsed."""
+    from wss.data.augment import image_label_of, pad
+    from wss.data.schema import parse_example
+
+    golden = np.load(goldens / "preprocess_eval.npz")
+    records = tf.data.TFRecordDataset(str(goldens / "tfrecord/val-00000-of-00001.tfrecord"))
+    for index, record in enumerate(records):
+        example = parse_example(record, 21)
+        image = pad(tf.cast(example["image"], tf.float32), (65, 65), GREY)
+        np.testing.assert_allclose(image, golden[f"tfrecord/{index}/image"][0], atol=1.0)  # JPEG decoders differ by one
+        label = pad(example["label"], (65, 65), [255])
+        np.testing.assert_array_equal(label, golden[f"tfrecord/{index}/label"][0])
+        np.testing.assert_array_equal(image_label_of(label, 21), golden[f"tfrecord/{index}/cls_label"][0])
+    assert index == 2
