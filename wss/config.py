@@ -65,7 +65,8 @@ def explain(error: Exception) -> str:
     if match := re.search(r"No bindings specified for '(\w+)/gin.macro'", text):
         return f"the macro %{match[1]} is used but never set"
     if isinstance(error, SyntaxError) or "Failed to parse token" in text:
-        found = f" at {error.text.strip()!r}" if getattr(error, "text", None) else ""
+        line = getattr(error, "text", None)
+        found = f" at {line.strip()!r}" if line else ""
         reason = text.split("<ast")[0].rstrip(": ")
         return f"{reason}{found}; expected name.parameter = value, with strings in quotes"
     return text

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 import tqdm
@@ -20,7 +20,7 @@ def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "
         total: number of items; `len(items)` if it has a length, else unknown.
         unit: singular name of an item.
     """
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     if sys.stderr.isatty():
         yield from tqdm.tqdm(items, desc=what, total=total, unit=f" {unit}s", dynamic_ncols=True)

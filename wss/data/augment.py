@@ -50,7 +50,8 @@ class Augmentation:
     ):
         if jitter_scope not in ("crop", "image"):
             raise UserError(f"jitter_scope={jitter_scope!r}, expected 'crop' or 'image'")
-        self.crop_size = tuple(crop_size)
+        height, width = crop_size
+        self.crop_size = height, width
         self.mean_pixel = mean_pixel
         self.ignore_label = ignore_label
         self.scales = min_scale, max_scale, scale_step

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from wss.data.augment import Augmentation, image_label_of, pad, split_seed
 from wss.data.info import DatasetInfo
-from wss.data.schema import parse_example
+from wss.data.schema import parse_example, validate_records
 from wss.errors import UserError
 
 STREAM_KEYS = {"labeled": 1, "unlabeled": 2}
@@ -61,9 +61,10 @@ class TrainingData:
             raise UserError(f"TrainingData.image_label_scope = {image_label_scope!r}, expected 'image' or 'crop'")
         self.info = info
         self.seed = seed
-        self.splits = {"labeled": labeled_split, "unlabeled": unlabeled_split}
+        self.splits = {"labeled": labeled_split, "unlabeled": unlabeled_split or ""}
         self.batch_sizes = {"labeled": labeled_batch_size, "unlabeled": unlabeled_batch_size}
-        self.crop_size = tuple(crop_size)
+        height, width = crop_size
+        self.crop_size = height, width
         self.image_label_scope = image_label_scope
         self.shuffle_buffer = shuffle_buffer
         self.augmentation = Augmentation(self.crop_size, mean_pixel, info.ignore_label)
@@ -71,9 +72,9 @@ class TrainingData:
     def check(self, streams: tuple[str, ...], use_image_labels: bool = False) -> None:
         """Raises a `UserError` if a stream has no split, no masks or no image-level labels though the method needs them."""
         for stream in streams:
-            if self.splits[stream] is None:
+            if not self.splits[stream]:
                 raise UserError(f"TrainingData.{stream}_split is not set, but the method reads the {stream} stream")
-            self.info.files(self.splits[stream])
+            validate_records(self.info, self.splits[stream])
         labeled = self.info.split(self.splits["labeled"])
         if labeled.num_masks < labeled.num_examples:
             raise UserError(
@@ -216,7 +217,7 @@ def evaluation_batches(
         UserError: an image of the split is larger than `size`.
     """
     largest = info.split(split).max_size
-    size = tuple(size) if size else padded_size(largest, multiple)
+    size = size or padded_size(largest, multiple)
     if any(side > limit for side, limit in zip(largest, size, strict=True)):
         raise UserError(
             f"evaluation size {size[0]}x{size[1]} is smaller than the largest image of split {split!r}, "
@@ -240,7 +241,8 @@ def evaluation_batches(
 
 def padded_size(size: tuple[int, int], multiple: int = 16) -> tuple[int, int]:
     """Smallest (k * multiple + 1) that holds `size`, for each side."""
-    return tuple(-(-(side - 1) // multiple) * multiple + 1 for side in size)
+    height, width = (-(-(side - 1) // multiple) * multiple + 1 for side in size)
+    return height, width
 
 
 def _padded(example: dict, size, mean_pixel, ignore_label) -> dict[str, tf.Tensor]:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from wss.data.info import DatasetInfo
 from wss.data.pipeline import evaluation_batches
+from wss.data.schema import validate_records
 from wss.errors import UserError
 from wss.evaluation.evaluator import Evaluator, Result, write_json, write_scalars
 from wss.evaluation.inference import predict, predict_sliding
@@ -48,6 +49,7 @@ class Evaluation:
     ):
         if info.split(split).num_masks == 0:
             raise UserError(f"Evaluation.split = {split!r} of {info.directory} has no masks to evaluate on")
+        validate_records(info, split)
         if batch_size % strategy.num_replicas_in_sync:
             raise UserError(
                 f"Evaluation.batch_size = {batch_size} does not divide among {strategy.num_replicas_in_sync} replicas"

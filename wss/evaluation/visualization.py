@@ -1,7 +1,7 @@
 """Pictures of what a model makes of images: masks, overlays and panels, for a split or a folder of photos."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import gin
@@ -74,14 +74,26 @@ def folder_examples(
     height, width = padded_size((max(p.shape[0] for p in photos), max(p.shape[1] for p in photos)))
     examples = []
     for path, photo in zip(paths, photos, strict=True):
-        image = np.tile(np.float32(mean_pixel), (height, width, 1))
+        image = np.tile(np.array(mean_pixel, np.float32), (height, width, 1))
         image[: photo.shape[0], : photo.shape[1]] = photo
         examples.append(Example(path.stem, image, photo.shape[:2]))
     return examples
 
 
+def predictions_of(model: DeepLab, examples: Iterable[Example]) -> dict[str, np.ndarray]:
+    """Class ids int64 [height, width] of each example, by its name."""
+    predict = tf.function(model.probabilities)
+    cut = lambda example, array: array[: example.size[0], : example.size[1]]
+    return {e.name: cut(e, predict(e.image[None])[0].numpy().argmax(axis=-1)) for e in examples}
+
+
 def visualize(
-    model: DeepLab, method: Method, info: DatasetInfo, examples: Iterable[Example], output: str | Path
+    model: DeepLab,
+    method: Method,
+    info: DatasetInfo,
+    examples: Iterable[Example],
+    output: str | Path,
+    before: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> None:
     """Writes masks/<name>.png, overlays/<name>.png, panels/<name>.png and panels.png, a sheet of the first rows.
 
@@ -90,10 +102,13 @@ def visualize(
         info: gives colours and names.
         examples: all of one padded size.
         output: folder.
+        before: further columns by title, class ids [height, width] by name of the example, such as another model's.
     """
     output = Path(output)
     explain = tf.function(lambda images, valid: _upsampled(method.explain(model, images, valid), images))
-    rows, names, classes = [], [], set()
+    rows: list[list[tuple[str, np.ndarray]]] = []
+    names: list[str] = []
+    classes: set[int] = set()
     examples = list(examples)
     for example in track(examples, "drawing"):
         height, width = example.size
@@ -104,7 +119,10 @@ def visualize(
         maps = {title: value[..., 0] if value.shape[-1] == 1 else value for title, value in maps.items()}
         prediction = maps["prediction"].argmax(axis=-1)
         label = None if example.label is None else cut(example.label)
-        columns = pictures.example_columns(cut(example.image), info, label, {**maps, "prediction": prediction})
+        further = {title: values[example.name] for title, values in (before or {}).items()}
+        columns = pictures.example_columns(
+            cut(example.image), info, label, {**further, **maps, "prediction": prediction}
+        )
         shown = pictures.classes_in([prediction] + ([] if label is None else [label]))
         save = lambda kind, picture, name=example.name: pictures.save_png(output / kind / f"{name}.png", picture)
         save("masks", pictures.colorize(prediction, info))
@@ -126,8 +144,8 @@ def _upsampled(maps: dict[str, tf.Tensor], images: tf.Tensor) -> dict[str, tf.Te
 
 def _read_photo(path: Path, max_side: int) -> np.ndarray:
     try:
-        with Image.open(path) as photo:
-            photo = ImageOps.exif_transpose(photo).convert("RGB")
+        with Image.open(path) as file:
+            photo = ImageOps.exif_transpose(file).convert("RGB")
             photo.thumbnail((max_side, max_side))
             return np.asarray(photo)
     except (UnidentifiedImageError, OSError) as error:

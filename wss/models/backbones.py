@@ -51,7 +51,7 @@ def _xception_spec(name: str, low_level_block: int) -> BackboneSpec:
 def _resnet_spec(name: str) -> BackboneSpec:
     scope = name.removesuffix("_beta")
     roles = _roles(f"{scope}/block4", f"{scope}/block3", f"{scope}/block1/unit_2/bottleneck_v1/conv3")
-    numbers = {"weight_decay": 1e-4, "momentum": 0.95, "epsilon": 1e-5}
+    numbers: dict = {"weight_decay": 1e-4, "momentum": 0.95, "epsilon": 1e-5}
     if name == scope:
         numbers |= {"normalization": "mean", "mean_pixel": (123.15, 115.90, 103.06)}
     return BackboneSpec(name, scope, roles, **numbers)

@@ -145,7 +145,7 @@ def build_model(
     Raises:
         UserError: an unknown backbone or output stride.
     """
-    batch_norm = {"fine_tune": fine_tune_batch_norm, "synchronized": synchronized_batch_norm}
+    batch_norm: dict[str, float] = {"fine_tune": fine_tune_batch_norm, "synchronized": synchronized_batch_norm}
     if batch_norm_momentum is not None:
         batch_norm["momentum"] = batch_norm_momentum
     network = build_backbone(backbone, output_stride, multi_grid, batch_norm, depth_multiplier=depth_multiplier)

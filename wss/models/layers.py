@@ -73,7 +73,7 @@ class ResizeLike(keras.layers.Layer):
 class Preprocess(keras.layers.Layer):
     """Normalises raw RGB images `[B, H, W, 3]`, 0..255, in float32: `x * scale + offset`."""
 
-    def __init__(self, scale: float, offset: tuple[float, float, float], **kwargs):
+    def __init__(self, scale: float, offset: tuple[float, ...], **kwargs):
         super().__init__(**{"dtype": "float32", "name": "preprocess", "autocast": False, **kwargs})
         self.scale = scale
         self.offset = tuple(offset)
@@ -95,6 +95,10 @@ class _SlimConvolution:
     both sides whatever the image size, which keeps features aligned at even sizes; otherwise
     padding is TensorFlow's "SAME".
     """
+
+    kernel_size: tuple[int, int]
+    dilation_rate: tuple[int, int]
+    strides: tuple[int, int]
 
     def __init__(self, *args, tf1_scope: str, symmetric_padding: bool = True, **kwargs):
         kwargs.setdefault("name", tf1_scope.replace("/", "."))

@@ -1,5 +1,7 @@
 """Self-attention Grad-CAM (SGC): PseudoSeg, Eq. 3 and Appendix A."""
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -51,7 +53,7 @@ class SelfAttentionGradCAM(keras.layers.Layer):
         self.projection_init = projection_init
         self.hypercolumn = hypercolumn
 
-        def conv(filters: int, scope: str, init: str = "glorot_uniform") -> keras.layers.Conv2D:
+        def conv(filters: int, scope: str, init: str | Callable = "glorot_uniform") -> keras.layers.Conv2D:
             layer = keras.layers.Conv2D(
                 filters, 1, use_bias=False, kernel_initializer=init, name=scope.replace("/", "."), dtype="float32"
             )

@@ -27,7 +27,7 @@ def tf1_variables(model: keras.Model) -> dict[str, keras.Variable]:
     Raises:
       ValueError: two variables share a name.
     """
-    variables = {}
+    variables: dict[str, keras.Variable] = {}
     for name, _, variable in _named(model):
         if name in variables and variables[name] is not variable:
             raise ValueError(f"two variables are called {name!r}")

@@ -127,7 +127,8 @@ def train(
     intervals = Intervals(summary_every, pictures_every, checkpoint_every, evaluate_every)
     trainer = Trainer(step, data, run, num_steps, steps_per_loop, intervals, keep_checkpoints, evaluation)
     if dry_run:
-        return trainer.dry_run()
+        trainer.dry_run()
+        return None
     run.save_config()
     return trainer.run()
 
@@ -169,7 +170,7 @@ class Trainer:
         with _on_sigterm(self._request_stop):
             while (now := self.finished_steps) < self.num_steps and not self._stop:
                 stop = self.intervals.next_stop(now, self.steps_per_loop, self.num_steps)
-                self.step.run(iterator, tf.constant(stop - now))
+                self._run_steps(iterator, stop - now)
                 self._raise_if_diverged()
                 scalars = self.step.results(stop - now)
                 progress.update(stop, {name: scalars[name] for name in self.step.names[: self.step.losses]})
@@ -199,6 +200,15 @@ class Trainer:
             result = self.evaluation(number_of_batches=1)
             print(f"evaluation of one batch of {self.evaluation.split!r}: {result.num_images} images")
         print(dry_run_report(self.step.model, seconds, self.num_steps, self._images_per_step()))
+
+    def _run_steps(self, iterator, number: int) -> None:
+        try:
+            self.step.run(iterator, tf.constant(number))
+        except tf.errors.DataLossError as error:
+            reason = str(error.message).splitlines()[0]
+            raise UserError(
+                f"{self.data.info.directory}: a damaged record ({reason}); build the data set again"
+            ) from error
 
     def _resume(self) -> None:
         """A run goes on from its last checkpoint; without one it begins, from the initial weights if there are any."""
@@ -230,6 +240,7 @@ class Trainer:
             self._evaluate(step)
 
     def _evaluate(self, step: int) -> Result:
+        assert self.evaluation is not None
         with self._averaged_weights():
             result = self.evaluation()
         if self.run_directory.writes:

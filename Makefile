@@ -1,0 +1,33 @@
+# make demo: the whole job on embedded data.  make test, make lint: what .ci/run runs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SEED ?= 0
+
+.PHONY: setup demo test lint clean
+
+setup: $(READY)
+
+$(READY): setup.py constraints.txt
+	@echo "== setting up $(VENV) (about a minute; downloads TensorFlow the first time)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(READY)
+	@echo "== supervised, PseudoSeg and PseudoSeg with image labels on the embedded data, 1/16 of the masks"
+	$(BIN)/python tools/demo.py --output=runs/demo --seed=$(SEED)
+
+test: $(READY)
+	@echo "== tests (those that need ../shared skip without it)"
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	@echo "== lint, format, types"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy wss
+
+clean:
+	rm -rf $(VENV) runs

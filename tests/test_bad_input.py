@@ -1,0 +1,193 @@
+"""Mistakes of a user, through the real commands: each is one clear line on stderr and exit code 2, never a traceback."""
+
+import dataclasses
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPE = "gin_configs/recipes/shapes/supervised.gin"
+
+
+@dataclasses.dataclass(frozen=True)
+class Workspace:
+    """Right and broken things to point commands at."""
+
+    path: Path
+    records: Path
+
+    def train(self, *flags: str, gin_file: str = RECIPE, data_dir: Path | None = None) -> list[str]:
+        run_dir = f"--run_dir={self.path / 'run'}"
+        data = f"--data_dir={data_dir or self.records}"
+        return ["-m", "wss.train", f"--gin_file={gin_file}", run_dir, data, "--dry_run", *flags]
+
+    def parameter(self, binding: str) -> list[str]:
+        return self.train(f"--gin_param={binding}")
+
+    def broken_records(self, name: str, breaking) -> list[str]:
+        copy = self.path / name
+        shutil.copytree(self.records, copy)
+        breaking(copy)
+        return self.train(data_dir=copy)
+
+    def devkit(self, name: str, breaking, *flags: str) -> list[str]:
+        root = self.path / name
+        for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+            (root / folder).mkdir(parents=True)
+        for stem in ("one", "two"):
+            Image.fromarray(np.full([20, 30, 3], 99, np.uint8)).save(root / f"JPEGImages/{stem}.jpg")
+            Image.fromarray(np.full([20, 30], 3, np.uint8)).save(root / f"SegmentationClass/{stem}.png")
+        (root / "ImageSets/Segmentation/train.txt").write_text("one\ntwo\n")
+        breaking(root)
+        return ["datasets/build_voc2012.py", f"--voc_root={root}", f"--output_dir={root}-records", *flags]
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:37])
+
+
+def save_mask(root: Path, array: np.ndarray) -> None:
+    Image.fromarray(array).save(root / "SegmentationClass/two.png")
+
+
+def empty_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def broken_photos(path: Path) -> Path:
+    (empty_folder(path) / "photo.jpg").write_bytes(b"no photo")
+    return path
+
+
+def weights_without_backbone(path: Path) -> Path:
+    np.savez(path, **{"logits/semantic/biases": np.zeros(7, np.float32)})
+    return path
+
+
+# name -> (command, what its one line must say)
+CASES = {
+    # flags
+    "unknown flag": (lambda w: w.train("--dry_rum"), r"unknown flag --dry_rum. Did you mean 'dry_run'\?"),
+    "no run directory": (lambda w: ["-m", "wss.train", f"--gin_file={RECIPE}"], "--run_dir must have a value"),
+    "no gin file flag": (lambda w: ["-m", "wss.train", "--run_dir=x"], "--gin_file must have a value"),
+    "unknown strategy": (lambda w: w.train("--strategy=mirored"), "--strategy=mirored: expected one of mirrored"),
+    "no TF_CONFIG": (lambda w: w.train("--strategy=multi_worker"), "needs TF_CONFIG, such as"),
+    "seed is no number": (lambda w: w.train("--seed=one"), "--seed=one"),
+    # gin
+    "missing gin file": (
+        lambda w: w.train(gin_file="gin_configs/recipes/shapes/supervized.gin"),
+        r"not found. Did you mean '.*shapes/supervised.gin'\?",
+    ),
+    "unknown configurable": (lambda w: w.parameter("trian.num_steps = 1"), r"'trian'. Did you mean 'train'\?"),
+    "unknown parameter": (lambda w: w.parameter("train.num_step = 1"), r"'num_step'. Did you mean 'num_steps'\?"),
+    "unknown method": (lambda w: w.parameter("train.method = @PseudoSeq()"), r"Did you mean 'PseudoSeg'\?"),
+    "name without a dot": (lambda w: w.parameter("num_steps = 1"), r"Did you mean 'train.num_steps'\?"),
+    "string without quotes": (lambda w: w.parameter("Evaluation.split = val"), "with strings in quotes"),
+    "missing include": (
+        lambda w: w.train(gin_file=str(_write(w.path / "include.gin", "include 'gin_configs/base/deeplap.gin'\n"))),
+        r"deeplap.gin not found. Did you mean 'gin_configs/base/deeplab.gin'\?",
+    ),
+    "nothing configured": (lambda w: w.train(gin_file=str(_write(w.path / "empty.gin", ""))), "train needs .*'method'"),
+    "unknown backbone": (
+        lambda w: w.parameter("build_model.backbone = 'xception65'"),
+        r"'xception65' is none of .* Did you mean 'xception_65'\?",
+    ),
+    "wrong output stride": (lambda w: w.parameter("build_model.output_stride = 12"), "output_stride: 12"),
+    "unknown precision": (lambda w: w.parameter("set_precision.policy = 'half'"), "'half', expected one of float32"),
+    "wrong fusion source": (
+        lambda w: w.train("--gin_param=train.method = @PseudoSeg()", "--gin_param=PseudoSeg.source = 'cam'"),
+        "source='cam', expected one of",
+    ),
+    "unknown optimizer": (lambda w: w.parameter("build_optimizer.name = 'sgdm'"), "build_optimizer.name = 'sgdm'"),
+    "missing weights": (lambda w: w.parameter("train.initial_weights = 'no.npz'"), "'no.npz': no such file"),
+    "weights of something else": (
+        lambda w: w.parameter(f"train.initial_weights = '{weights_without_backbone(w.path / 'head.npz')}'"),
+        "variables of the backbone are missing",
+    ),
+    # records
+    "no data set": (lambda w: w.train(data_dir=w.path), "dataset.json: not found. Build the records"),
+    "damaged dataset.json": (
+        lambda w: w.broken_records("json", lambda d: (d / "dataset.json").write_text("{}")),
+        "dataset.json: damaged",
+    ),
+    "missing shard": (
+        lambda w: w.broken_records("shard", lambda d: next(d.glob("train_1_16-*")).unlink()),
+        "train_1_16-.*: missing, though dataset.json lists it",
+    ),
+    "truncated shard": (
+        lambda w: w.broken_records("cut", lambda d: truncate(next(d.glob("train_1_16-*")))),
+        r"train_1_16-.*build the data set again",
+    ),
+    "unknown split": (
+        lambda w: w.parameter("TrainingData.labeled_split = 'train_1_15'"),
+        r"no split 'train_1_15'.* Did you mean 'train_1_16'\?",
+    ),
+    # a run, photos
+    "not a run": (lambda w: ["-m", "wss.eval", f"--run_dir={w.path}"], "no operative_config.gin in it"),
+    "no photos": (
+        lambda w: ["-m", "wss.vis", f"--run_dir={w.path}", "--output=x", f"--images={empty_folder(w.path / 'none')}"],
+        "no photos in it|no operative_config.gin",
+    ),
+    # converters
+    "label outside the classes": (
+        lambda w: w.devkit("label", lambda root: save_mask(root, np.full([20, 30], 77, np.uint8))),
+        "two.png: .*77",
+    ),
+    "mask of another size": (
+        lambda w: w.devkit("size", lambda root: save_mask(root, np.zeros([20, 31], np.uint8))),
+        "two.png: mask of 31x20 pixels for an image of 30x20",
+    ),
+    "RGBA mask": (
+        lambda w: w.devkit("rgba", lambda root: save_mask(root, np.zeros([20, 30, 4], np.uint8))),
+        "two.png: .*RGBA",
+    ),
+    "broken photo": (lambda w: w.devkit("jpeg", lambda root: truncate(root / "JPEGImages/two.jpg")), "two.jpg: "),
+    "missing mask": (lambda w: w.devkit("gone", lambda root: (root / "SegmentationClass/two.png").unlink()), "two"),
+    "duplicate id": (
+        lambda w: w.devkit("twice", lambda root: _write(root / "ImageSets/Segmentation/train.txt", "one\ntwo\none\n")),
+        "duplicate id 'one'",
+    ),
+    "wrong classes flag": (lambda w: w.devkit("classes", lambda root: None, "--classes=0,cat"), "cat"),
+}  # fmt: skip
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory, tiny_shapes) -> dict[str, subprocess.CompletedProcess]:
+    """Runs all commands, two at a time: each starts Python and most import TensorFlow."""
+    workspace = Workspace(tmp_path_factory.mktemp("bad"), tiny_shapes)
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment.pop("TF_CONFIG", None)
+
+    def run(command):
+        return subprocess.run(
+            [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+        )
+
+    commands = [command(workspace) for command, _ in CASES.values()]
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(CASES, pool.map(run, commands), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_a_mistake_is_one_line_and_exit_code_2(results, case):
+    result = results[case]
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(errors) == 1, result.stderr
+    assert re.search(CASES[case][1], result.stderr), result.stderr

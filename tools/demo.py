@@ -1,0 +1,72 @@
+"""make demo: embedded data, three methods at equal budgets on 1/16 of the masks, a table and pictures.
+
+python tools/demo.py --output=runs/demo --seed=0
+"""
+
+import os
+import time
+from pathlib import Path
+
+from absl import flags
+
+from wss.errors import run_main
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("output", "runs/demo", "Folder for records, runs and pictures.")
+flags.DEFINE_integer("seed", 0, "Of weights, order and augmentation.")
+flags.DEFINE_multi_string("gin_param", [], 'Gin binding over the recipes, such as "train.num_steps = 100".')
+
+METHODS = {
+    "supervised": "supervised",
+    "PseudoSeg": "pseudoseg",
+    "PseudoSeg + image labels": "pseudoseg_image_labels",
+}
+
+
+def main(argv: list[str]) -> None:
+    """Builds the records, trains what is not yet trained, compares."""
+    del argv
+    start = time.monotonic()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from wss import config
+    from wss.data.info import FILE_NAME
+    from wss.data.shapes import build_shapes
+    from wss.evaluation.tables import comparison_table
+    from wss.progress import format_seconds
+    from wss.training.loop import train
+    from wss.training.strategy import build_strategy
+
+    output = Path(FLAGS.output)
+    records = output / "records"
+    if not (records / FILE_NAME).exists():
+        build_shapes(records)
+    strategy = build_strategy("mirrored")
+    parameters = [f"load_dataset.directory = '{records}'", f"train.seed = {FLAGS.seed}", *FLAGS.gin_param]
+    results = {}
+    for number, (title, recipe) in enumerate(METHODS.items(), 1):
+        print(f"\n== {number}/{len(METHODS)} {title} (seed {FLAGS.seed})", flush=True)
+        config.parse_config([f"gin_configs/recipes/shapes/{recipe}.gin"], parameters)
+        results[title] = train(str(output / f"{recipe}_seed{FLAGS.seed}"), strategy)
+        if results[title] is None:
+            return  # stopped by SIGTERM; the same command goes on
+    print(f"\nSame number of steps, 40 masks and 640 photos, seed {FLAGS.seed}:\n\n{comparison_table(results)}")
+    draw_panels(output, strategy)
+    print(f"\ndone in {format_seconds(time.monotonic() - start)}; look at {output}/pictures/panels.png")
+
+
+def draw_panels(output: Path, strategy) -> None:
+    """Truth, the predictions of all methods, and what the last one's pseudo label is made of, for the same images."""
+    from wss.evaluation.visualization import predictions_of, split_examples, visualize
+    from wss.training.restore import open_run
+
+    others = {}
+    for title, recipe in METHODS.items():
+        run = open_run(str(output / f"{recipe}_seed{FLAGS.seed}"), [], strategy)
+        examples = split_examples(run.info, "val", 12, run.model.mean_pixel)
+        others[title] = predictions_of(run.model, examples)
+    del others[title]
+    visualize(run.model, run.method, run.info, examples, output / "pictures", before=others)
+
+
+if __name__ == "__main__":
+    run_main(main)
