@@ -1,6 +1,6 @@
 """Writes your own images, masks and photos as TFRecords with the splits train, val and unlabeled.
 
-python datasets/build_folder.py --images=photos --masks=masks --class_names=background,road,tree --output_dir=data/records/own
+python datasets/build_folder.py --images=photos --masks=masks --class_names=background,road,tree --output_dir=data/own
 
 A mask has the name of its image ("a.png" or "sub/a.png" for "sub/a.jpg"): palette or index PNG, the class id per pixel, 255
 where it does not count. Images with a mask go to train and val, all others to unlabeled, with those of --unlabeled.

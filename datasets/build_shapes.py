@@ -1,4 +1,4 @@
-"""Writes the embedded data set: python datasets/build_shapes.py --output_dir=data/records/shapes"""
+"""Writes the embedded data set: python datasets/build_shapes.py --output_dir=data/shapes"""
 
 from absl import flags
 

@@ -1,6 +1,6 @@
 """Writes PASCAL VOC 2012, or a devkit of the same layout, as TFRecords.
 
-python datasets/build_voc2012.py --voc_root=VOCdevkit/VOC2012 --output_dir=data/records/voc2012
+python datasets/build_voc2012.py --voc_root=VOCdevkit/VOC2012 --output_dir=data/voc2012
 
 Reads JPEGImages/*.jpg, the lists in ImageSets/Segmentation/*.txt and the masks in SegmentationClass,
 SegmentationClassRaw or SegmentationClassAug, the first that has the image: palette PNG, index PNG or RGB in the VOC

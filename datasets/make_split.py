@@ -1,7 +1,7 @@
 """Chooses a class-balanced subset of a list, seeded: every class occurs in at least --min_images_per_class images.
 
 Of a data set that is built, the subset becomes a further split (and --rest_name the other images):
-  python datasets/make_split.py --dataset=data/records/voc2012 --from_split=train --fraction=1/16 --name=train_1_16
+  python datasets/make_split.py --dataset=data/voc2012 --from_split=train --fraction=1/16 --name=train_1_16
 
 Of a VOC devkit, it becomes a list for build_voc2012.py, with its checksum in a .json beside it:
   python datasets/make_split.py --voc_root=VOCdevkit/VOC2012 --num_images=92 --output_list=train_92.txt

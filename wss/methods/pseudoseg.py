@@ -51,6 +51,8 @@ class PseudoSeg:
             the weak view has no hole.
         batch_norm_views: whose passes move the batch-norm statistics.
         segmentation_weight, consistency_weight, classification_weight, sgc_weight: of the losses; 1 in the paper.
+        consistency_ramp_steps: raise the consistency weight linearly from 0 over so many steps; for networks that start
+            without pretraining, whose first pseudo labels mean nothing. 0 as in the paper: no ramp.
     """
 
     streams = ("labeled", "unlabeled")
@@ -73,6 +75,7 @@ class PseudoSeg:
         consistency_weight: float = 1.0,
         classification_weight: float = 1.0,
         sgc_weight: float = 1.0,
+        consistency_ramp_steps: int = 0,
     ):
         if cam_statistics not in ("moving", "batch"):
             raise UserError(f"PseudoSeg.cam_statistics = {cam_statistics!r}, expected 'moving' or 'batch'")
@@ -84,6 +87,7 @@ class PseudoSeg:
         self.cam_statistics = cam_statistics
         self.hole_in_attention = hole_in_attention
         self.batch_norm_views = batch_norm_views
+        self.consistency_ramp_steps = consistency_ramp_steps
         self.weights = {
             "segmentation": segmentation_weight,
             "consistency": consistency_weight,
@@ -114,6 +118,8 @@ class PseudoSeg:
             "sgc": segmentation_loss(sgc_logits, labeled["label"]),
         }
         losses = {name: self.weights[name] * loss for name, loss in losses.items()}
+        if self.consistency_ramp_steps:
+            losses["consistency"] *= tf.minimum(1.0, tf.cast(step, tf.float32) / self.consistency_ramp_steps)
         return losses, pseudo_label_quality(pseudo, unlabeled, valid)
 
     def pseudo_label(self, model: DeepLab, weak_features: Features, unlabeled: dict[str, tf.Tensor]) -> PseudoLabel:

@@ -11,7 +11,7 @@ from wss.errors import UserError
 from wss.models.dropout import Dropout
 from wss.models.layers import Conv2D, ResizeLike, conv_bn, separable_conv_bn, truncated_normal
 
-_DEPTH = 256
+DEPTH = 256
 _LOW_LEVEL_DEPTH = 48
 _BATCH_NORM = {"momentum": 0.9997, "epsilon": 1e-5}
 
@@ -26,6 +26,7 @@ def build_segmentation_head(
     separable: bool = True,
     dropout: float = 0.1,
     batch_norm: Mapping | None = None,
+    depth: int = DEPTH,
 ) -> keras.Model:
     """Builds the head that turns backbone features into logits.
 
@@ -51,9 +52,9 @@ def build_segmentation_head(
     norm = {**_BATCH_NORM, **(batch_norm or {})}
     features = keras.Input(features_shape, dtype=keras.config.dtype_policy().compute_dtype, name="features")
     low_level = keras.Input(low_level_shape, dtype=keras.config.dtype_policy().compute_dtype, name="low_level")
-    x = build_aspp(features, _scaled(aspp_rates, output_stride), norm, separable, dropout)
+    x = build_aspp(features, _scaled(aspp_rates, output_stride), norm, separable, dropout, depth)
     if use_decoder:
-        x = build_decoder(x, low_level, norm, separable)
+        x = build_decoder(x, low_level, norm, separable, depth)
     logits = Conv2D(
         num_classes,
         1,
@@ -64,37 +65,39 @@ def build_segmentation_head(
     return keras.Model([features, low_level], logits(x), name="segmentation_head")
 
 
-def build_aspp(features, rates: Sequence[int], batch_norm: dict, separable: bool = True, dropout: float = 0.1):
+def build_aspp(
+    features, rates: Sequence[int], batch_norm: dict, separable: bool = True, dropout: float = 0.1, depth: int = DEPTH
+):
     """ASPP, `[B, h, w, D]` -> `[B, h, w, 256]`: image pooling, 1x1, a 3x3 per rate, projection."""
     pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, name="image_pooling.mean")(features)
-    pooled = conv_bn(pooled, _DEPTH, 1, "image_pooling", batch_norm)
+    pooled = conv_bn(pooled, depth, 1, "image_pooling", batch_norm)
     branches = [
         ResizeLike(name="image_pooling.resize")([pooled, features]),
-        conv_bn(features, _DEPTH, 1, "aspp0", batch_norm),
-        *(_conv3x3(features, f"aspp{i}", batch_norm, separable, rate) for i, rate in enumerate(rates, 1)),
+        conv_bn(features, depth, 1, "aspp0", batch_norm),
+        *(_conv3x3(features, depth, f"aspp{i}", batch_norm, separable, rate) for i, rate in enumerate(rates, 1)),
     ]
     x = keras.layers.Concatenate(name="aspp_concat")(branches)
-    x = conv_bn(x, _DEPTH, 1, "concat_projection", batch_norm)
+    x = conv_bn(x, depth, 1, "concat_projection", batch_norm)
     return Dropout(dropout, name="aspp_output")(x)
 
 
-def build_decoder(x, low_level, batch_norm: dict, separable: bool = True):
+def build_decoder(x, low_level, batch_norm: dict, separable: bool = True, depth: int = DEPTH):
     """Decoder, `[B, h, w, 256]` and `[B, h4, w4, D4]` -> `[B, h4, w4, 256]`."""
     skip = conv_bn(low_level, _LOW_LEVEL_DEPTH, 1, "decoder/feature_projection0", batch_norm)
     x = ResizeLike(name="decoder.resize")([x, skip])
     x = keras.layers.Concatenate(name="decoder.concat")([x, skip])
     for i in range(2):
         scope = f"decoder/decoder_conv{i}" if separable else f"decoder/decoder_conv0/decoder_conv0_{i + 1}"
-        x = _conv3x3(x, scope, batch_norm, separable)
+        x = _conv3x3(x, depth, scope, batch_norm, separable)
     return keras.layers.Identity(name="decoder_output")(x)
 
 
-def _conv3x3(x, scope, batch_norm, separable, rate=1):
+def _conv3x3(x, depth, scope, batch_norm, separable, rate=1):
     if not separable:
-        return conv_bn(x, _DEPTH, 3, scope, batch_norm, rate=rate)
+        return conv_bn(x, depth, 3, scope, batch_norm, rate=rate)
     return separable_conv_bn(
         x,
-        _DEPTH,
+        depth,
         scope,
         batch_norm,
         activation="relu",

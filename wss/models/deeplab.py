@@ -115,6 +115,7 @@ def build_model(
     depth_multiplier: float = 1.0,
     aspp_rates: Sequence[int] = (6, 12, 18),
     use_decoder: bool = True,
+    head_depth: int = 256,
     dropout: float = 0.1,
     attention_dim: int = 128,
     sgc_background: str = "after",
@@ -134,6 +135,7 @@ def build_model(
         depth_multiplier: width of MobileNetV2.
         aspp_rates: at output stride 16; empty for ASPP without atrous branches.
         use_decoder: refine at stride 4 by low-level features.
+        head_depth: channels of ASPP and decoder.
         dropout: after ASPP.
         attention_dim: width of SGC's queries and keys.
         sgc_background, sgc_projection_init, sgc_hypercolumn: see `SelfAttentionGradCAM`.
@@ -158,6 +160,7 @@ def build_model(
         use_decoder,
         dropout=dropout,
         batch_norm=batch_norm,
+        depth=head_depth,
     )
     sgc = SelfAttentionGradCAM(
         info.num_classes,
