@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
     from wss.data.shapes import build_shapes
     from wss.evaluation.tables import comparison_table
     from wss.progress import format_seconds
-    from wss.training.loop import train
+    from wss.training.experiment import train
     from wss.training.strategy import build_strategy
 
     output = Path(FLAGS.output)

@@ -15,7 +15,7 @@ from wss.errors import UserError, did_you_mean
 import wss.evaluation.evaluation  # noqa: F401  isort:skip
 import wss.methods.pseudoseg  # noqa: F401  isort:skip
 import wss.methods.supervised  # noqa: F401  isort:skip
-import wss.training.loop  # noqa: F401  isort:skip
+import wss.training.experiment  # noqa: F401  isort:skip
 
 T = TypeVar("T")
 PROJECT_ROOT = Path(__file__).resolve().parents[1]

@@ -1,7 +1,7 @@
 """wss-eval: mIoU, per-class IoU, accuracies and calibration of a run, as a table, JSON and TensorBoard scalars.
 
 wss-eval --run_dir=runs/shapes
-wss-eval --run_dir=runs/voc --split=val --gin_param="Evaluation.scales = (0.5, 1.0, 1.5)" --gin_param="Evaluation.flip = True"
+wss-eval --run_dir=runs/voc --gin_param="Evaluation.scales = (0.5, 1.0, 1.5)" --gin_param="Evaluation.flip = True"
 """
 
 from absl import flags

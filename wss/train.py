@@ -20,7 +20,7 @@ def main(argv: list[str]) -> None:
     """Parses the configuration and trains."""
     del argv
     from wss import config
-    from wss.training.loop import train
+    from wss.training.experiment import train
     from wss.training.strategy import build_strategy
 
     seed = [] if FLAGS.seed is None else [f"train.seed = {FLAGS.seed}"]

@@ -16,7 +16,8 @@ from wss import config
 from wss.data.pipeline import TrainingData
 from wss.methods.supervised import Supervised
 from wss.models.deeplab import build_model
-from wss.training.loop import Intervals, TrainingDiverged, load_dataset, train
+from wss.training.experiment import load_dataset, train
+from wss.training.loop import Intervals, TrainingDiverged
 from wss.training.optimizers import build_optimizer
 from wss.training.restore import open_run
 from wss.training.step import TrainStep

@@ -7,6 +7,7 @@
 <run_dir>/eval_<split>.json        the last evaluation
 """
 
+import tempfile
 from pathlib import Path
 
 import gin
@@ -46,6 +47,11 @@ class RunDirectory:
             temporary.replace(self.path / WEIGHTS_NAME)
 
     @property
+    def latest_checkpoint(self) -> str | None:
+        """Prefix of the last checkpoint, such as "<run_dir>/checkpoints/ckpt-1000"."""
+        return tf.train.latest_checkpoint(str(self.path / CHECKPOINTS_NAME))
+
+    @property
     def has_weights(self) -> bool:
         return (self.path / WEIGHTS_NAME).is_file()
 
@@ -64,9 +70,12 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
 
 
 def checkpoint_manager(checkpoint: tf.train.Checkpoint, run: RunDirectory, keep: int) -> tf.train.CheckpointManager:
-    """Returns a manager of the run's checkpoints; processes that do not write get a folder of their own."""
-    folder = run.path / (CHECKPOINTS_NAME if run.writes else f".checkpoints-of-worker-{id(run)}")
-    return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=keep)
+    """Returns a manager of the run's checkpoints.
+
+    Saving is collective, so processes that do not write save too, to a folder that is thrown away.
+    """
+    folder = str(run.path / CHECKPOINTS_NAME) if run.writes else tempfile.mkdtemp()
+    return tf.train.CheckpointManager(checkpoint, folder, max_to_keep=keep)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The training loop: `train` builds everything from gin and `Trainer` runs it."""
+"""The one training loop: steps, checkpoints, summaries and evaluations in between."""
 
 import contextlib
 import dataclasses
@@ -6,44 +6,21 @@ import resource
 import signal
 import time
 
-import gin
-import keras
 import tensorflow as tf
 
-from wss.data.info import DatasetInfo
 from wss.data.pipeline import Shard, TrainingData
 from wss.errors import UserError
 from wss.evaluation.evaluation import Evaluation, report
 from wss.evaluation.evaluator import Result
-from wss.methods.base import Method
-from wss.models.deeplab import DeepLab, build_model
-from wss.models.weights import load_initial_weights
+from wss.models.deeplab import DeepLab
 from wss.progress import TrainingProgress, format_seconds
-from wss.training.averaging import WeightAverage
 from wss.training.checkpoints import RunDirectory, checkpoint_manager
-from wss.training.optimizers import build_optimizer
 from wss.training.step import TrainStep
 from wss.training.summaries import write_pictures, write_scalars
-
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 class TrainingDiverged(UserError):
     """A loss is NaN or infinite."""
-
-
-@gin.configurable
-def load_dataset(directory: str = gin.REQUIRED) -> DatasetInfo:
-    """Reads the `dataset.json` in `directory`."""
-    return DatasetInfo.load(directory)
-
-
-@gin.configurable
-def set_precision(policy: str = "float32") -> None:
-    """Sets the Keras dtype policy: "float32", "mixed_bfloat16" (TPU, recent GPU and CPU) or "mixed_float16" (GPU)."""
-    if policy not in PRECISIONS:
-        raise UserError(f"set_precision.policy = {policy!r}, expected one of {', '.join(PRECISIONS)}")
-    keras.config.set_dtype_policy(policy)
 
 
 @dataclasses.dataclass
@@ -60,77 +37,6 @@ class Intervals:
         stops = [step + steps_per_loop, num_steps]
         stops += [(step // every + 1) * every for every in dataclasses.astuple(self) if every]
         return min(stops)
-
-
-@gin.configurable
-def train(
-    run_dir: str,
-    strategy: tf.distribute.Strategy,
-    method: Method = gin.REQUIRED,
-    num_steps: int = gin.REQUIRED,
-    seed: int = 0,
-    steps_per_loop: int = 10,
-    summary_every: int = 100,
-    pictures_every: int = 1000,
-    checkpoint_every: int = 1000,
-    evaluate_every: int = 0,
-    keep_checkpoints: int = 3,
-    evaluate_at_end: bool = True,
-    initial_weights: str | None = None,
-    weight_decay: float | None = None,
-    clip_norm: float | None = None,
-    last_layer_multiplier: float = 1.0,
-    ema_decay: float | None = None,
-    dry_run: bool = False,
-) -> Result | None:
-    """Trains a model, or goes on where the run directory stops.
-
-    Args:
-        run_dir: everything the run writes, see `wss.training.checkpoints`.
-        strategy: to train and evaluate under.
-        method: what is minimised, such as `@PseudoSeg()`.
-        num_steps: optimizer steps of the whole run.
-        seed: of initial weights, dropout, order and augmentation.
-        steps_per_loop: steps without looking from the host.
-        summary_every, pictures_every, checkpoint_every, evaluate_every: steps between; 0 is never.
-        keep_checkpoints: how many of the last.
-        evaluate_at_end: evaluate the finished model.
-        initial_weights: `.npz` with DeepLab's variable names or `.weights.h5`; the last layers may be absent.
-        weight_decay: factor of sum(w^2) / 2 over kernels; None takes the backbone's default.
-        clip_norm: largest global norm of the gradient; None for no clipping.
-        last_layer_multiplier: learning-rate factor of the last layers.
-        ema_decay: evaluate and export a moving average of the weights; None for the weights themselves.
-        dry_run: take two steps and evaluate one batch, print an estimate of time and memory, write nothing lasting.
-
-    Returns:
-        The evaluation at the end, or None without one.
-
-    Raises:
-        TrainingDiverged: a loss is not finite; the last checkpoint is kept.
-        UserError: anything that the user can mend.
-    """
-    set_precision()
-    keras.utils.set_random_seed(seed)
-    info = load_dataset()
-    with strategy.scope():
-        model = build_model(info)
-        optimizer = build_optimizer(num_steps)
-        if initial_weights:
-            print(load_initial_weights(model, initial_weights))
-        average = WeightAverage(model, ema_decay) if ema_decay else None
-    data = TrainingData(info, model.mean_pixel, seed)
-    data.check(method.streams, getattr(method, "use_image_labels", False))
-    decay = model.default_weight_decay if weight_decay is None else weight_decay
-    step = TrainStep(strategy, model, method, optimizer, decay, seed, clip_norm, last_layer_multiplier, average)
-    evaluation = Evaluation(model, info, strategy) if evaluate_at_end or evaluate_every else None
-    run = RunDirectory(run_dir, writes=_is_chief(strategy))
-    intervals = Intervals(summary_every, pictures_every, checkpoint_every, evaluate_every)
-    trainer = Trainer(step, data, run, num_steps, steps_per_loop, intervals, keep_checkpoints, evaluation)
-    if dry_run:
-        trainer.dry_run()
-        return None
-    run.save_config()
-    return trainer.run()
 
 
 class Trainer:
@@ -165,7 +71,7 @@ class Trainer:
         """Trains from the last checkpoint, if there is one, to `num_steps`."""
         self._resume()
         iterator = self._iterator(self.finished_steps)
-        writer = tf.summary.create_file_writer(str(self.run_directory.path / "train"))
+        writer = self._writer()
         progress = TrainingProgress(self.finished_steps, self.num_steps, self._images_per_step())
         with _on_sigterm(self._request_stop):
             while (now := self.finished_steps) < self.num_steps and not self._stop:
@@ -184,7 +90,6 @@ class Trainer:
 
     def dry_run(self) -> None:
         """Two steps and one batch of evaluation; prints what a whole run would take."""
-
         iterator = self._iterator(0)
         self.step.run(iterator, tf.constant(1))
         start = time.monotonic()
@@ -212,9 +117,14 @@ class Trainer:
 
     def _resume(self) -> None:
         """A run goes on from its last checkpoint; without one it begins, from the initial weights if there are any."""
-        if self.checkpoints.latest_checkpoint:
-            self.checkpoints.checkpoint.restore(self.checkpoints.latest_checkpoint).assert_consumed()
+        if latest := self.run_directory.latest_checkpoint:
+            self.checkpoints.checkpoint.restore(latest).assert_consumed()
             print(f"resuming {self.run_directory.path} after {self.finished_steps} of {self.num_steps} steps")
+
+    def _writer(self) -> tf.summary.SummaryWriter:
+        if self.run_directory.writes:
+            return tf.summary.create_file_writer(str(self.run_directory.path / "train"))
+        return tf.summary.create_noop_writer()
 
     def _iterator(self, start_step: int):
         def per_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -263,7 +173,7 @@ class Trainer:
         names = self.data.names(self.step.method.streams, self.strategy.num_replicas_in_sync, step)
         images = "; ".join(f"{stream}: {', '.join(values)}" for stream, values in names.items())
         values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-        kept = self.checkpoints.latest_checkpoint or "none yet"
+        kept = self.run_directory.latest_checkpoint or "none yet"
         raise TrainingDiverged(
             f"the loss of step {step + 1} is not finite ({values}); images {images}. Last good checkpoint: {kept}. "
             "Lower build_optimizer.learning_rate, set train.clip_norm, or look at these images"
@@ -299,11 +209,6 @@ def _on_sigterm(handler):
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _is_chief(strategy: tf.distribute.Strategy) -> bool:
-    resolver = strategy.cluster_resolver
-    return resolver is None or not resolver.cluster_spec().as_dict() or (resolver.task_id or 0) == 0
 
 
 def dry_run_report(model: DeepLab, seconds: float, num_steps: int, images: int) -> str:

@@ -11,8 +11,8 @@ from wss.data.info import DatasetInfo
 from wss.errors import UserError
 from wss.methods.base import Method
 from wss.models.deeplab import DeepLab, build_model
-from wss.training.checkpoints import CHECKPOINTS_NAME, CONFIG_NAME, RunDirectory
-from wss.training.loop import load_dataset, set_precision
+from wss.training.checkpoints import CONFIG_NAME, RunDirectory
+from wss.training.experiment import load_dataset, set_precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ def open_run(run_dir: str, parameters: list[str], strategy: tf.distribute.Strate
     with strategy.scope():
         model = build_model(info)
     method = gin.get_bindings("train")["method"]
-    latest = tf.train.latest_checkpoint(str(run.path / CHECKPOINTS_NAME))
+    latest = run.latest_checkpoint
     step = int(latest.rsplit("-", 1)[1]) if latest else 0
     if run.has_weights:
         run.load_weights(model)

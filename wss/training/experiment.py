@@ -1,0 +1,111 @@
+"""An experiment: `train` builds everything from the gin configuration and runs it."""
+
+import gin
+import keras
+import tensorflow as tf
+
+from wss.data.info import DatasetInfo
+from wss.data.pipeline import TrainingData
+from wss.errors import UserError
+from wss.evaluation.evaluation import Evaluation
+from wss.evaluation.evaluator import Result
+from wss.methods.base import Method
+from wss.models.deeplab import build_model
+from wss.models.weights import load_initial_weights
+from wss.training.averaging import WeightAverage
+from wss.training.checkpoints import RunDirectory
+from wss.training.loop import Intervals, Trainer
+from wss.training.optimizers import build_optimizer
+from wss.training.step import TrainStep
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+@gin.configurable
+def load_dataset(directory: str = gin.REQUIRED) -> DatasetInfo:
+    """Reads the `dataset.json` in `directory`."""
+    return DatasetInfo.load(directory)
+
+
+@gin.configurable
+def set_precision(policy: str = "float32") -> None:
+    """Sets the Keras dtype policy: "float32", "mixed_bfloat16" (TPU, recent GPU and CPU) or "mixed_float16" (GPU)."""
+    if policy not in PRECISIONS:
+        raise UserError(f"set_precision.policy = {policy!r}, expected one of {', '.join(PRECISIONS)}")
+    keras.config.set_dtype_policy(policy)
+
+
+@gin.configurable
+def train(
+    run_dir: str,
+    strategy: tf.distribute.Strategy,
+    method: Method = gin.REQUIRED,
+    num_steps: int = gin.REQUIRED,
+    seed: int = 0,
+    steps_per_loop: int = 10,
+    summary_every: int = 100,
+    pictures_every: int = 1000,
+    checkpoint_every: int = 1000,
+    evaluate_every: int = 0,
+    keep_checkpoints: int = 3,
+    evaluate_at_end: bool = True,
+    initial_weights: str | None = None,
+    weight_decay: float | None = None,
+    clip_norm: float | None = None,
+    last_layer_multiplier: float = 1.0,
+    ema_decay: float | None = None,
+    dry_run: bool = False,
+) -> Result | None:
+    """Trains a model, or goes on where the run directory stops.
+
+    Args:
+        run_dir: everything the run writes, see `wss.training.checkpoints`.
+        strategy: to train and evaluate under.
+        method: what is minimised, such as `@PseudoSeg()`.
+        num_steps: optimizer steps of the whole run.
+        seed: of initial weights, dropout, order and augmentation.
+        steps_per_loop: steps without looking from the host.
+        summary_every, pictures_every, checkpoint_every, evaluate_every: steps between; 0 is never.
+        keep_checkpoints: how many of the last.
+        evaluate_at_end: evaluate the finished model.
+        initial_weights: `.npz` with DeepLab's variable names or `.weights.h5`; the last layers may be absent.
+        weight_decay: factor of sum(w^2) / 2 over kernels; None takes the backbone's default.
+        clip_norm: largest global norm of the gradient; None for no clipping.
+        last_layer_multiplier: learning-rate factor of the last layers.
+        ema_decay: evaluate and export a moving average of the weights; None for the weights themselves.
+        dry_run: take two steps and evaluate one batch, print an estimate of time and memory, write nothing lasting.
+
+    Returns:
+        The evaluation at the end, or None without one.
+
+    Raises:
+        TrainingDiverged: a loss is not finite; the last checkpoint is kept.
+        UserError: anything that the user can mend.
+    """
+    set_precision()
+    keras.utils.set_random_seed(seed)
+    info = load_dataset()
+    with strategy.scope():
+        model = build_model(info)
+        optimizer = build_optimizer(num_steps)
+        if initial_weights:
+            print(load_initial_weights(model, initial_weights))
+        average = WeightAverage(model, ema_decay) if ema_decay else None
+    data = TrainingData(info, model.mean_pixel, seed)
+    data.check(method.streams, getattr(method, "use_image_labels", False))
+    decay = model.default_weight_decay if weight_decay is None else weight_decay
+    step = TrainStep(strategy, model, method, optimizer, decay, seed, clip_norm, last_layer_multiplier, average)
+    evaluation = Evaluation(model, info, strategy) if evaluate_at_end or evaluate_every else None
+    run = RunDirectory(run_dir, writes=_is_chief(strategy))
+    intervals = Intervals(summary_every, pictures_every, checkpoint_every, evaluate_every)
+    trainer = Trainer(step, data, run, num_steps, steps_per_loop, intervals, keep_checkpoints, evaluation)
+    if dry_run:
+        trainer.dry_run()
+        return None
+    run.save_config()
+    return trainer.run()
+
+
+def _is_chief(strategy: tf.distribute.Strategy) -> bool:
+    resolver = strategy.cluster_resolver
+    return resolver is None or not resolver.cluster_spec().as_dict() or (resolver.task_id or 0) == 0
