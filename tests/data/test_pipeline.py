@@ -1,12 +1,17 @@
 """Streams: order is a function of the seed and the step, hosts share the records, evaluation loses nothing."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from wss.data.augment import image_label_of, pad
 from wss.data.info import DatasetInfo
 from wss.data.pipeline import Shard, TrainingData, evaluation_batches, padded_size
+from wss.data.schema import parse_example
 from wss.errors import UserError
+from wss.models.backbones import BACKBONES
 
 GREY = (127.5, 127.5, 127.5)
 BOTH = ("labeled", "unlabeled")
@@ -125,9 +130,6 @@ def test_wrong_streams_are_refused(info, change, message):
 
 def test_original_records_load(goldens, shared):
     """The reference's TFRecord, through the evaluation stream, equals what the reference parsed."""
-    from wss.data.augment import image_label_of, pad
-    from wss.data.schema import parse_example
-
     golden = np.load(goldens / "preprocess_eval.npz")
     records = tf.data.TFRecordDataset(str(goldens / "tfrecord/val-00000-of-00001.tfrecord"))
     for index, record in enumerate(records):
@@ -138,3 +140,19 @@ def test_original_records_load(goldens, shared):
         np.testing.assert_array_equal(label, golden[f"tfrecord/{index}/label"][0])
         np.testing.assert_array_equal(image_label_of(label, 21), golden[f"tfrecord/{index}/cls_label"][0])
     assert index == 2
+
+
+@pytest.mark.parametrize("backbone", ["xception_65", "resnet_v1_50"])
+def test_evaluation_padding_equals_original(goldens, backbone):
+    """The original pads with the backbone's mean colour and normalises in the network, as we do."""
+    golden = np.load(goldens / "preprocess_eval.npz")
+    spec = importlib.util.spec_from_file_location("make_weights", goldens / "make_weights.py")
+    rule = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rule)
+    image = tf.constant(rule.make_image(*golden["eval/input_image_seed_hw"]), tf.float32)
+    label = tf.constant(rule.make_label(*golden["eval/input_label_seed_hw"]), tf.int32)
+    padded = pad(image, (513, 513), BACKBONES[backbone].mean_pixel)
+    np.testing.assert_allclose(padded[::16, ::16], golden[f"eval/{backbone}/image@[::16,::16]"], rtol=1e-6)
+    np.testing.assert_allclose(np.sum(padded, dtype=np.float64), golden[f"eval/{backbone}/image_checks"][0], rtol=1e-6)
+    np.testing.assert_array_equal(pad(label, (513, 513), [255]), golden["eval/label"])
+    np.testing.assert_array_equal(pad(tf.ones_like(label), (513, 513), [0]), golden["eval/valid"])
