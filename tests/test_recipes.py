@@ -7,7 +7,7 @@ from pathlib import Path
 import gin
 import pytest
 
-from wss.config import PACKAGE_ROOT, parse_config, recipes
+from wss.config import PROJECT_ROOT, parse_config, recipes
 from wss.errors import UserError
 from wss.models.backbones import BACKBONES
 
@@ -25,7 +25,7 @@ def query(*names: str) -> list:
 def header(path: str) -> str:
     """The comment lines before the first binding, with continued lines joined."""
     lines = []
-    for line in (PACKAGE_ROOT / path).read_text().splitlines():
+    for line in (PROJECT_ROOT / path).read_text().splitlines():
         if not line.startswith("#"):
             break
         lines.append(line.removeprefix("#"))
@@ -42,7 +42,7 @@ def test_recipe_is_a_complete_experiment(path):
         "TrainingData.labeled_split",
         "load_dataset.directory",
     )
-    assert str(method) in ("@Supervised()", "@PseudoSeg()")
+    assert str(method) in ("@Supervised()", "@PseudoSeg()", "@Classification()")
     assert steps > 0 and backbone in BACKBONES and labeled and directory
 
 
@@ -59,7 +59,7 @@ def test_header_has_the_command_and_what_was_measured(path):
 @pytest.mark.parametrize("path", FILES)
 def test_file_parses_with_each_binding_that_its_comments_offer(path):
     parse_config([path], [])
-    for line in (PACKAGE_ROOT / path).read_text().splitlines():
+    for line in (PROJECT_ROOT / path).read_text().splitlines():
         if line.startswith("#"):
             for binding in BINDING.findall(line):
                 gin.clear_config()
@@ -142,7 +142,7 @@ def test_a_method_file_after_a_recipe_replaces_its_method():
 )
 def test_split_names_are_the_originals(goldens, dataset, original, own):
     known = set(json.loads((goldens / "datasets.json").read_text())[original]["splits_to_sizes"]) | own
-    text = "".join((PACKAGE_ROOT / path).read_text() for path in FILES if path.startswith(PSEUDOSEG + dataset))
+    text = "".join((PROJECT_ROOT / path).read_text() for path in FILES if path.startswith(PSEUDOSEG + dataset))
     named = set(re.findall(r"TrainingData\.(?:un)?labeled_split = '([^']+)'", text))
     assert named and named <= known
 

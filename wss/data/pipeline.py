@@ -75,12 +75,13 @@ class TrainingData:
             if not self.splits[stream]:
                 raise UserError(f"TrainingData.{stream}_split is not set, but the method reads the {stream} stream")
             validate_records(self.info, self.splits[stream])
-        labeled = self.info.split(self.splits["labeled"])
-        if labeled.num_masks < labeled.num_examples:
-            raise UserError(
-                f"TrainingData.labeled_split = {self.splits['labeled']!r}: {labeled.num_masks} of its "
-                f"{labeled.num_examples} images have masks; make a split of those with datasets/make_split.py"
-            )
+        if "labeled" in streams:
+            labeled = self.info.split(self.splits["labeled"])
+            if labeled.num_masks < labeled.num_examples:
+                raise UserError(
+                    f"TrainingData.labeled_split = {self.splits['labeled']!r}: {labeled.num_masks} of its "
+                    f"{labeled.num_examples} images have masks; make a split of those with datasets/make_split.py"
+                )
         if use_image_labels:
             unlabeled = self.info.split(self.splits["unlabeled"])
             if not unlabeled.num_masks and not unlabeled.num_image_labels:

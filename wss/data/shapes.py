@@ -28,10 +28,10 @@ PREFERRED_TEXTURE_PROBABILITY = 0.8
 HUE_SPREAD = 0.06
 OBJECT_SATURATION = (0.5, 0.95)
 CLUTTER_SATURATION = (0.2, 0.7)
-RADIUS = (0.18, 0.3)
+RADIUS = (0.2, 0.38)
 MAX_OBJECTS = 3
 MAX_OVERLAP = 0.3
-CLUTTER = (2, 6)
+CLUTTER = (1, 4)
 TEXTURE_CONTRAST = (0.1, 0.35)
 NOISE = (2.0, 8.0)
 BLUR_RADIUS = 0.5
@@ -40,8 +40,10 @@ VOID_BORDER = True
 Grid = tuple[np.ndarray, np.ndarray]
 
 
-def generate(seed: int, index: int, size: int = 96) -> tuple[np.ndarray, np.ndarray]:
-    """Draws scene number `index`; the same arguments always give the same scene.
+def generate(
+    seed: int, index: int, size: int = 64, max_objects: int = MAX_OBJECTS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws scene number `index` with 1 .. `max_objects` objects; the same arguments always give the same scene.
 
     Returns:
         image: uint8 [size, size, 3].
@@ -53,24 +55,25 @@ def generate(seed: int, index: int, size: int = 96) -> tuple[np.ndarray, np.ndar
     for _ in range(rng.integers(*CLUTTER, endpoint=True)):
         _draw_clutter(rng, canvas, grid, size)
     mask = np.zeros([size, size], np.uint8)
-    for number in range(rng.integers(1, MAX_OBJECTS, endpoint=True)):
+    for number in range(rng.integers(1, max_objects, endpoint=True)):
         _draw_object(rng, canvas, mask, grid, size, first=number == 0)
     return _photograph(rng, canvas), mask
 
 
 def build_shapes(
     output_dir: str | Path,
-    num_train: int = 640,
+    num_train: int = 320,
     num_val: int = 160,
-    size: int = 96,
+    size: int = 64,
     seed: int = 0,
+    max_objects: int = MAX_OBJECTS,
     num_shards: int = 4,
     workers: int = 0,
     overwrite: bool = False,
 ) -> tuple[DatasetInfo, dict[str, Statistics]]:
     """Writes the splits train, val and train_1_4, train_1_8, train_1_16: class-balanced, each within the one before."""
-    train = [_source(seed, index, size) for index in range(num_train)]
-    splits = {"train": train, "val": [_source(seed, num_train + index, size) for index in range(num_val)]}
+    train = [_source(seed, index, size, max_objects) for index in range(num_train)]
+    splits = {"train": train, "val": [_source(seed, num_train + index, size, max_objects) for index in range(num_val)]}
     subset = train
     for name, parts in SUBSETS.items():
         present = np.array([np.isin(range(1, len(CLASS_NAMES)), np.asarray(source.mask)) for source in subset])
@@ -89,12 +92,12 @@ def build_shapes(
         seed=seed,
         workers=workers,
         overwrite=overwrite,
-        provenance={"source": "wss.data.shapes", "size": size, "scene_seed": seed},
+        provenance={"source": "wss.data.shapes", "size": size, "scene_seed": seed, "max_objects": max_objects},
     )
 
 
-def _source(seed: int, index: int, size: int) -> Source:
-    image, mask = generate(seed, index, size)
+def _source(seed: int, index: int, size: int, max_objects: int) -> Source:
+    image, mask = generate(seed, index, size, max_objects)
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     return Source(f"shapes_{index:05d}", buffer.getvalue(), mask)

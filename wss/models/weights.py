@@ -41,3 +41,9 @@ def load_initial_weights(model: DeepLab, path: str) -> str:
     return (
         f"initial weights: {loaded} variables from {path}; {len(missing)} start fresh, {len(unused)} of the file unused"
     )
+
+
+def save_backbone(model: DeepLab, path: str) -> None:
+    """Writes the backbone's variables as float16 to a `.npz` under DeepLab's names, for `load_initial_weights`."""
+    names = tf1_variables(model.backbone)
+    np.savez_compressed(path, **{name: variable.numpy().astype(np.float16) for name, variable in names.items()})
