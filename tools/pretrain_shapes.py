@@ -1,6 +1,6 @@
-"""Makes the demo's initial weights: a backbone that has classified 6000 pictures of single shapes, as ImageNet's have photos.
+"""Makes the demo's initial weights: a network that has learnt to classify 6000 other pictures, without masks.
 
-python tools/pretrain_shapes.py --work_dir=runs/pretrain --output=gin_configs/recipes/shapes/backbone.npz
+python tools/pretrain_shapes.py --work_dir=runs/pretrain --output=gin_configs/recipes/shapes/classifier.npz
 """
 
 from pathlib import Path
@@ -11,27 +11,27 @@ from wss.errors import run_main
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("work_dir", "runs/pretrain", "Folder for records and the run.")
-flags.DEFINE_string("output", "gin_configs/recipes/shapes/backbone.npz", "Where to write the weights.")
+flags.DEFINE_string("output", "gin_configs/recipes/shapes/classifier.npz", "Where to write the weights.")
 
 
 def main(argv: list[str]) -> None:
-    """Builds the pictures, trains on their image-level labels, writes the backbone under DeepLab's variable names."""
+    """Builds the pictures, trains on their image-level labels, writes backbone and classifier under DeepLab's variable names."""
     del argv
     from wss import config
     from wss.data.info import FILE_NAME
     from wss.data.shapes import build_shapes
-    from wss.models.weights import save_backbone
+    from wss.models.weights import save_classifier
     from wss.training.experiment import train
     from wss.training.restore import open_run
     from wss.training.strategy import build_strategy
 
     records, run_dir = Path(FLAGS.work_dir) / "records", str(Path(FLAGS.work_dir) / "run")
     if not (records / FILE_NAME).exists():
-        build_shapes(records, num_train=6000, num_val=16, seed=1000, max_objects=1)
+        build_shapes(records, num_train=6000, num_val=16, seed=1000)
     strategy = build_strategy("mirrored")
     config.parse_config(["gin_configs/recipes/shapes/pretrain.gin"], [f"load_dataset.directory = '{records}'"])
     train(run_dir, strategy)
-    save_backbone(open_run(run_dir, [], strategy).model, FLAGS.output)
+    save_classifier(open_run(run_dir, [], strategy).model, FLAGS.output)
 
 
 if __name__ == "__main__":

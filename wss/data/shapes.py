@@ -40,10 +40,8 @@ VOID_BORDER = True
 Grid = tuple[np.ndarray, np.ndarray]
 
 
-def generate(
-    seed: int, index: int, size: int = 64, max_objects: int = MAX_OBJECTS
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draws scene number `index` with 1 .. `max_objects` objects; the same arguments always give the same scene.
+def generate(seed: int, index: int, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """Draws scene number `index`; the same arguments always give the same scene.
 
     Returns:
         image: uint8 [size, size, 3].
@@ -55,7 +53,7 @@ def generate(
     for _ in range(rng.integers(*CLUTTER, endpoint=True)):
         _draw_clutter(rng, canvas, grid, size)
     mask = np.zeros([size, size], np.uint8)
-    for number in range(rng.integers(1, max_objects, endpoint=True)):
+    for number in range(rng.integers(1, MAX_OBJECTS, endpoint=True)):
         _draw_object(rng, canvas, mask, grid, size, first=number == 0)
     return _photograph(rng, canvas), mask
 
@@ -66,14 +64,13 @@ def build_shapes(
     num_val: int = 160,
     size: int = 64,
     seed: int = 0,
-    max_objects: int = MAX_OBJECTS,
     num_shards: int = 4,
     workers: int = 0,
     overwrite: bool = False,
 ) -> tuple[DatasetInfo, dict[str, Statistics]]:
     """Writes the splits train, val and train_1_4, train_1_8, train_1_16: class-balanced, each within the one before."""
-    train = [_source(seed, index, size, max_objects) for index in range(num_train)]
-    splits = {"train": train, "val": [_source(seed, num_train + index, size, max_objects) for index in range(num_val)]}
+    train = [_source(seed, index, size) for index in range(num_train)]
+    splits = {"train": train, "val": [_source(seed, num_train + index, size) for index in range(num_val)]}
     subset = train
     for name, parts in SUBSETS.items():
         present = np.array([np.isin(range(1, len(CLASS_NAMES)), np.asarray(source.mask)) for source in subset])
@@ -92,12 +89,12 @@ def build_shapes(
         seed=seed,
         workers=workers,
         overwrite=overwrite,
-        provenance={"source": "wss.data.shapes", "size": size, "scene_seed": seed, "max_objects": max_objects},
+        provenance={"source": "wss.data.shapes", "size": size, "scene_seed": seed},
     )
 
 
-def _source(seed: int, index: int, size: int, max_objects: int) -> Source:
-    image, mask = generate(seed, index, size, max_objects)
+def _source(seed: int, index: int, size: int) -> Source:
+    image, mask = generate(seed, index, size)
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     return Source(f"shapes_{index:05d}", buffer.getvalue(), mask)

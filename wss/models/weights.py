@@ -43,7 +43,9 @@ def load_initial_weights(model: DeepLab, path: str) -> str:
     )
 
 
-def save_backbone(model: DeepLab, path: str) -> None:
-    """Writes the backbone's variables as float16 to a `.npz` under DeepLab's names, for `load_initial_weights`."""
-    names = tf1_variables(model.backbone)
+def save_classifier(model: DeepLab, path: str) -> None:
+    """Writes backbone and classifier as float16 to a `.npz` under DeepLab's names, for `load_initial_weights`."""
+    scope = f"{model.classifier.tf1_scope}/"
+    backbone = tf1_variables(model.backbone)
+    names = {name: v for name, v in tf1_variables(model).items() if name in backbone or name.startswith(scope)}
     np.savez_compressed(path, **{name: variable.numpy().astype(np.float16) for name, variable in names.items()})
