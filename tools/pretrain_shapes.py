@@ -15,7 +15,7 @@ flags.DEFINE_string("output", "gin_configs/recipes/shapes/classifier.npz", "Wher
 
 
 def main(argv: list[str]) -> None:
-    """Builds the pictures, trains on their image-level labels, writes backbone and classifier under DeepLab's variable names."""
+    """Builds the pictures, trains on their image-level labels, writes backbone and classifier under DeepLab names."""
     del argv
     from wss import config
     from wss.data.info import FILE_NAME
