@@ -49,7 +49,9 @@ def main(argv: list[str]) -> None:
         results[title] = train(str(output / f"{recipe}_seed{FLAGS.seed}"), strategy)
         if results[title] is None:
             return  # stopped by SIGTERM; the same command goes on
-    print(f"\nSame steps and initial weights, 20 masks of 320 photos, seed {FLAGS.seed}:\n\n{comparison_table(results)}")
+    print(
+        f"\nSame steps and initial weights, 20 masks of 320 photos, seed {FLAGS.seed}:\n\n{comparison_table(results)}"
+    )
     draw_panels(output, strategy)
     print(f"\ndone in {format_seconds(time.monotonic() - start)}; look at {output}/pictures/panels.png")
 
