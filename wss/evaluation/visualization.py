@@ -13,9 +13,9 @@ from wss.data.info import DatasetInfo
 from wss.data.pipeline import evaluation_batches, padded_size
 from wss.errors import UserError
 from wss.evaluation import pictures
+from wss.evaluation.inference import explain, predict
 from wss.methods.base import Method
 from wss.models.deeplab import DeepLab
-from wss.models.layers import resize_bilinear
 from wss.progress import track
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -82,9 +82,9 @@ def folder_examples(
 
 def predictions_of(model: DeepLab, examples: Iterable[Example]) -> dict[str, np.ndarray]:
     """Class ids int64 [height, width] of each example, by its name."""
-    predict = tf.function(model.probabilities)
+    predict_once = tf.function(lambda images: predict(model, images))
     cut = lambda example, array: array[: example.size[0], : example.size[1]]
-    return {e.name: cut(e, predict(e.image[None])[0].numpy().argmax(axis=-1)) for e in examples}
+    return {e.name: cut(e, predict_once(e.image[None])[0].numpy().argmax(axis=-1)) for e in examples}
 
 
 def visualize(
@@ -105,7 +105,8 @@ def visualize(
         before: further columns by title, class ids [height, width] by name of the example, such as another model's.
     """
     output = Path(output)
-    explain = tf.function(lambda images, valid: _upsampled(method.explain(model, images, valid), images))
+    maps_of = lambda images, valid, _: method.explain(model, images, valid)
+    explain_once = tf.function(lambda images, valid: explain(maps_of, images, valid))
     rows: list[list[tuple[str, np.ndarray]]] = []
     names: list[str] = []
     classes: set[int] = set()
@@ -115,7 +116,7 @@ def visualize(
         cut = lambda array, h=height, w=width: array[:h, :w]
         valid = np.zeros([1, *example.image.shape[:2], 1], np.float32)
         valid[:, :height, :width] = 1
-        maps = {title: cut(value[0].numpy()) for title, value in explain(example.image[None], valid).items()}
+        maps = {title: cut(value[0].numpy()) for title, value in explain_once(example.image[None], valid).items()}
         maps = {title: value[..., 0] if value.shape[-1] == 1 else value for title, value in maps.items()}
         prediction = maps["prediction"].argmax(axis=-1)
         label = None if example.label is None else cut(example.label)
@@ -135,11 +136,6 @@ def visualize(
     sheet = pictures.with_legend(pictures.panel_grid(rows, names), info, sorted(classes))
     pictures.save_png(output / "panels.png", sheet)
     print(f"{output}: masks, overlays and panels of {len(examples)} images; panels.png shows the first {len(rows)}")
-
-
-def _upsampled(maps: dict[str, tf.Tensor], images: tf.Tensor) -> dict[str, tf.Tensor]:
-    size = images.shape[1:3]
-    return {title: resize_bilinear(tf.cast(value, tf.float32), size) for title, value in maps.items()}
 
 
 def _read_photo(path: Path, max_side: int) -> np.ndarray:

@@ -11,7 +11,6 @@ from wss.models.aspp_decoder import build_segmentation_head
 from wss.models.backbones import backbone_spec, build_backbone
 from wss.models.dropout import Dropout
 from wss.models.grad_cam import pooled_linear_cam
-from wss.models.layers import resize_bilinear
 from wss.models.sgc import SelfAttentionGradCAM
 from wss.models.tf1_names import tf1_variables
 
@@ -85,10 +84,6 @@ class DeepLab(keras.Model):
     def refine_cam(self, features: Features, cam: tf.Tensor, valid: tf.Tensor, training: bool = False) -> tf.Tensor:
         """SGC logits [B, h, w, C] from a CAM [B, h, w, K] and a valid mask [B, H, W, 1]."""
         return self.sgc(features["hypercolumn_last"], features["hypercolumn_previous"], cam, valid, training=training)
-
-    def probabilities(self, images: tf.Tensor) -> tf.Tensor:
-        """Class probabilities [B, H, W, C] at the images' size, in inference mode."""
-        return tf.nn.softmax(resize_bilinear(self(images, training=False), tf.shape(images)[1:3]))
 
     def decayed_kernels(self) -> list[keras.Variable]:
         """What DeepLab's L2 loss covers: convolution kernels but depthwise and SGC ones (reference_code: weight decay)."""
