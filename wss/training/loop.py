@@ -80,7 +80,7 @@ class Trainer:
                 self._raise_if_diverged()
                 scalars = self.step.results(stop - now)
                 progress.update(stop, {name: scalars[name] for name in self.step.names[: self.step.losses]})
-                self._after(stop, scalars, iterator, writer, progress)
+                self._after(stop, scalars, writer, progress)
         progress.close()
         if self._stop:
             self.checkpoints.save(self.finished_steps)
@@ -134,7 +134,7 @@ class Trainer:
 
         return iter(self.strategy.distribute_datasets_from_function(per_host))
 
-    def _after(self, step: int, scalars: dict[str, float], iterator, writer, progress: TrainingProgress) -> None:
+    def _after(self, step: int, scalars: dict[str, float], writer, progress: TrainingProgress) -> None:
         due = lambda every: every and step % every == 0
         if due(self.intervals.summary):
             rate = float(self.step.optimizer.learning_rate)
