@@ -5,18 +5,25 @@ import tensorflow as tf
 from wss.models.layers import resize_bilinear
 
 
-def segmentation_loss(logits: tf.Tensor, label: tf.Tensor, ignore_label: int = 255) -> tf.Tensor:
+def segmentation_loss(
+    logits: tf.Tensor, label: tf.Tensor, ignore_label: int = 255, upsample_logits: bool = True
+) -> tf.Tensor:
     """Pixel cross-entropy at the label's resolution (L_s and L_sa of PseudoSeg).
 
     Args:
         logits: [B, h, w, C]; resized bilinearly (aligned corners) to the label's size.
         label: [B, H, W, 1] int, 0 .. C-1 or `ignore_label`.
         ignore_label: pixels with this label count neither in the sum nor in the number of pixels.
+        upsample_logits: False resizes the label instead (nearest, aligned corners), which costs less memory.
 
     Returns:
         Scalar float32, the mean over the batch's labelled pixels; 0 if there are none.
     """
-    logits = resize_bilinear(tf.cast(logits, tf.float32), tf.shape(label)[1:3])
+    if upsample_logits:
+        logits = resize_bilinear(tf.cast(logits, tf.float32), tf.shape(label)[1:3])
+    else:
+        logits = tf.cast(logits, tf.float32)
+        label = tf.raw_ops.ResizeNearestNeighbor(images=label, size=tf.shape(logits)[1:3], align_corners=True)
     label = tf.squeeze(tf.cast(label, tf.int32), -1)
     counted = tf.cast(label != ignore_label, tf.float32)
     # An ignored pixel needs some legal class: 255 raises on CPU and is NaN on GPU.

@@ -53,9 +53,10 @@ class PseudoSeg:
         segmentation_weight, consistency_weight, classification_weight, sgc_weight: of the losses; 1 in the paper.
         consistency_ramp_steps: raise the consistency weight linearly from 0 over so many steps; for networks that start
             without pretraining, whose first pseudo labels mean nothing. 0 as in the paper: no ramp.
+        upsample_logits: of `segmentation_loss`, for both supervised losses.
     """
 
-    streams = ("labeled", "unlabeled")
+    streams: tuple[str, ...] = ("labeled", "unlabeled")
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class PseudoSeg:
         classification_weight: float = 1.0,
         sgc_weight: float = 1.0,
         consistency_ramp_steps: int = 0,
+        upsample_logits: bool = True,
     ):
         if cam_statistics not in ("moving", "batch"):
             raise UserError(f"PseudoSeg.cam_statistics = {cam_statistics!r}, expected 'moving' or 'batch'")
@@ -88,6 +90,7 @@ class PseudoSeg:
         self.hole_in_attention = hole_in_attention
         self.batch_norm_views = batch_norm_views
         self.consistency_ramp_steps = consistency_ramp_steps
+        self.upsample_logits = upsample_logits
         self.weights = {
             "segmentation": segmentation_weight,
             "consistency": consistency_weight,
@@ -98,49 +101,57 @@ class PseudoSeg:
     def losses(self, model: DeepLab, batch: Batch, step: tf.Tensor) -> tuple[Scalars, Scalars]:
         """See `Method.losses`. Four passes of the backbone: labelled, weak (twice, see `cam_statistics`), strong."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
+        # First, so that it sees the statistics as the last step left them.
+        cam_features = self._cam_features(model, unlabeled["weak"])
         features = self._features(model, labeled["image"], "labeled")
         weak_features = self._features(model, unlabeled["weak"], "weak")
         strong_features = self._features(model, unlabeled["strong"], "strong")
 
-        pseudo = self.pseudo_label(model, weak_features, unlabeled)
+        pseudo = self.pseudo_label(model, weak_features, unlabeled, cam_features)
         strong_logits = self._segment(model, strong_features, "strong")
-        valid = resize_nearest(unlabeled["valid"], strong_logits.shape[1:3])
+        valid = _like(unlabeled["valid"], strong_logits)
         cam = model.cam(features, labeled["image_label"])
-        sgc_logits = model.refine_cam(features, cam, labeled["valid"], training=True)
+        sgc_logits = model.refine_cam(features, cam, _like(labeled["valid"], strong_logits), training=True)
         if self.use_image_labels:
             classes, truth, known = weak_features, unlabeled["image_label"], unlabeled["image_label_known"]
         else:
             classes, truth, known = features, labeled["image_label"], None
         losses = {
-            "segmentation": segmentation_loss(self._segment(model, features, "labeled"), labeled["label"]),
+            "segmentation": self._supervised(self._segment(model, features, "labeled"), labeled["label"]),
             "consistency": consistency_loss(strong_logits, pseudo.probabilities, valid, pseudo.confident),
             "classification": image_label_loss(model.classify(classes, training=True), truth, known),
-            "sgc": segmentation_loss(sgc_logits, labeled["label"]),
+            "sgc": self._supervised(sgc_logits, labeled["label"]),
         }
         losses = {name: self.weights[name] * loss for name, loss in losses.items()}
         if self.consistency_ramp_steps:
             losses["consistency"] *= tf.minimum(1.0, tf.cast(step, tf.float32) / self.consistency_ramp_steps)
         return losses, pseudo_label_quality(pseudo, unlabeled, valid)
 
-    def pseudo_label(self, model: DeepLab, weak_features: Features, unlabeled: dict[str, tf.Tensor]) -> PseudoLabel:
+    def pseudo_label(
+        self,
+        model: DeepLab,
+        weak_features: Features,
+        unlabeled: dict[str, tf.Tensor],
+        cam_features: Features | None = None,
+    ) -> PseudoLabel:
         """Labels the weak view.
 
         Args:
             weak_features: of the weak view in training mode.
             unlabeled: the unlabelled stream of the batch.
+            cam_features: of the weak view for classifier and CAM; None takes `weak_features`.
         """
         weak_features = {name: tf.stop_gradient(value) for name, value in weak_features.items()}
+        cam_features = weak_features if cam_features is None else cam_features
         decoder = tf.stop_gradient(self._segment(model, weak_features, "weak"))
-        if self.cam_statistics == "moving":
-            weak_features = model.features(unlabeled["weak"], training=False)
-        predicted = tf.nn.sigmoid(model.classify(weak_features)) >= self.class_threshold
+        predicted = tf.nn.sigmoid(model.classify(cam_features)) >= self.class_threshold
         image_label = tf.cast(predicted, tf.float32)
         if self.use_image_labels:
             known = unlabeled["image_label_known"][:, None] > 0
             image_label = tf.where(known, unlabeled["image_label"], image_label)
         visible = unlabeled["valid"] if self.hole_in_attention else unlabeled["not_padding"]
-        cam = model.cam(weak_features, image_label)
-        sgc = tf.stop_gradient(model.refine_cam(weak_features, cam, visible, training=True))
+        cam = model.cam(cam_features, image_label)
+        sgc = tf.stop_gradient(model.refine_cam(cam_features, cam, _like(visible, decoder), training=True))
         probabilities, confident = self.fusion(decoder, sgc)
         return PseudoLabel(
             probabilities, confident, decoder, resize_bilinear(sgc, decoder.shape[1:3]), cam, image_label
@@ -150,7 +161,9 @@ class PseudoSeg:
         """The unlabelled stream: both views, held label and all parts of the pseudo label."""
         unlabeled = batch["unlabeled"]
         with batch_norm_updates(False):
-            pseudo = self.pseudo_label(model, model.features(unlabeled["weak"], training=True), unlabeled)
+            cam_features = self._cam_features(model, unlabeled["weak"])
+            weak_features = model.features(unlabeled["weak"], training=True)
+            pseudo = self.pseudo_label(model, weak_features, unlabeled, cam_features)
         return {
             "image": unlabeled["weak"],
             "label": unlabeled["label"],
@@ -175,13 +188,19 @@ class PseudoSeg:
         decoder = model.segment(features)
         image_label = tf.cast(tf.nn.sigmoid(model.classify(features)) >= self.class_threshold, tf.float32)
         cam = model.cam(features, image_label)
-        sgc = model.refine_cam(features, cam, valid)
+        sgc = model.refine_cam(features, cam, _like(valid, decoder))
         return {
             "prediction": tf.nn.softmax(decoder),
             "CAM": tf.reduce_max(cam, axis=-1, keepdims=True),
             "SGC": tf.nn.softmax(sgc),
             "pseudo label": self.fusion(decoder, sgc)[0],
         }
+
+    def _cam_features(self, model: DeepLab, images: tf.Tensor) -> Features | None:
+        return model.features(images, training=False) if self.cam_statistics == "moving" else None
+
+    def _supervised(self, logits: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+        return segmentation_loss(logits, label, upsample_logits=self.upsample_logits)
 
     def _features(self, model: DeepLab, images: tf.Tensor, view: str) -> Features:
         with batch_norm_updates(view in self.batch_norm_views):
@@ -190,6 +209,11 @@ class PseudoSeg:
     def _segment(self, model: DeepLab, features: Features, view: str) -> tf.Tensor:
         with batch_norm_updates(view in self.batch_norm_views):
             return model.segment(features, training=True)
+
+
+def _like(mask: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """A mask on the decoder's grid; the original takes it from there to the CAM's, which picks other pixels than at once."""
+    return resize_nearest(mask, logits.shape[1:3])
 
 
 def pseudo_label_quality(pseudo: PseudoLabel, unlabeled: dict[str, tf.Tensor], valid: tf.Tensor) -> Scalars:

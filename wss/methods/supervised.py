@@ -11,14 +11,21 @@ from wss.models.layers import resize_bilinear
 
 @gin.configurable
 class Supervised:
-    """Cross-entropy on labelled weak views (L_s). Classifier and SGC stay as they are."""
+    """Cross-entropy on labelled weak views (L_s). Classifier and SGC stay as they are.
+
+    Args:
+        upsample_logits: of `segmentation_loss`.
+    """
 
     streams = ("labeled",)
 
+    def __init__(self, upsample_logits: bool = True):
+        self.upsample_logits = upsample_logits
+
     def losses(self, model: DeepLab, batch: Batch, step: tf.Tensor) -> tuple[Scalars, Scalars]:
         """See `Method.losses`."""
-        logits = model(batch["labeled"]["image"], training=True)
-        return {"segmentation": segmentation_loss(logits, batch["labeled"]["label"])}, {}
+        logits, label = model(batch["labeled"]["image"], training=True), batch["labeled"]["label"]
+        return {"segmentation": segmentation_loss(logits, label, upsample_logits=self.upsample_logits)}, {}
 
     def pictures(self, model: DeepLab, batch: Batch) -> dict[str, tf.Tensor]:
         """Image, label and decoder probabilities of the labelled stream."""

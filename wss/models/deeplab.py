@@ -33,6 +33,7 @@ class DeepLab(keras.Model):
         segmentation_head: keras.Model,
         sgc: SelfAttentionGradCAM,
         num_classes: int,
+        classifier_dropout: float,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -42,7 +43,7 @@ class DeepLab(keras.Model):
         self.default_weight_decay = spec.weight_decay
         self.backbone = backbone
         self.segmentation_head = segmentation_head
-        self.classifier_dropout = Dropout(spec.classifier_dropout)
+        self.classifier_dropout = Dropout(classifier_dropout)
         self.classifier = keras.layers.Dense(
             num_classes - int(sgc.has_background), name=f"{spec.scope}.logits", dtype="float32"
         )
@@ -108,12 +109,15 @@ def build_model(
     output_stride: int = 16,
     multi_grid: Sequence[int] | None = None,
     depth_multiplier: float = 1.0,
+    depth_divisor: int = 8,
     aspp_rates: Sequence[int] = (6, 12, 18),
     use_decoder: bool = True,
     head_depth: int = 256,
     dropout: float = 0.1,
+    classifier_dropout: float | None = None,
     attention_dim: int = 128,
     sgc_background: str = "after",
+    sgc_uniform_masked_queries: bool = False,
     sgc_projection_init: str = "glorot_uniform",
     sgc_hypercolumn: bool = True,
     fine_tune_batch_norm: bool = True,
@@ -128,12 +132,14 @@ def build_model(
         output_stride: 8, 16 or 32.
         multi_grid: unit rates of the last block; DeepLab's ResNets take (1, 2, 4).
         depth_multiplier: width of MobileNetV2.
+        depth_divisor: what its channels are a multiple of: 8, or 1 for DeepLab's checkpoints of a multiplier below 1.
         aspp_rates: at output stride 16; empty for ASPP without atrous branches.
         use_decoder: refine at stride 4 by low-level features.
         head_depth: channels of ASPP and decoder.
         dropout: after ASPP.
+        classifier_dropout: before the image classifier; None keeps DeepLab's (0.5 for Xception, else 0).
         attention_dim: width of SGC's queries and keys.
-        sgc_background, sgc_projection_init, sgc_hypercolumn: see `SelfAttentionGradCAM`.
+        sgc_background, sgc_uniform_masked_queries, sgc_projection_init, sgc_hypercolumn: see `SelfAttentionGradCAM`.
         fine_tune_batch_norm: False freezes the statistics (small batches).
         synchronized_batch_norm: statistics over all replicas; the original's are per replica.
         batch_norm_momentum: of the moving statistics in backbone and head; None keeps DeepLab's (0.9997, ResNet 0.95),
@@ -145,7 +151,14 @@ def build_model(
     batch_norm: dict[str, float] = {"fine_tune": fine_tune_batch_norm, "synchronized": synchronized_batch_norm}
     if batch_norm_momentum is not None:
         batch_norm["momentum"] = batch_norm_momentum
-    network = build_backbone(backbone, output_stride, multi_grid, batch_norm, depth_multiplier=depth_multiplier)
+    network = build_backbone(
+        backbone,
+        output_stride,
+        multi_grid,
+        batch_norm,
+        depth_multiplier=depth_multiplier,
+        depth_divisor=depth_divisor,
+    )
     head = build_segmentation_head(
         info.num_classes,
         network.output["features"].shape[1:],
@@ -162,8 +175,11 @@ def build_model(
         info.has_background,
         attention_dim,
         sgc_background,
+        sgc_uniform_masked_queries,
         projection_init=sgc_projection_init,
         hypercolumn=sgc_hypercolumn,
         name="sgc",
     )
-    return DeepLab(network, head, sgc, info.num_classes, name="deeplab")
+    if classifier_dropout is None:
+        classifier_dropout = backbone_spec(backbone).classifier_dropout
+    return DeepLab(network, head, sgc, info.num_classes, classifier_dropout, name="deeplab")

@@ -25,7 +25,7 @@ class CalibratedFusion(keras.layers.Layer):
             or "none" (n = 1).
         norm_reduce: "mean" of squares (original code) or "sum" (paper).
         source: "fusion", or only one input, not normalised: "decoder" or "sgc".
-        label: "soft" probabilities or "hard" one-hot.
+        label: "soft" probabilities, sharpened, or "hard" one-hot of the probabilities as they are.
         threshold: pixels whose largest probability is below it are not confident; 0 keeps all.
         epsilon: added to the reduced squares.
     """
@@ -74,7 +74,9 @@ class CalibratedFusion(keras.layers.Layer):
         decoder = tf.stop_gradient(tf.cast(decoder_logits, tf.float32))
         sgc = tf.stop_gradient(tf.cast(sgc_logits, tf.float32))
         sgc = resize_bilinear(sgc, tf.shape(decoder)[1:3])
-        probabilities = sharpen(self.mix(decoder, sgc), self.temperature)
+        probabilities = self.mix(decoder, sgc)
+        if self.label == "soft":
+            probabilities = sharpen(probabilities, self.temperature)
         confident = tf.reduce_max(probabilities, axis=-1, keepdims=True) >= self.threshold
         if self.label == "hard":
             probabilities = tf.one_hot(tf.argmax(probabilities, axis=-1), probabilities.shape[-1])

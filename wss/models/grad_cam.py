@@ -18,11 +18,14 @@ class GradCAM(keras.layers.Layer):
     Args:
         head: maps features [B, h, w, D] to class scores [B, K], without random dropout. Each image's scores may
             depend only on its own features.
+        average_over_batch: reproduce the original, which takes a_k as a mean over batch and height instead of height
+            and width, so that dropout in the head mixes the images (train_utils_core.py, compute_cam_v2).
     """
 
-    def __init__(self, head: Callable[[tf.Tensor], tf.Tensor], **kwargs):
+    def __init__(self, head: Callable[[tf.Tensor], tf.Tensor], average_over_batch: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.head = head
+        self.axes = (0, 1) if average_over_batch else (1, 2)
 
     def call(self, features: tf.Tensor, image_label: tf.Tensor) -> tf.Tensor:
         """Returns maps [B, h, w, K] in [0, 1], float32, without gradient.
@@ -35,9 +38,10 @@ class GradCAM(keras.layers.Layer):
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(features)
             scores = tf.unstack(self.head(features), axis=-1)
-        weights = [tf.reduce_mean(tape.gradient(score, features), axis=(1, 2)) for score in scores]
+        weights = [tf.reduce_mean(tape.gradient(score, features), self.axes, keepdims=True) for score in scores]
         del tape
-        return normalize_cam(tf.einsum("bhwd,kbd->bhwk", features, tf.stack(weights)), image_label)
+        activation = tf.stack([tf.reduce_sum(weight * features, axis=-1) for weight in weights], axis=-1)
+        return normalize_cam(activation, image_label)
 
 
 def pooled_linear_cam(features: tf.Tensor, kernel: tf.Tensor, image_label: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,183 @@
+"""The original PseudoSeg's tensors, by its names, computed by the parts of this package.
+
+`golden_tensors` sets up what the original code (googleinterns/wss, TensorFlow 1) builds for a backbone, a number of
+classes and its command-line flags, puts in weights by TensorFlow 1 name, and returns the tensors that the goldens of the
+original hold. Crop and batch follow from the inputs. Dropout is the identity, as in the goldens.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from wss.data.info import DatasetInfo
+from wss.errors import UserError
+from wss.models.backbones import backbone_spec
+from wss.models.deeplab import DeepLab, build_model
+from wss.models.grad_cam import GradCAM
+from wss.models.layers import batch_norm_updates, resize_bilinear, resize_nearest
+from wss.models.tf1_names import assign_tf1, tf1_shapes
+from wss.parity.flags import Arrays, OriginalFlags, image_input, with_background
+from wss.parity.step import step_tensors
+
+
+def build_original(backbone: str, num_classes: int = 21, flags: OriginalFlags | None = None) -> DeepLab:
+    """Builds the original's network for a data set with background; dropout is the identity.
+
+    Args:
+        backbone: a key of `wss.models.backbones.BACKBONES`.
+        num_classes: with the background.
+        flags: None for those of the goldens.
+    """
+    flags = flags or OriginalFlags()
+    names = ("background", *(f"class_{number}" for number in range(1, num_classes)))
+    return build_model(
+        DatasetInfo("original", names, ((0, 0, 0),) * num_classes, {}),
+        backbone=backbone,
+        output_stride=flags.output_stride,
+        multi_grid=flags.multi_grid,
+        aspp_rates=flags.atrous_rates or (),
+        use_decoder=flags.decoder_output_stride is not None,
+        dropout=0.0,
+        classifier_dropout=0.0,
+        attention_dim=flags.attention_dim,
+        sgc_hypercolumn=len(flags.att_strides) == 2,
+        sgc_uniform_masked_queries=True,
+        fine_tune_batch_norm=flags.fine_tune_batch_norm,
+    )
+
+
+def golden_tensors(
+    backbone: str, weights: Arrays, inputs: Arrays, num_classes: int = 21, flags: OriginalFlags | None = None
+) -> dict[str, np.ndarray]:
+    """Computes what the original computes, under the names of its goldens.
+
+    Which part of the original runs follows from the inputs; a golden file's own keys are inputs enough, further keys are
+    ignored:
+        "input" [B, H, W, 3]: inference. Returns "preprocessed@[:, :4, :4, :]", "mean_pixel", "end_point:<name>",
+            "features", "aspp_output", "decoder_output" (if there is one), "logits", "prediction".
+        and "cls_label" [B, C - 1], "valid_mask" [B, H, W, 1]: the classification branch, CAM and SGC, under
+            "net_training_<bool>/..." and ".../sgc_training_<bool>/...".
+        or "cls_label", "dropout_mask" [B, 1, 1, D] and "keep_prob": the classification branch in training with this
+            dropout mask, and its Grad-CAM with the original's average over the batch.
+        "seg/image", "seg/label", "seg/valid", "seg/cls_label", "unl/image", "unl/strong", "unl/label", "unl/valid",
+            "unl/cls_label": one training step. Returns logits, CAM, SGC and pseudo label, "loss_*", "loss_collection/*",
+            "regularization_loss", "total_loss", "grad/<variable>" (after the gradient multipliers), "grad_norms" with
+            "grad_norm_names", "bn_batch_mean/<pass>/<scope>/FusedBatchNormV3" and "bn_batch_var/..." (unbiased),
+            "learning_rate_step0", "after_step/<variable>" and "after_step_racy/<moving statistic>": the original moves the
+            statistics in every pass, the labelled one twice, in no order; here that is the sum of all moves, while
+            "after_step/<moving statistic>" is what our step leaves, in which each image counts once.
+
+    Images are raw, 0 .. 255; labels int with 255 to ignore; masks in {0, 1}.
+
+    Args:
+        backbone: a key of `wss.models.backbones.BACKBONES`.
+        weights: {TensorFlow 1 name: array}; names that the part does not need are ignored.
+        inputs: as above; what `numpy.load` returns will do.
+        num_classes: with the background.
+        flags: None for those of the goldens.
+
+    Raises:
+        UserError: a variable of the part has no weights or another shape, or no part has such inputs.
+    """
+    model = build_original(backbone, num_classes, flags)
+    if "seg/image" in inputs:
+        part = step_tensors
+    elif "dropout_mask" in inputs:
+        part = _dropout_cam
+    elif "cls_label" in inputs:
+        part = _classification
+    elif "input" in inputs:
+        part = _inference
+    else:
+        raise UserError(f"inputs: {', '.join(inputs)}; expected 'input' or 'seg/image' and what belongs to them")
+    _assign(model, weights, head=part in (step_tensors, _inference), classifier=part is not _inference)
+    tensors = part(model, inputs, flags or OriginalFlags())
+    return {name: np.asarray(value) for name, value in tensors.items()}
+
+
+def _assign(model: DeepLab, weights: Arrays, head: bool, classifier: bool) -> None:
+    """The original has no Conv_1 in MobileNetV2: it only segments with it."""
+    needed = {name for name in tf1_shapes(model.backbone) if classifier or "/Conv_1/" not in name}
+    in_head = tf1_shapes(model.segmentation_head).keys()
+    needed |= in_head if head else set()
+    needed |= tf1_shapes(model).keys() - tf1_shapes(model.backbone).keys() - in_head if classifier else set()
+    missing = sorted(needed - set(weights))
+    if missing:
+        raise UserError(f"weights: no value for {missing[0]} ({len(missing)} of {len(needed)} variables are missing)")
+    assign_tf1(model, {name: weights[name] for name in needed}, strict=False)
+
+
+def _inference(model: DeepLab, inputs: Arrays, flags: OriginalFlags) -> dict[str, tf.Tensor]:
+    head = model.segmentation_head
+    inside = {name: head.get_layer(name).output for name in ("aspp_output", "decoder_output") if _has(head, name)}
+    head = keras.Model(head.inputs, {**inside, "logits": head.output})
+
+    @tf.function
+    def run(images):
+        points = model.features(images)
+        named = {
+            f"end_point:{name}": value for name, value in points.items() if "/" in name or name.startswith("layer")
+        }
+        return {
+            "preprocessed@[:, :4, :4, :]": model.backbone.get_layer("preprocess")(images)[:, :4, :4],
+            **named,
+            "features": points["features"],
+            **head([points["features"], points["low_level"]]),
+        }
+
+    images = image_input(inputs, "input")
+    tensors = run(images)
+    logits = resize_bilinear(tensors["logits"], images.shape[1:3])
+    return {**tensors, "prediction": tf.argmax(logits, -1), "mean_pixel": backbone_spec(model.backbone.name).mean_pixel}
+
+
+def _has(model: keras.Model, layer: str) -> bool:
+    return any(each.name == layer for each in model.layers)
+
+
+def _classification(model: DeepLab, inputs: Arrays, flags: OriginalFlags) -> dict[str, tf.Tensor]:
+    images, label, valid = (image_input(inputs, name) for name in ("input", "cls_label", "valid_mask"))
+    stride = flags.decoder_output_stride or flags.output_stride
+    valid = resize_nearest(valid, [(side - 1) // stride + 1 for side in images.shape[1:3]])
+    roles = backbone_spec(model.backbone.name).roles
+
+    @tf.function
+    def run(training: bool):
+        with batch_norm_updates(False):
+            points = model.features(images, training=training)
+            logits = model.classify(points)
+            predicted = tf.cast(tf.nn.sigmoid(logits) >= 0.5, tf.float32)
+            cams = {"": model.cam(points, label), "_predicted_label": model.cam(points, predicted)}
+            tensors = {"cls_logits": logits, "predicted_label": predicted}
+            tensors |= {f"cam{suffix}": with_background(cam) for suffix, cam in cams.items()}
+            tensors["cam_no_attention"] = tensors["cam"]
+            for sgc_training in (True,) if training else (False, True):
+                for suffix, cam in cams.items():
+                    name = f"sgc_training_{sgc_training}/sgc_logits{suffix}"
+                    tensors[name] = model.refine_cam(points, cam, valid, training=sgc_training)
+            for role in ("hypercolumn_last", "hypercolumn_previous"):
+                tensors[f"end_point:{roles[role]}"] = points[role]
+        return {f"net_training_{training}/{name}": value for name, value in tensors.items()}
+
+    return {"valid_mask_decoder_res": valid, **run(False), **run(True)}
+
+
+def _dropout_cam(model: DeepLab, inputs: Arrays, flags: OriginalFlags) -> dict[str, tf.Tensor]:
+    images, label = image_input(inputs, "input"), image_input(inputs, "cls_label")
+    mask = image_input(inputs, "dropout_mask")[:, 0, 0] / float(inputs["keep_prob"])
+
+    def head(features):
+        return model.classifier(tf.reduce_mean(features, axis=(1, 2)) * mask)
+
+    with batch_norm_updates(False):
+        last = tf.function(lambda x: model.features(x, training=True)["cam_features"])(images)
+    with tf.GradientTape() as tape:
+        tape.watch(last)
+        logits = head(last)
+        first = logits[:, 0]
+    return {
+        "last_feature": last,
+        "cls_logits": logits,
+        "cam": with_background(GradCAM(head, average_over_batch=True)(last, label)),
+        "dlogit0_dfeature@[:,0,0,:]": tape.gradient(first, last)[:, 0, 0],
+    }
