@@ -1,5 +1,6 @@
 """Shared fixtures. TensorFlow is told about two logical CPUs before anything else touches it, for MirroredStrategy tests."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -45,6 +46,19 @@ def shared() -> Path:
 def goldens(shared) -> Path:
     """The tensors of the original TensorFlow 1 code."""
     return shared / "goldens"
+
+
+@pytest.fixture(scope="session")
+def make_weight(goldens):
+    """(TF1 name, shape) -> array: the rule behind the weights of the goldens."""
+    return _load_module(goldens / "make_weights.py").make_weight
+
+
+def _load_module(path: Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Backbones, head, resizing and TensorFlow 1 names against the tensors of the original code."""
 
-import importlib.util
 import json
 
 import keras
@@ -23,14 +22,6 @@ GOLDENS = [
     "mobilenet_v2_97x97",
     "mobilenet_v2_decoder_97x97",
 ]
-
-
-@pytest.fixture(scope="module")
-def make_weight(goldens):
-    spec = importlib.util.spec_from_file_location("make_weights", goldens / "make_weights.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.make_weight
 
 
 @pytest.fixture
@@ -103,7 +94,16 @@ def run_both(backbone, head, images):
     return run(images)
 
 
-@pytest.mark.parametrize("name, side", [("mobilenet_v2", 65), ("resnet_v1_50_beta", 64), ("xception_41", 64)])
+@pytest.mark.parametrize(
+    "name, side",
+    [
+        ("mobilenet_v2", 65),
+        ("resnet_v1_50_beta", 64),
+        ("resnet_v1_50_keras", 64),
+        ("resnet_v1_50_keras", 65),
+        ("xception_41", 64),
+    ],
+)
 def test_output_stride_changes_density_not_values(name, side):
     """At stride 16 every other feature, at stride 8 every fourth, is one of stride 32."""
     images = np.random.default_rng(0).uniform(0, 255, (1, side, side, 3)).astype(np.float32)

@@ -21,8 +21,8 @@ def tiny():
 def test_imagenet_weights_fill_the_whole_backbone(shared):
     path = shared / "data/weights/mobilenet_v2_1.0_imagenet.npz"
     model = build_model(INFO, backbone="mobilenet_v2")
-    line = load_initial_weights(model, str(path))
-    assert line.startswith("initial weights: 260 variables")
+    report = load_initial_weights(model, str(path))
+    assert len(report.loaded) == 260 and not report.unknown
     archive = np.load(path)
     for name, variable in tf1_variables(model.backbone).items():
         np.testing.assert_array_equal(variable.numpy(), archive[name], err_msg=name)
@@ -50,3 +50,27 @@ def test_weights_of_another_model_are_refused(tmp_path):
     build_model(INFO, backbone="mobilenet_v2", depth_multiplier=0.5).save_weights(tmp_path / "wide.weights.h5")
     with pytest.raises(UserError, match="wide.weights.h5: does not fit this model"):
         load_initial_weights(tiny(), str(tmp_path / "wide.weights.h5"))
+
+
+def test_keras_layout_fills_the_whole_backbone(shared):
+    path = shared / "data/weights/resnet50_keras_imagenet_notop_fp16.npz"
+    model = build_model(INFO, backbone="resnet_v1_50_keras")
+    report = load_initial_weights(model, str(path))
+    assert report.loaded == set(tf1_variables(model.backbone)) and not report.unknown
+    kernel = tf1_variables(model)["resnet_v1_50/block4/unit_3/bottleneck_v1/conv3/weights"]
+    np.testing.assert_array_equal(kernel.numpy(), np.load(path)["res5c_branch2c__kernel"])
+
+
+def test_keras_layout_of_another_backbone_names_the_right_one(shared):
+    path = shared / "data/weights/resnet50_keras_imagenet_notop_fp16.npz"
+    with pytest.raises(UserError, match="set build_model.backbone = 'resnet_v1_50_keras'"):
+        load_initial_weights(tiny(), str(path))
+
+
+def test_a_run_directory_gives_its_weights(tmp_path):
+    one, other = tiny(), tiny()
+    one.save_weights(tmp_path / "model.weights.h5")
+    report = load_initial_weights(other, str(tmp_path))
+    assert report.loaded == set(tf1_variables(other))
+    for name, variable in tf1_variables(other).items():
+        np.testing.assert_array_equal(variable.numpy(), tf1_variables(one)[name].numpy(), err_msg=name)

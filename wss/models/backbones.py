@@ -22,7 +22,8 @@ class BackboneSpec:
       name: what users write.
       scope: root of its TensorFlow 1 variable scopes.
       roles: {role: end point}, see `build_backbone`.
-      normalization: "symmetric" (x * 2 / 255 - 1) or "mean" (x - mean_pixel).
+      normalization: "symmetric" (x * 2 / 255 - 1), "mean" (x - mean_pixel), or "mean_bgr", the same
+        with the channels in the order BGR.
       mean_pixel: RGB, 0..255: the colour that normalises to 0, with which images are padded.
       weight_decay: default factor of sum(w^2) / 2.
       momentum, epsilon: of its batch normalisation.
@@ -49,11 +50,13 @@ def _xception_spec(name: str, low_level_block: int) -> BackboneSpec:
 
 
 def _resnet_spec(name: str) -> BackboneSpec:
-    scope = name.removesuffix("_beta")
+    scope = name.removesuffix("_beta").removesuffix("_keras")
     roles = _roles(f"{scope}/block4", f"{scope}/block3", f"{scope}/block1/unit_2/bottleneck_v1/conv3")
     numbers: dict = {"weight_decay": 1e-4, "momentum": 0.95, "epsilon": 1e-5}
     if name == scope:
         numbers |= {"normalization": "mean", "mean_pixel": (123.15, 115.90, 103.06)}
+    elif name.endswith("_keras"):
+        numbers |= {"normalization": "mean_bgr", "mean_pixel": (123.68, 116.779, 103.939), "epsilon": 1.001e-5}
     return BackboneSpec(name, scope, roles, **numbers)
 
 
@@ -82,7 +85,14 @@ BACKBONES: dict[str, BackboneSpec] = {
         _xception_spec("xception_71", low_level_block=3),
         *map(
             _resnet_spec,
-            ("resnet_v1_50", "resnet_v1_101", "resnet_v1_50_beta", "resnet_v1_101_beta"),
+            (
+                "resnet_v1_50",
+                "resnet_v1_101",
+                "resnet_v1_50_beta",
+                "resnet_v1_101_beta",
+                "resnet_v1_50_keras",
+                "resnet_v1_101_keras",
+            ),
         ),
         _MOBILENET_V2,
     )
@@ -139,8 +149,8 @@ def build_backbone(
     elif name.startswith("xception"):
         points = xception(x, name, output_stride, tuple(multi_grid or (1, 1, 1)), norm)
     else:
-        beta = name.endswith("_beta")
-        points = resnet_v1(x, spec.scope, beta, output_stride, tuple(multi_grid or (1, 1, 1)), norm)
+        layout = name.removeprefix(spec.scope).removeprefix("_") or "slim"
+        points = resnet_v1(x, spec.scope, layout, output_stride, tuple(multi_grid or (1, 1, 1)), norm)
     roles = {role: points[point] for role, point in spec.roles.items()}
     return keras.Model(images, {**points, **roles}, name=name)
 
@@ -148,7 +158,7 @@ def build_backbone(
 def _preprocess(spec: BackboneSpec) -> Preprocess:
     if spec.normalization == "symmetric":
         return Preprocess(2.0 / 255.0, (-1.0, -1.0, -1.0))
-    return Preprocess(1.0, tuple(-value for value in spec.mean_pixel))
+    return Preprocess(1.0, tuple(-value for value in spec.mean_pixel), bgr=spec.normalization == "mean_bgr")
 
 
 def _check(spec, output_stride, multi_grid, depth_multiplier):

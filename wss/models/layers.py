@@ -71,21 +71,29 @@ class ResizeLike(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="wss")
 class Preprocess(keras.layers.Layer):
-    """Normalises raw RGB images `[B, H, W, 3]`, 0..255, in float32: `x * scale + offset`."""
+    """Normalises raw RGB images `[B, H, W, 3]`, 0..255, in float32: `x * scale + offset`.
 
-    def __init__(self, scale: float, offset: tuple[float, ...], **kwargs):
+    Args:
+      scale: factor of all channels.
+      offset: one number per channel, in the order RGB.
+      bgr: whether the channels leave in the order BGR.
+    """
+
+    def __init__(self, scale: float, offset: tuple[float, ...], bgr: bool = False, **kwargs):
         super().__init__(**{"dtype": "float32", "name": "preprocess", "autocast": False, **kwargs})
         self.scale = scale
         self.offset = tuple(offset)
+        self.bgr = bgr
 
     def call(self, inputs):
-        return tf.cast(inputs, tf.float32) * self.scale + tf.constant(self.offset)
+        outputs = tf.cast(inputs, tf.float32) * self.scale + tf.constant(self.offset)
+        return outputs[..., ::-1] if self.bgr else outputs
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
-        return {**super().get_config(), "scale": self.scale, "offset": self.offset}
+        return {**super().get_config(), "scale": self.scale, "offset": self.offset, "bgr": self.bgr}
 
 
 class _SlimConvolution:
@@ -177,8 +185,9 @@ def conv_bn(
     rate: int = 1,
     symmetric_padding: bool = True,
     initializer="glorot_uniform",
+    use_bias: bool = False,
 ):
-    """Convolution without bias, batch normalisation, activation: `slim.conv2d` with a normalizer.
+    """Convolution, batch normalisation, activation: `slim.conv2d` with a normalizer.
 
     Args:
       x: Keras tensor `[B, H, W, C]`.
@@ -191,13 +200,14 @@ def conv_bn(
       rate: atrous rate.
       symmetric_padding: see `Conv2D`.
       initializer: of the kernel.
+      use_bias: whether the convolution has a bias; slim's have none.
     """
     x = Conv2D(
         filters,
         kernel_size,
         strides=stride,
         dilation_rate=rate,
-        use_bias=False,
+        use_bias=use_bias,
         kernel_initializer=initializer,
         symmetric_padding=symmetric_padding,
         tf1_scope=scope,

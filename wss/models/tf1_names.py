@@ -43,6 +43,12 @@ def tf1_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
     }
 
 
+def tf1_values(model: keras.Model) -> dict[str, np.ndarray]:
+    """Returns {TensorFlow 1 name: array} in TensorFlow 1 shapes: what `assign_tf1` takes."""
+    shapes = tf1_shapes(model)
+    return {name: variable.numpy().reshape(shapes[name]) for name, variable in tf1_variables(model).items()}
+
+
 def assign_tf1(
     model: keras.Model, values: Mapping[str, np.ndarray], strict: bool = True
 ) -> tuple[list[str], list[str]]:

@@ -50,6 +50,7 @@ def train(
     keep_checkpoints: int = 3,
     evaluate_at_end: bool = True,
     initial_weights: str | None = None,
+    initialize_last_layer: bool = True,
     weight_decay: float | None = None,
     clip_norm: float | None = None,
     last_layer_multiplier: float = 1.0,
@@ -68,7 +69,9 @@ def train(
         summary_every, pictures_every, checkpoint_every, evaluate_every: steps between; 0 is never.
         keep_checkpoints: how many of the last.
         evaluate_at_end: evaluate the finished model.
-        initial_weights: `.npz` with DeepLab's variable names or `.weights.h5`; the last layers may be absent.
+        initial_weights: a TensorFlow 1 checkpoint of DeepLab or of the original, "imagenet", or a file; what there is
+            and what may be absent: `wss.models.weights.load_initial_weights`.
+        initialize_last_layer: False starts the layers whose size is the number of classes afresh.
         weight_decay: factor of sum(w^2) / 2 over kernels; None takes the backbone's default.
         clip_norm: largest global norm of the gradient; None for no clipping.
         last_layer_multiplier: learning-rate factor of the last layers.
@@ -89,7 +92,7 @@ def train(
         model = build_model(info)
         optimizer = build_optimizer(num_steps)
         if initial_weights:
-            print(load_initial_weights(model, initial_weights))
+            print(load_initial_weights(model, initial_weights, initialize_last_layer))
         average = WeightAverage(model, ema_decay) if ema_decay else None
     data = TrainingData(info, model.mean_pixel, seed)
     data.check(method.streams, getattr(method, "use_image_labels", False))
