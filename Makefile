@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SEED ?= 0
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test parity lint clean
 
 setup: $(READY)
 
@@ -22,6 +22,10 @@ demo: $(READY)
 test: $(READY)
 	@echo "== tests (those that need ../shared skip without it)"
 	$(BIN)/python -m pytest
+
+parity: $(READY)
+	@echo "== every comparison with the original's tensors, and how far each is off"
+	$(BIN)/python -m pytest -m parity --parity-table --durations=0 --no-header
 
 lint: $(READY)
 	@echo "== lint, format, types"

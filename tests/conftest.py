@@ -9,8 +9,28 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import gin
 import pytest
 import tensorflow as tf
+from parity_table import ParityTable
 
+SMALL_GOLDENS = Path(__file__).parent / "goldens"
 SHARED = Path(os.environ.get("WSS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+_table = ParityTable()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--parity-table", action="store_true", help="print the deviations from the goldens")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "parity" in item.fixturenames:
+            item.add_marker("parity")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if config.getoption("--parity-table"):
+        terminalreporter.write("\n" + "\n".join(_table.lines()) + "\n")
 
 
 def pytest_configure(config):
@@ -42,10 +62,29 @@ def shared() -> Path:
     return SHARED
 
 
+class Goldens:
+    """Folder of the original's tensors: `goldens / name` is a file of the full set, or of the small one beside the tests."""
+
+    def __truediv__(self, name: str) -> Path:
+        for folder in (SHARED / "goldens", SMALL_GOLDENS):
+            if (folder / name).exists():
+                return folder / name
+        message = f"no golden {name} (the full set lies in ../shared or $WSS_SHARED)"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+
 @pytest.fixture(scope="session")
-def goldens(shared) -> Path:
+def goldens() -> Goldens:
     """The tensors of the original TensorFlow 1 code."""
-    return shared / "goldens"
+    return Goldens()
+
+
+@pytest.fixture(scope="session")
+def parity() -> ParityTable:
+    """Compares with goldens and collects the rows of `make parity`."""
+    return _table
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,11 @@ def golden(goldens):
     return {key: tf.constant(value) for key, value in np.load(goldens / "fusion_losses_unit.npz").items()}
 
 
-def relative(actual, golden):
-    return float(tf.reduce_max(tf.abs(actual - golden)) / tf.reduce_max(tf.abs(golden)))
+@pytest.fixture
+def check(golden, parity):
+    return lambda actual, key: parity.check(
+        "fusion_losses_unit", "losses and their gradients", actual, golden[key], 1e-4, name=key
+    )
 
 
 def with_gradient(loss, logits):
@@ -24,15 +27,17 @@ def with_gradient(loss, logits):
     return value, tape.gradient(value, logits)
 
 
-def test_supervised_losses_equal_original(golden):
-    for logits, name, key in (
-        ("logits_seg", "semantic_merged_logits", "logits_seg"),
-        ("sgc_logits_labeled", "self-attention_self-attention_logits", "sgc_logits_labeled"),
+@pytest.mark.parametrize("upsample_logits", [True, False])
+def test_supervised_losses_equal_original(golden, check, upsample_logits):
+    case = "default" if upsample_logits else "no_upsample_logits"
+    for logits, name in (
+        ("logits_seg", "semantic_merged_logits"),
+        ("sgc_logits_labeled", "self-attention_self-attention_logits"),
     ):
-        loss = lambda x: losses.segmentation_loss(x, golden["in/seg_label"])  # noqa: E731
+        loss = lambda x: losses.segmentation_loss(x, golden["in/seg_label"], upsample_logits=upsample_logits)  # noqa: E731
         value, gradient = with_gradient(loss, golden[f"in/{logits}"])
-        assert relative(value, golden[f"default/loss_collection/{name}/mul_1"]) < 1e-4
-        assert relative(gradient, golden[f"default/grad/{key}"]) < 1e-4
+        check(value, f"{case}/loss_collection/{name}/mul_1")
+        check(gradient, f"{case}/grad/{logits}")
 
 
 @pytest.mark.parametrize(
@@ -46,20 +51,20 @@ def test_supervised_losses_equal_original(golden):
         ("threshold_0.4", {"threshold": 0.4}),
     ],
 )
-def test_consistency_loss_equals_original(golden, case, fusion):
+def test_consistency_loss_equals_original(golden, check, case, fusion):
     label, confident = CalibratedFusion(**fusion)(golden["in/logits_weak"], golden["in/sgc_logits_weak"])
     loss = lambda x: losses.consistency_loss(x, label, golden["default/valid_mask"], confident)  # noqa: E731
     value, gradient = with_gradient(loss, golden["in/logits_strong"])
-    assert relative(value, golden[f"{case}/loss_consistency"]) < 1e-4
-    assert relative(gradient, golden[f"{case}/grad/logits_strong"]) < 1e-4
+    check(value, f"{case}/loss_consistency")
+    check(gradient, f"{case}/grad/logits_strong")
 
 
 @pytest.mark.parametrize(("case", "stream"), [("default", "seg"), ("weakly", "unl")])
-def test_image_label_loss_equals_original(golden, case, stream):
+def test_image_label_loss_equals_original(golden, check, case, stream):
     loss = lambda x: losses.image_label_loss(x, golden[f"in/{stream}_cls_label"])  # noqa: E731
     value, gradient = with_gradient(loss, golden[f"in/cls_logits_{stream}"])
-    assert relative(value, golden[f"{case}/loss_cls"]) < 1e-4
-    assert relative(gradient, golden[f"{case}/grad/cls_logits_{stream}"]) < 1e-4
+    check(value, f"{case}/loss_cls")
+    check(gradient, f"{case}/grad/cls_logits_{stream}")
 
 
 def test_nothing_labelled_is_zero_not_nan():

@@ -1,4 +1,4 @@
-"""Backbones, head, resizing and TensorFlow 1 names against the tensors of the original code."""
+"""Backbones, head, resizing and TensorFlow 1 names; tests/test_parity.py compares their tensors with the original's."""
 
 import json
 
@@ -9,19 +9,9 @@ import tensorflow as tf
 
 from wss.errors import UserError
 from wss.models.aspp_decoder import build_segmentation_head
-from wss.models.backbones import BACKBONES, build_backbone
+from wss.models.backbones import build_backbone
 from wss.models.layers import Conv2D, DepthwiseConv2D, resize_bilinear, resize_nearest
 from wss.models.tf1_names import assign_tf1, tf1_shapes, tf1_variables
-
-GOLDENS = [
-    "xception_65_65x97",
-    "xception_65_129x129",
-    "resnet_v1_50_97x97",
-    "resnet_v1_50_beta_97x97",
-    "resnet_v1_101_65x65",
-    "mobilenet_v2_97x97",
-    "mobilenet_v2_decoder_97x97",
-]
 
 
 @pytest.fixture
@@ -44,54 +34,6 @@ def golden_variables(goldens, variant):
 
 def parameters(shapes, prefix=""):
     return sum(int(np.prod(shape)) for name, shape in shapes.items() if name.startswith(prefix))
-
-
-@pytest.mark.parametrize("golden", GOLDENS)
-def test_golden(goldens, make_weight, golden):
-    variant = golden.rsplit("_", 1)[0]
-    name = variant.removesuffix("_decoder")
-    backbone = build_backbone(name)
-    plain = {"aspp_rates": (), "use_decoder": False} if variant == "mobilenet_v2" else {}
-    head = head_for(backbone, **plain)
-    shapes = tf1_shapes(backbone) | tf1_shapes(head)
-    # The original has no Conv_1: it never classifies with MobileNetV2.
-    named = {name: shape for name, shape in shapes.items() if not name.startswith("MobilenetV2/Conv_1/")}
-    assert named == golden_variables(goldens, variant)
-    for model in (backbone, head):
-        assign_tf1(model, {name: make_weight(name, shape) for name, shape in tf1_shapes(model).items()})
-
-    tensors = np.load(goldens / f"backbone_{golden}.npz")
-    actual = run_both(backbone, head, tf.constant(tensors["input"], tf.float32))
-    compared = 0
-    for key in tensors.files:
-        name, _, crop = key.removeprefix("end_point:").partition("@")
-        if name not in actual:
-            continue
-        expected, values = tensors[key], actual[name]
-        values = values[:, : expected.shape[1], : expected.shape[2]] if crop else values
-        np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max(), err_msg=key)
-        compared += 1
-    assert compared == len(set(tensors.files) - {"input", "prediction", "mean_pixel"})
-    logits = resize_bilinear(actual["logits"], tensors["input"].shape[1:3])
-    assert np.mean(np.argmax(logits, -1) == tensors["prediction"]) >= 0.999
-    np.testing.assert_allclose(BACKBONES[backbone.name].mean_pixel, tensors["mean_pixel"], rtol=1e-6)
-
-
-def run_both(backbone, head, images):
-    named = [layer.name for layer in head.layers if layer.name in ("aspp_output", "decoder_output")]
-    inside = keras.Model(head.inputs, {**{n: head.get_layer(n).output for n in named}, "logits": head.output})
-    preprocess = backbone.get_layer("preprocess")
-
-    @tf.function
-    def run(images):
-        points = backbone(images)
-        return {
-            "preprocessed": preprocess(images),
-            **points,
-            **inside([points["features"], points["low_level"]]),
-        }
-
-    return run(images)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +152,7 @@ def test_batch_norm_arguments_reach_every_layer():
     assert {(norm.fine_tune, norm.momentum, norm.epsilon) for norm in norms} == {(False, 0.9, 1e-3)}
 
 
-def test_resize_tables(goldens):
+def test_resize_tables(goldens, parity):
     tables = np.load(goldens / "resize_tables.npz")
     for key in tables.files:
         mode, sizes = key.split("/")
@@ -222,7 +164,7 @@ def test_resize_tables(goldens):
             actual = resize_nearest(tf.cast(ramp, tf.int32), (target, 1))
         else:
             continue
-        np.testing.assert_allclose(np.ravel(actual), tables[key], rtol=1e-4, atol=1e-5, err_msg=key)
+        parity.check("resize_tables", f"resizing, {mode}", np.ravel(actual), tables[key], 1e-5, name=key)
 
 
 def test_resize_keeps_dtype_passes_gradients_and_skips_equal_sizes():

@@ -5,6 +5,8 @@ classes and its command-line flags, puts in weights by TensorFlow 1 name, and re
 original hold. Crop and batch follow from the inputs. Dropout is the identity, as in the goldens.
 """
 
+from collections.abc import Iterable
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -53,8 +55,8 @@ def golden_tensors(
 
     Which part of the original runs follows from the inputs; a golden file's own keys are inputs enough, further keys are
     ignored:
-        "input" [B, H, W, 3]: inference. Returns "preprocessed@[:, :4, :4, :]", "mean_pixel", "end_point:<name>",
-            "features", "aspp_output", "decoder_output" (if there is one), "logits", "prediction".
+        "input" [B, H, W, 3]: inference. Returns "preprocessed", "mean_pixel", "end_point:<name>", "features",
+            "aspp_output", "decoder_output" (if there is one), "logits", "prediction".
         and "cls_label" [B, C - 1], "valid_mask" [B, H, W, 1]: the classification branch, CAM and SGC, under
             "net_training_<bool>/..." and ".../sgc_training_<bool>/...".
         or "cls_label", "dropout_mask" [B, 1, 1, D] and "keep_prob": the classification branch in training with this
@@ -67,7 +69,8 @@ def golden_tensors(
             statistics in every pass, the labelled one twice, in no order; here that is the sum of all moves, while
             "after_step/<moving statistic>" is what our step leaves, in which each image counts once.
 
-    Images are raw, 0 .. 255; labels int with 255 to ignore; masks in {0, 1}.
+    Images are raw, 0 .. 255; labels int with 255 to ignore; masks in {0, 1}. Where a golden file holds a part of a tensor,
+    as "name@[:, :8, :8, :]", and is given as inputs, that part is returned too.
 
     Args:
         backbone: a key of `wss.models.backbones.BACKBONES`.
@@ -91,8 +94,19 @@ def golden_tensors(
     else:
         raise UserError(f"inputs: {', '.join(inputs)}; expected 'input' or 'seg/image' and what belongs to them")
     _assign(model, weights, head=part in (step_tensors, _inference), classifier=part is not _inference)
-    tensors = part(model, inputs, flags or OriginalFlags())
-    return {name: np.asarray(value) for name, value in tensors.items()}
+    tensors = {name: np.asarray(value) for name, value in part(model, inputs, flags or OriginalFlags()).items()}
+    return tensors | _crops(tensors, inputs)
+
+
+def _crops(tensors: dict[str, np.ndarray], names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The tensors that goldens hold in part: "name@[:, :8, :8, :]" of "name"."""
+    crops = {}
+    for name in names:
+        whole, _, crop = name.partition("@")
+        if crop and whole in tensors:
+            ends = [part.strip().removeprefix(":") for part in crop.strip("[]").split(",")]
+            crops[name] = tensors[whole][tuple(slice(int(end) if end else None) for end in ends)]
+    return crops
 
 
 def _assign(model: DeepLab, weights: Arrays, head: bool, classifier: bool) -> None:
@@ -119,7 +133,7 @@ def _inference(model: DeepLab, inputs: Arrays, flags: OriginalFlags) -> dict[str
             f"end_point:{name}": value for name, value in points.items() if "/" in name or name.startswith("layer")
         }
         return {
-            "preprocessed@[:, :4, :4, :]": model.backbone.get_layer("preprocess")(images)[:, :4, :4],
+            "preprocessed": model.backbone.get_layer("preprocess")(images),
             **named,
             "features": points["features"],
             **head([points["features"], points["low_level"]]),
