@@ -1,6 +1,7 @@
 """The original's tensors by `wss.parity.golden_tensors` against its goldens, with the tolerances of their measured noise."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from wss.models.backbones import backbone_spec
 from wss.models.tf1_names import tf1_shapes
 from wss.parity import OriginalFlags, build_original, golden_tensors
 
+SMALL_GOLDENS = Path(__file__).parent / "goldens"
 BACKBONES = [
     "xception_65_65x97",
     "xception_65_129x129",
@@ -197,3 +199,12 @@ def test_what_is_missing_is_said(make_weight):
         golden_tensors("mobilenet_v2", weights, image)
     with pytest.raises(UserError, match="att_strides"):
         OriginalFlags(att_strides=("8",))
+
+
+def test_small_goldens_are_those_of_the_full_set(shared):
+    """What holds beside the tests without the shared folder is part of what holds with it."""
+    for small in SMALL_GOLDENS.glob("*.npz"):
+        tensors, full = np.load(small), np.load(shared / "goldens" / small.name)
+        for name in tensors.files:
+            np.testing.assert_array_equal(tensors[name], full[name], err_msg=f"{small.name} {name}")
+    assert sum(file.stat().st_size for file in SMALL_GOLDENS.rglob("*")) < 5e6

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from wss.models.layers import resize_bilinear
+from wss.models.layers import resize_bilinear, resize_nearest
 
 
 def segmentation_loss(
@@ -23,7 +23,7 @@ def segmentation_loss(
         logits = resize_bilinear(tf.cast(logits, tf.float32), tf.shape(label)[1:3])
     else:
         logits = tf.cast(logits, tf.float32)
-        label = tf.raw_ops.ResizeNearestNeighbor(images=label, size=tf.shape(logits)[1:3], align_corners=True)
+        label = resize_nearest(label, logits.shape[1:3], align_corners=True)
     label = tf.squeeze(tf.cast(label, tf.int32), -1)
     counted = tf.cast(label != ignore_label, tf.float32)
     # An ignored pixel needs some legal class: 255 raises on CPU and is NaN on GPU.

@@ -160,10 +160,8 @@ def test_resize_tables(goldens, parity):
         ramp = tf.range(source, dtype=tf.float32)[None, :, None, None]
         if mode == "bilinear_align_corners":
             actual = resize_bilinear(ramp, (target, 1))
-        elif mode == "nearest_default":
-            actual = resize_nearest(tf.cast(ramp, tf.int32), (target, 1))
         else:
-            continue
+            actual = resize_nearest(tf.cast(ramp, tf.int32), (target, 1), align_corners=mode == "nearest_align_corners")
         parity.check("resize_tables", f"resizing, {mode}", np.ravel(actual), tables[key], 1e-5, name=key)
 
 

@@ -67,10 +67,10 @@ def xception_71_as_65(make_weight, shapes, shapes_65):
     return values
 
 
-def test_xception_71_is_xception_65_when_its_added_blocks_pass_their_input_on(goldens, make_weight):
+def test_xception_71_is_xception_65_when_its_added_blocks_pass_their_input_on(shared, make_weight):
     backbone, shapes_65 = build_backbone("xception_71"), tf1_shapes(build_backbone("xception_65"))
     assign_tf1(backbone, xception_71_as_65(make_weight, tf1_shapes(backbone), shapes_65))
-    tensors = np.load(goldens / "backbone_xception_65_65x97.npz")
+    tensors = np.load(shared / "goldens/backbone_xception_65_65x97.npz")
     points = backbone(tensors["input"].astype(np.float32))
     second = "block2/unit_1/xception_module/separable_conv2_pointwise"
     assert_close(points["features"], tensors["features"], "features")
@@ -78,7 +78,7 @@ def test_xception_71_is_xception_65_when_its_added_blocks_pass_their_input_on(go
     assert_close(points["hypercolumn_previous"], tensors["end_point:xception_65/exit_flow/block1"], "previous")
 
 
-def test_resnet_101_beta_is_resnet_50_beta_when_seventeen_units_add_nothing(goldens, make_weight):
+def test_resnet_101_beta_is_resnet_50_beta_when_seventeen_units_add_nothing(shared, make_weight):
     backbone = build_backbone("resnet_v1_101_beta")
     values = {}
     for name, shape in tf1_shapes(backbone).items():
@@ -89,7 +89,7 @@ def test_resnet_101_beta_is_resnet_50_beta_when_seventeen_units_add_nothing(gold
     for unit in range(6, 23):
         silence(values, f"resnet_v1_101/block3/unit_{unit}/bottleneck_v1/conv3")
     assign_tf1(backbone, values)
-    tensors = np.load(goldens / "backbone_resnet_v1_50_beta_97x97.npz")
+    tensors = np.load(shared / "goldens/backbone_resnet_v1_50_beta_97x97.npz")
     points = backbone(tensors["input"].astype(np.float32))
     low_level = "resnet_v1_50/block1/unit_2/bottleneck_v1/conv3"
     assert_close(points["features"], tensors["features"], "features")

@@ -35,19 +35,20 @@ def resize_bilinear(x, size):
     return tf.cast(resized, x.dtype)
 
 
-def resize_nearest(x, size):
+def resize_nearest(x, size, align_corners=False):
     """Nearest-neighbour resize of `[B, H, W, C]`, any dtype, to `size` = (height, width).
 
     Row i is row floor(i * H / height): TensorFlow 1's `tf.image.resize_nearest_neighbor`, without
-    aligned corners or half-pixel centres, which the original uses for masks and labels. Returns `x`
-    itself when the size is already right.
+    aligned corners or half-pixel centres, which the original uses for masks and for labels that are
+    only monitored. With `align_corners` it is row round(i * (H - 1) / (height - 1)), as for labels in
+    a loss. Returns `x` itself when the size is already right.
     """
     x = tf.convert_to_tensor(x)
     if _has_size(x, size):
         return x
     if x.dtype == tf.bool:
-        return tf.cast(resize_nearest(tf.cast(x, tf.uint8), size), tf.bool)
-    return tf.raw_ops.ResizeNearestNeighbor(images=x, size=size, align_corners=False)
+        return tf.cast(resize_nearest(tf.cast(x, tf.uint8), size, align_corners), tf.bool)
+    return tf.raw_ops.ResizeNearestNeighbor(images=x, size=size, align_corners=align_corners)
 
 
 def _has_size(x, size):

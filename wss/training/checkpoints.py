@@ -8,6 +8,7 @@
 """
 
 import tempfile
+import warnings
 from pathlib import Path
 
 import gin
@@ -63,8 +64,11 @@ class RunDirectory:
 def load_weights(model: keras.Model, path: str | Path) -> None:
     """Loads a `.weights.h5`; weights of another model are a `UserError`."""
     try:
-        model.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
+        with warnings.catch_warnings():
+            # Keras only warns of layers that the file does not have.
+            warnings.filterwarnings("error", message="Skipping nested container")
+            model.load_weights(path)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path}: does not fit this model (backbone, classes, width?): {reason}") from error
 
