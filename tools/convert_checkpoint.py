@@ -61,20 +61,24 @@ def _from_weights():
     from wss import config
     from wss.data.info import DatasetInfo
     from wss.models.deeplab import build_model
-    from wss.models.weights import load_initial_weights, read_weights
+    from wss.models.weights import load_initial_weights
 
     config.parse_config([], [f"build_model.backbone = {FLAGS.backbone!r}", *FLAGS.gin_param])
-    num_classes = FLAGS.num_classes
-    if num_classes is None:
-        values, _ = read_weights(FLAGS.input, gin.query_parameter("build_model.backbone"))
-        if "logits/semantic/biases" not in values:
-            raise UserError(f"--input={FLAGS.input}: has no last layer to count classes by; give --num_classes")
-        num_classes = len(values["logits/semantic/biases"])
+    num_classes = _num_classes() if FLAGS.num_classes is None else FLAGS.num_classes
     names = tuple(f"class_{number}" for number in range(num_classes))
     colors = ((0, 0, 0),) * num_classes
     model = build_model(DatasetInfo("converted", names, colors, {}, has_background=FLAGS.background))
     print(load_initial_weights(model, FLAGS.input))
     return model, 0
+
+
+def _num_classes() -> int:
+    from wss.models.weights import read_weights
+
+    values, _ = read_weights(FLAGS.input, gin.query_parameter("build_model.backbone"))
+    if "logits/semantic/biases" not in values:
+        raise UserError(f"--input={FLAGS.input}: has no last layer to count classes by; give --num_classes")
+    return len(values["logits/semantic/biases"])
 
 
 if __name__ == "__main__":
