@@ -1,5 +1,6 @@
 """Progress of long work: a tqdm bar on a terminal, one line a minute otherwise."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -17,11 +18,12 @@ def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "
     Args:
         items: what is worked on, one after the other.
         what: a few words that open the line, such as "writing train".
-        total: number of items; `len(items)` if it has a length, else unknown.
+        total: number of items; `len(items)` if that is known.
         unit: singular name of an item.
     """
     if total is None and isinstance(items, Sized):
-        total = len(items)
+        with contextlib.suppress(TypeError):  # a tf.data.Dataset of unknown length
+            total = len(items)
     if sys.stderr.isatty():
         yield from tqdm.tqdm(items, desc=what, total=total, unit=f" {unit}s", dynamic_ncols=True)
         return

@@ -24,6 +24,42 @@ def test_color_jitter_equals_original(golden, case):
         np.testing.assert_allclose(run(image), golden[f"jitter/{case}/out01"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "position", "draw"),
+    [
+        ("brightness_0.3", 0, 0.3),
+        ("contrast_0.5", 1, 0.5),
+        ("contrast_1.4", 1, 1.4),
+        ("saturation_0.6", 2, 0.6),
+        ("saturation_1.5", 2, 1.5),
+        ("hue_-0.25", 3, -0.25),
+        ("hue_0.2", 3, 0.2),
+    ],
+)
+def test_single_color_operation_equals_original(golden, name, position, draw):
+    """The others draw what changes nothing; the golden is not clipped yet."""
+    draws = [0.0, 1.0, 1.0, 0.0]
+    draws[position] = draw
+    order = tf.constant([position, *(other for other in range(4) if other != position)])
+    out = augment.color_jitter(tf.constant(golden["image"], tf.float32) / 255, draws, order)
+    np.testing.assert_allclose(out, np.clip(golden[f"single_op/{name}"], 0, 1), rtol=1e-4, atol=1e-5)
+
+
+def test_padding_equals_original(golden):
+    padded = augment.pad(tf.constant(golden["image"], tf.float32), (48, 64), GREY)
+    np.testing.assert_array_equal(padded, golden["pad/image"])
+    np.testing.assert_array_equal(augment.pad(tf.constant(golden["label"]), (48, 64), [255]), golden["pad/label"])
+
+
+def test_flip_equals_original(golden):
+    """Views that only flip."""
+    views = augment.Augmentation((40, 56), GREY, min_scale=1.0, max_scale=1.0, flip_probability=1.0)
+    image, label = tf.constant(golden["image"], tf.float32), tf.constant(golden["label"], tf.int32)
+    view = views.weak(image, label, tf.constant([0, 1], tf.int64))
+    np.testing.assert_allclose(view["image"], golden["flip/image"], atol=1e-3)
+    np.testing.assert_array_equal(view["label"], golden["flip/label"])
+
+
 @pytest.mark.parametrize("case", range(3))
 def test_cutout_equals_original(golden, case):
     y, x, half_side = golden[f"cutout/{case}/center_yx_pad"]

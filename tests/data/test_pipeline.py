@@ -7,9 +7,8 @@ import pytest
 import tensorflow as tf
 
 from wss.data.augment import image_label_of, pad
-from wss.data.info import DatasetInfo
+from wss.data.info import DatasetInfo, SplitInfo
 from wss.data.pipeline import Shard, TrainingData, evaluation_batches, padded_size
-from wss.data.schema import parse_example
 from wss.errors import UserError
 from wss.models.backbones import BACKBONES
 
@@ -128,17 +127,17 @@ def test_wrong_streams_are_refused(info, change, message):
         data(info, **change).check(BOTH)
 
 
-def test_original_records_load(goldens, shared):
+def test_original_records_load(goldens):
     """The reference's TFRecord, through the evaluation stream, equals what the reference parsed."""
     golden = np.load(goldens / "preprocess_eval.npz")
-    records = tf.data.TFRecordDataset(str(goldens / "tfrecord/val-00000-of-00001.tfrecord"))
-    for index, record in enumerate(records):
-        example = parse_example(record, 21)
-        image = pad(tf.cast(example["image"], tf.float32), (65, 65), GREY)
-        np.testing.assert_allclose(image, golden[f"tfrecord/{index}/image"][0], atol=1.0)  # JPEG decoders differ by one
-        label = pad(example["label"], (65, 65), [255])
-        np.testing.assert_array_equal(label, golden[f"tfrecord/{index}/label"][0])
-        np.testing.assert_array_equal(image_label_of(label, 21), golden[f"tfrecord/{index}/cls_label"][0])
+    splits = {"val": SplitInfo({"val-00000-of-00001.tfrecord": 3}, 3, 0, (40, 56))}
+    info = DatasetInfo("original", ("",) * 21, ((0, 0, 0),) * 21, splits, directory=str(goldens / "tfrecord"))
+    for index, batch in enumerate(take(evaluation_batches(info, "val", 1, GREY, (65, 65)), 4)):
+        expected = lambda key, index=index: golden[f"tfrecord/{index}/{key}"]
+        np.testing.assert_allclose(batch["image"], expected("image"), atol=1.0)  # JPEG decoders differ by one
+        np.testing.assert_array_equal(batch["label"], expected("label"))
+        np.testing.assert_array_equal(batch["valid"], expected("valid"))
+        np.testing.assert_array_equal(image_label_of(batch["label"][0], 21), expected("cls_label")[0])
     assert index == 2
 
 

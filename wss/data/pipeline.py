@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from wss.data.augment import Augmentation, image_label_of, pad, split_seed
 from wss.data.info import DatasetInfo
+from wss.data.resize import ResizeToRange
 from wss.data.schema import parse_example, validate_records
 from wss.errors import UserError
 
@@ -67,6 +68,7 @@ class TrainingData:
         self.crop_size = height, width
         self.image_label_scope = image_label_scope
         self.shuffle_buffer = shuffle_buffer
+        self.resize = ResizeToRange()
         self.augmentation = Augmentation(self.crop_size, mean_pixel, info.ignore_label)
 
     def check(self, streams: tuple[str, ...], use_image_labels: bool = False) -> None:
@@ -161,17 +163,13 @@ class TrainingData:
         key, info = self._key(stream, 1, shard.index), self.info
 
         def labeled(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-            example = parse_example(serialized, info.num_classes, info.has_background, info.ignore_label)
-            view = self.augmentation.weak(
-                tf.cast(example["image"], tf.float32), example["label"], tf.random.fold_in(key, number)
-            )
+            _, image, label = _read(serialized, info, self.resize)
+            view = self.augmentation.weak(image, label, tf.random.fold_in(key, number))
             return {**view, "image_label": image_label_of(view["label"], info.num_classes, info.has_background)}
 
         def unlabeled(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-            example = parse_example(serialized, info.num_classes, info.has_background, info.ignore_label)
-            views = self.augmentation.weak_and_strong(
-                tf.cast(example["image"], tf.float32), example["label"], tf.random.fold_in(key, number)
-            )
+            example, image, label = _read(serialized, info, self.resize)
+            views = self.augmentation.weak_and_strong(image, label, tf.random.fold_in(key, number))
             of_mask = views["label"] if self.image_label_scope == "crop" else example["label"]
             of_mask = image_label_of(of_mask, info.num_classes, info.has_background)
             stored = example["has_image_label"]
@@ -185,6 +183,12 @@ class TrainingData:
             }
 
         return {"labeled": labeled, "unlabeled": unlabeled}[stream]
+
+
+def _read(serialized: tf.Tensor, info: DatasetInfo, resize: ResizeToRange):
+    """Returns the parsed example, its image (float32) and its label, both resized."""
+    example = parse_example(serialized, info.num_classes, info.has_background, info.ignore_label)
+    return example, *resize(tf.cast(example["image"], tf.float32), example["label"])
 
 
 def _name_of(serialized: tf.Tensor) -> tf.Tensor:
@@ -202,6 +206,8 @@ def evaluation_batches(
 ) -> tf.data.Dataset:
     """Returns the whole images of a split in order, in batches of one shape; nothing is lost or counted twice.
 
+    Under `ResizeToRange`, "image" means the resized one everywhere here, and labels are resized too.
+
     Args:
         info: the data set.
         split: its split.
@@ -217,26 +223,27 @@ def evaluation_batches(
     Raises:
         UserError: an image of the split is larger than `size`.
     """
-    largest = info.split(split).max_size
+    resize = ResizeToRange()
+    largest = resize.largest_size(info, split)
     size = size or padded_size(largest, multiple)
     if any(side > limit for side, limit in zip(largest, size, strict=True)):
         raise UserError(
             f"evaluation size {size[0]}x{size[1]} is smaller than the largest image of split {split!r}, "
-            f"{largest[0]}x{largest[1]}; leave it out or use sliding windows"
+            f"{largest[0]}x{largest[1]}{' after ResizeToRange' if resize.min_size else ''}; leave it out or use sliding "
+            "windows"
         )
+
+    def example_of(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        example, image, label = _read(serialized, info, resize)
+        return _padded(image, label, example["name"], size, mean_pixel, info.ignore_label)
+
     files = tf.data.Dataset.from_tensor_slices(info.files(split))
-    examples = files.flat_map(tf.data.TFRecordDataset).map(
-        lambda record: _padded(
-            parse_example(record, info.num_classes, info.has_background, info.ignore_label),
-            size,
-            mean_pixel,
-            info.ignore_label,
-        ),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+    examples = files.flat_map(tf.data.TFRecordDataset).map(example_of, num_parallel_calls=tf.data.AUTOTUNE)
     missing = -info.split(split).num_examples % batch_size
     if missing:
-        examples = examples.concatenate(_empty_example(size, mean_pixel, info.ignore_label).repeat(missing))
+        nothing = tf.zeros([0, 0, 3]), tf.zeros([0, 0, 1], tf.int32), ""
+        empty = tf.data.Dataset.from_tensors(_padded(*nothing, size, mean_pixel, info.ignore_label))
+        examples = examples.concatenate(empty.repeat(missing))
     return examples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
@@ -246,16 +253,11 @@ def padded_size(size: tuple[int, int], multiple: int = 16) -> tuple[int, int]:
     return height, width
 
 
-def _padded(example: dict, size, mean_pixel, ignore_label) -> dict[str, tf.Tensor]:
+def _padded(image, label, name, size, mean_pixel, ignore_label) -> dict[str, tf.Tensor]:
     return {
-        "image": pad(tf.cast(example["image"], tf.float32), size, mean_pixel),
-        "label": pad(example["label"], size, [ignore_label]),
-        "valid": pad(tf.ones_like(example["label"], tf.float32), size, [0.0]),
-        "size": tf.shape(example["image"])[:2],
-        "name": example["name"],
+        "image": pad(image, size, mean_pixel),
+        "label": pad(label, size, [ignore_label]),
+        "valid": pad(tf.ones_like(label, tf.float32), size, [0.0]),
+        "size": tf.shape(image)[:2],
+        "name": name,
     }
-
-
-def _empty_example(size, mean_pixel, ignore_label) -> tf.data.Dataset:
-    empty = {"image": tf.zeros([0, 0, 3], tf.uint8), "label": tf.zeros([0, 0, 1], tf.int32), "name": ""}
-    return tf.data.Dataset.from_tensors(_padded(empty, size, mean_pixel, ignore_label))

@@ -108,6 +108,14 @@ def parse_example(
     }
 
 
+def image_size(serialized: tf.Tensor) -> tf.Tensor:
+    """The int32 (height, width) of one image, in a tf.data pipeline; a JPEG is not decoded for it."""
+    feature = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
+    encoded = tf.io.parse_single_example(serialized, feature)["image/encoded"]
+    decoded = lambda: tf.shape(tf.io.decode_image(encoded, channels=3, expand_animations=False))
+    return tf.cond(tf.io.is_jpeg(encoded), lambda: tf.io.extract_jpeg_shape(encoded), decoded)[:2]
+
+
 def check_record(serialized: bytes, info: DatasetInfo) -> dict[str, np.ndarray]:
     """Decodes one record, checks it and returns `parse_example`'s tensors as arrays.
 

@@ -27,7 +27,7 @@ class Evaluation:
         strategy: to run under.
         split: with masks.
         batch_size: images of one step, over all replicas.
-        size: (height, width) to pad the images to; by default what the largest image needs.
+        size: (height, width) to pad the images to, once resized by `ResizeToRange`; by default what the largest needs.
         scales: factors of the image size, averaged.
         flip: average with the mirrored image.
         window: (height, width) of sliding windows; None takes whole images, as the original does.

@@ -1,0 +1,175 @@
+"""Tells how good pretrained weights are on one's photos, in minutes: a linear classifier on the frozen backbone.
+
+python tools/linear_probe.py --dataset=data/voc_animals --train_split=train_aug --test_split=val \
+  --classes=cat,cow,dog,horse,sheep --backbone=mobilenet_v2 --initial_weights=mobilenet_v2_1.0_imagenet.npz
+
+It takes the images that show exactly one of the classes, pools the backbone's last features over each image, fits ridge
+regression to the classes, and counts what it gets right on other images, next to the same with random weights.
+"""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from wss.data.info import DatasetInfo
+from wss.data.schema import parse_example, validate_records
+from wss.errors import UserError, did_you_mean, run_main
+from wss.models.deeplab import DeepLab, build_model
+from wss.models.weights import load_initial_weights
+from wss.progress import track
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("dataset", None, "Folder of the records, with dataset.json in it.", required=True)
+flags.DEFINE_string("train_split", "train", "Split with masks to fit on.")
+flags.DEFINE_string("test_split", "val", "Split with masks to count on.")
+flags.DEFINE_list("classes", [], "Names of the classes to tell apart; by default all but the background.")
+flags.DEFINE_float("min_fraction", 0.01, "A class is in an image from this share of its pixels on.", 0.0, 1.0)
+flags.DEFINE_string("backbone", "mobilenet_v2", "What the weights are of.")
+flags.DEFINE_float("depth_multiplier", 1.0, "Width of MobileNetV2.")
+flags.DEFINE_string("initial_weights", None, "Whatever train.initial_weights takes.", required=True)
+flags.DEFINE_integer("image_size", 161, "Side in pixels to which whole images are resized.", lower_bound=33)
+flags.DEFINE_integer("batch_size", 32, "Images at a time.", lower_bound=1)
+flags.DEFINE_integer("random_seeds", 1, "How many random initialisations to average.", lower_bound=1)
+
+RIDGES = 10.0 ** np.arange(-4, 4)
+
+
+def main(argv: list[str]) -> None:
+    """Prints a table: weights, numbers of images, accuracy on the test split."""
+    info = DatasetInfo.load(FLAGS.dataset)
+    classes = class_ids(info, FLAGS.classes)
+    if FLAGS.train_split == FLAGS.test_split:
+        raise UserError(f"--test_split={FLAGS.test_split}: that is the training split too; take other images")
+    train, test = (
+        single_class_images(info, split, classes, FLAGS.min_fraction, FLAGS.image_size)
+        for split in (FLAGS.train_split, FLAGS.test_split)
+    )
+    train_labels = labels_of(info, FLAGS.train_split, train, classes)
+    test_labels = labels_of(info, FLAGS.test_split, test, classes)
+
+    def accuracy(seed: int, weights: str | None = None) -> float:
+        model = build(info, seed, weights)
+        features = [pooled_features(model, images, FLAGS.batch_size) for images in (train, test)]
+        return np.mean(ridge_predictions(features[0], train_labels, features[1]) == test_labels)
+
+    rows = {
+        Path(FLAGS.initial_weights).name: accuracy(0, FLAGS.initial_weights),
+        f"random, mean of {FLAGS.random_seeds}": np.mean([accuracy(seed) for seed in range(FLAGS.random_seeds)]),
+        "chance: the largest class": np.bincount(test_labels).max() / len(test_labels),
+    }
+    width = max(map(len, rows))
+    print(f"\n{'weights':<{width}}  train images  test images  accuracy")
+    for title, value in rows.items():
+        print(f"{title:<{width}}  {len(train_labels):>12}  {len(test_labels):>11}  {value:>8.3f}")
+
+
+def class_ids(info: DatasetInfo, names: list[str]) -> list[int]:
+    """Class ids of names; all foreground classes if there are no names."""
+    foreground = info.class_names[int(info.has_background) :]
+    for name in names:
+        if name not in foreground:
+            raise UserError(
+                f"--classes={name}: no class to tell apart in {info.directory}; it has {', '.join(foreground)}."
+                f"{did_you_mean(name, foreground)}"
+            )
+    if len(set(names or foreground)) < 2:
+        raise UserError(f"--classes={','.join(names)}: expected two classes or more")
+    return sorted({info.class_names.index(name) for name in names or foreground})
+
+
+def single_class_images(
+    info: DatasetInfo, split: str, classes: list[int], min_fraction: float, size: int
+) -> tf.data.Dataset:
+    """The images of a split that show exactly one of `classes`: image float32 [size, size, 3], index into `classes`.
+
+    Args:
+        info: the data set.
+        split: with masks.
+        classes: ids; others may be in an image too.
+        min_fraction: share of an image's pixels, ignored ones included, below which a class is not in it.
+        size: to which images are resized, whatever their shape.
+
+    Raises:
+        UserError: the split has no masks, or its records are broken.
+    """
+    if not info.split(split).num_masks:
+        raise UserError(f"{info.directory}: split {split!r} has no masks, which say what its images show")
+    validate_records(info, split)
+
+    def example_of(serialized):
+        example = parse_example(serialized, info.num_classes, info.has_background, info.ignore_label)
+        here = tf.cast(tf.reshape(example["label"], [-1, 1]) == tf.constant(classes), tf.float32)
+        share = tf.reduce_mean(here, axis=0)
+        present = (share > 0) & (share >= min_fraction)
+        image = tf.image.resize(example["image"], [size, size], antialias=True)
+        return image, tf.argmax(present), tf.math.count_nonzero(present)
+
+    examples = tf.data.TFRecordDataset(info.files(split)).map(example_of, num_parallel_calls=tf.data.AUTOTUNE)
+    alone = examples.filter(lambda _image, _label, number: number == 1)
+    return alone.map(lambda image, label, _: (image, label))
+
+
+def labels_of(info: DatasetInfo, split: str, images: tf.data.Dataset, classes: list[int]) -> np.ndarray:
+    """The labels [N] of `single_class_images`; prints how many there are of each, and refuses a class without any."""
+    labels = np.array([label for _, label in images.as_numpy_iterator()], np.int64)
+    names = [info.class_names[c] for c in classes]
+    counts = np.bincount(labels, minlength=len(classes))
+    left_out = info.split(split).num_examples - len(labels)
+    shown = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
+    print(f"{split}: {shown}; {left_out} images left out, with none or several of these classes")
+    if not counts.all():
+        raise UserError(
+            f"--classes={','.join(names)}: no image of split {split!r} shows {names[counts.argmin()]!r} and no other of "
+            "them; leave it out or change --min_fraction"
+        )
+    return labels
+
+
+def build(info: DatasetInfo, seed: int, initial_weights: str | None = None) -> DeepLab:
+    """A model with random or with pretrained weights."""
+    keras.utils.set_random_seed(seed)
+    model = build_model(info, FLAGS.backbone, depth_multiplier=FLAGS.depth_multiplier)
+    if initial_weights:
+        print(load_initial_weights(model, initial_weights))
+    return model
+
+
+def pooled_features(model: DeepLab, images: tf.data.Dataset, batch_size: int) -> np.ndarray:
+    """What the image classifier sees: the mean of "cam_features" over space, float64 [N, D]."""
+    pool = tf.function(lambda batch: tf.reduce_mean(model.features(batch)["cam_features"], axis=(1, 2)))
+    pool = pool.get_concrete_function(tf.TensorSpec([None, *images.element_spec[0].shape]))
+    batches = images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    features = [pool(batch).numpy() for batch, _ in track(batches, "features", unit="step")]
+    return np.concatenate(features).astype(np.float64)
+
+
+def ridge_predictions(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Classes of `test` [M, D] by ridge regression of one-hot `labels` [N] on standardised `train` [N, D].
+
+    The penalty, of `RIDGES` per image, is what does best on every fifth training image when the others are fitted, the
+    middle one of several that do.
+    """
+    held_out = np.arange(len(train)) % 5 == 4
+    tried = _ridge(train[~held_out], labels[~held_out], train[held_out], RIDGES)
+    correct = (tried == labels[held_out]).sum(axis=1)
+    best = RIDGES[correct == correct.max()]
+    return _ridge(train, labels, test, best[[len(best) // 2]])[0]
+
+
+def _ridge(train, labels, test, ridges) -> np.ndarray:
+    """Classes [R, M] for each of R penalties; one decomposition serves them all."""
+    mean, deviation = train.mean(axis=0), train.std(axis=0)
+    deviation[deviation < 1e-12] = 1.0
+    train, test = (train - mean) / deviation, (test - mean) / deviation
+    targets = np.eye(labels.max() + 1)[labels]
+    u, s, vt = np.linalg.svd(train, full_matrices=False)
+    shrunk = s / (s**2 + len(train) * ridges[:, None])
+    scores = (test @ vt.T) @ (shrunk[..., None] * (u.T @ (targets - targets.mean(axis=0)))) + targets.mean(axis=0)
+    return scores.argmax(axis=-1)
+
+
+if __name__ == "__main__":
+    run_main(main)

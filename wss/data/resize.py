@@ -1,0 +1,100 @@
+"""Images of very unlike sizes (ADE20K) brought to a range of sides, before augmentation and before evaluation.
+
+Source: DeepLab's flags min_resize_value, max_resize_value and resize_factor.
+"""
+
+import dataclasses
+
+import gin
+import tensorflow as tf
+
+from wss.data.info import DatasetInfo
+from wss.data.schema import image_size
+from wss.errors import UserError
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class ResizeToRange:
+    """How every image that is read from a data set is resized, with its mask; by default it is not.
+
+    It holds for training, evaluation and pictures. An evaluation then counts the pixels of the resized masks, as the
+    original's does.
+
+    Attributes:
+        min_size: length of the shorter side; None leaves images as they are.
+        max_size: what the longer side may have at most, at the cost of the shorter one; None for no limit.
+        factor: both sides are rounded up to k * factor + 1 (and `max_size` down), best the network's output stride; None
+            for no rounding.
+
+    Raises:
+        UserError: a size below 1, a `max_size` or `factor` without `min_size`, or a `max_size` not above the factor.
+    """
+
+    min_size: int | None = None
+    max_size: int | None = None
+    factor: int | None = None
+
+    def __post_init__(self):
+        values = dataclasses.asdict(self)
+        for name, value in values.items():
+            if value is not None and value < 1:
+                raise UserError(f"ResizeToRange.{name} = {value}, expected 1 or more, or None")
+            if value is not None and self.min_size is None:
+                raise UserError(
+                    f"ResizeToRange.{name} = {value} does nothing without ResizeToRange.min_size; set it too"
+                )
+        if self.max_size is not None and self.factor is not None and self.max_size <= self.factor:
+            raise UserError(
+                f"ResizeToRange.max_size = {self.max_size} holds no side of k * factor + 1 pixels with "
+                f"ResizeToRange.factor = {self.factor}; expected {self.factor + 1} or more"
+            )
+
+    def __call__(self, image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Resizes an image [H, W, 3] and its label [H, W, 1]; see `resize_to_range`."""
+        if self.min_size is None:
+            return image, label
+        return resize_to_range(image, label, self.min_size, self.max_size, self.factor)
+
+    def largest_size(self, info: DatasetInfo, split: str) -> tuple[int, int]:
+        """Largest (height, width) over the images of a split once they are resized; reads the sizes in its records."""
+        if self.min_size is None:
+            return info.split(split).max_size
+        sizes = tf.data.TFRecordDataset(info.files(split)).map(
+            lambda record: size_in_range(image_size(record), self.min_size, self.max_size, self.factor),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        height, width = sizes.reduce(tf.zeros([2], tf.int32), tf.maximum).numpy().tolist()
+        return height, width
+
+
+def resize_to_range(
+    image: tf.Tensor, label: tf.Tensor, min_size: int, max_size: int | None = None, factor: int | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Resizes the image (bilinear, not antialiased) and the label (nearest), both with aligned corners.
+
+    Args:
+        image: [H, W, 3], any real dtype.
+        label: int32 [H, W, 1].
+        min_size, max_size, factor: see `ResizeToRange`.
+
+    Returns:
+        float32 [h, w, 3] and int32 [h, w, 1].
+    """
+    size = size_in_range(tf.shape(image)[:2], min_size, max_size, factor)
+    image = tf.raw_ops.ResizeBilinear(images=image[None], size=size, align_corners=True)[0]
+    return image, tf.raw_ops.ResizeNearestNeighbor(images=label[None], size=size, align_corners=True)[0]
+
+
+def size_in_range(size: tf.Tensor, min_size: int, max_size: int | None = None, factor: int | None = None) -> tf.Tensor:
+    """The int32 (height, width) that an image of int32 `size` is resized to; sides truncate before they are rounded up."""
+    if max_size is not None and factor is not None:
+        max_size -= (max_size - 1) % factor
+    sides = tf.cast(size, tf.float32)
+    # One factor, then its product with each side, in float32: the order in which the original rounds.
+    resized = tf.floor(sides * (min_size / tf.reduce_min(sides)))
+    if max_size is not None:
+        within = tf.floor(sides * (max_size / tf.reduce_max(sides)))
+        resized = tf.where(tf.reduce_max(resized) > max_size, within, resized)
+    rounded = tf.maximum(tf.cast(resized, tf.int32), 1)
+    return rounded if factor is None else rounded + (1 - rounded) % factor
