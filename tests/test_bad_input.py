@@ -108,10 +108,10 @@ CASES = {
         "source='cam', expected one of",
     ),
     "unknown optimizer": (lambda w: w.parameter("build_optimizer.name = 'sgdm'"), "build_optimizer.name = 'sgdm'"),
-    "missing weights": (lambda w: w.parameter("train.initial_weights = 'no.npz'"), "'no.npz': no such file"),
+    "missing weights": (lambda w: w.parameter("train.initial_weights = 'no.npz'"), "'no.npz': no such checkpoint or file"),
     "weights of something else": (
         lambda w: w.parameter(f"train.initial_weights = '{weights_without_backbone(w.path / 'head.npz')}'"),
-        "variables of the backbone are missing",
+        r"variables of the backbone mobilenet_v2 are missing\); .* is it of another backbone",
     ),
     # records
     "no data set": (lambda w: w.train(data_dir=w.path), "dataset.json: not found. Build the records"),
