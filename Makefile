@@ -25,7 +25,7 @@ test: $(READY)
 
 parity: $(READY)
 	@echo "== every comparison with the original's tensors, and how far each is off"
-	$(BIN)/python -m pytest -m parity --parity-table --durations=0 --no-header
+	$(BIN)/python -m pytest -m parity --parity-table -o addopts=-q --no-header
 
 lint: $(READY)
 	@echo "== lint, format, types"
