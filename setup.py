@@ -25,6 +25,7 @@ setup(
         "numpy>=1.26",
         "absl-py>=2.1",
         "gin-config>=0.5",
+        "h5py>=3.11",
         "pillow>=10.1",
         "tqdm>=4.66",
     ],

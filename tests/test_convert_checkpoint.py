@@ -64,6 +64,8 @@ def test_mistakes_are_one_line(tmp_path):
     for arguments, message in (
         (["--output=x.npz"], "--input or --run_dir: expected one of them"),
         ([f"--input={tmp_path / 'some.npz'}", "--output=x.npz"], "give --num_classes"),
+        (["--input=some.npz", f"--output={tmp_path}"], "is a folder; give a file or a prefix in it"),
+        (["--input=some.npz", "--output=x.h5"], "expected .weights.h5, .npz or the prefix of a checkpoint"),
     ):
         status, output, _ = convert(*arguments)
         assert status == 2 and output.strip().splitlines()[-1].startswith("error: ") and message in output

@@ -9,8 +9,6 @@ prefix of a TensorFlow 1 checkpoint.
 
 from pathlib import Path
 
-import gin
-import numpy as np
 from absl import flags
 
 from wss.errors import UserError, run_main
@@ -22,6 +20,7 @@ flags.DEFINE_string("output", None, "File or checkpoint prefix to write.", requi
 flags.DEFINE_string("backbone", "xception_65", "With --input: the network, short for build_model.backbone.")
 flags.DEFINE_integer("num_classes", None, "With --input: classes; None takes the number of the weights' last layer.")
 flags.DEFINE_boolean("background", True, "With --input: whether class 0 is a background (not so in Cityscapes).")
+flags.DEFINE_multi_string("gin_file", [], "With --input: gin file of the network, such as one of gin_configs/models.")
 flags.DEFINE_multi_string("gin_param", [], 'Gin binding of the network, such as "build_model.use_decoder = False".')
 
 
@@ -30,21 +29,25 @@ def main(argv: list[str]) -> None:
     del argv
     if (FLAGS.input is None) == (FLAGS.run_dir is None):
         raise UserError("--input or --run_dir: expected one of them")
+    output = _checked_output()
     model, step = _from_run() if FLAGS.run_dir else _from_weights()
-    output = Path(FLAGS.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    from wss.models.tf1_checkpoint import write_checkpoint
-    from wss.models.tf1_names import tf1_values
-
-    if output.name.endswith(".weights.h5"):
-        model.save_weights(output)
-    elif output.suffix == ".npz":
-        np.savez(output, **tf1_values(model))
-    elif output.suffix == ".h5":
-        raise UserError(f"--output={output}: expected .weights.h5, .npz or the prefix of a checkpoint")
-    else:
-        write_checkpoint(output, tf1_values(model), step)
+    _write(model, step, output)
     print(f"wrote {output}")
+
+
+def _checked_output() -> Path:
+    output = Path(FLAGS.output)
+    if output.suffix == ".h5" and not output.name.endswith(".weights.h5"):
+        raise UserError(f"--output={output}: expected .weights.h5, .npz or the prefix of a checkpoint")
+    if output.is_dir():
+        raise UserError(
+            f"--output={output}: is a folder; give a file or a prefix in it, such as {output / 'model.ckpt'}"
+        )
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output={output}: its folder cannot be made: {error.strerror}") from error
+    return output
 
 
 def _from_run():
@@ -58,27 +61,54 @@ def _from_run():
 
 
 def _from_weights():
+    import gin
+
     from wss import config
     from wss.data.info import DatasetInfo
     from wss.models.deeplab import build_model
-    from wss.models.weights import load_initial_weights
+    from wss.models.weights import assign_weights, load_initial_weights, read_weights, weights_file
 
-    config.parse_config([], [f"build_model.backbone = {FLAGS.backbone!r}", *FLAGS.gin_param])
-    num_classes = _num_classes() if FLAGS.num_classes is None else FLAGS.num_classes
-    names = tuple(f"class_{number}" for number in range(num_classes))
-    colors = ((0, 0, 0),) * num_classes
-    model = build_model(DatasetInfo("converted", names, colors, {}, has_background=FLAGS.background))
-    print(load_initial_weights(model, FLAGS.input))
+    # A file of a network gives its backbone; the flag is for the others.
+    backbone = (
+        [] if FLAGS.gin_file and not FLAGS["backbone"].present else [f"build_model.backbone = {FLAGS.backbone!r}"]
+    )
+    config.parse_config(FLAGS.gin_file, [*backbone, *FLAGS.gin_param])
+
+    def build(num_classes: int):
+        names, colors = tuple(f"class_{number}" for number in range(num_classes)), ((0, 0, 0),) * num_classes
+        return build_model(DatasetInfo("converted", names, colors, {}, has_background=FLAGS.background))
+
+    if weights_file(FLAGS.input):
+        if FLAGS.num_classes is None:
+            raise UserError(f"--input={FLAGS.input}: does not tell its number of classes; give --num_classes")
+        model = build(FLAGS.num_classes)
+        print(load_initial_weights(model, FLAGS.input))
+        return model, 0
+    values, ignored = read_weights(FLAGS.input, gin.query_parameter("build_model.backbone"))
+    last = values.get("logits/semantic/biases")
+    if FLAGS.num_classes is None and last is None:
+        raise UserError(f"--input={FLAGS.input}: has no last layer to count classes by; give --num_classes")
+    model = build(len(last) if FLAGS.num_classes is None else FLAGS.num_classes)
+    print(assign_weights(model, values, ignored, FLAGS.input))
     return model, 0
 
 
-def _num_classes() -> int:
-    from wss.models.weights import read_weights
+def _write(model, step: int, output: Path) -> None:
+    """Writes a file whole or not at all; TensorFlow does the same for a checkpoint."""
+    import numpy as np
 
-    values, _ = read_weights(FLAGS.input, gin.query_parameter("build_model.backbone"))
-    if "logits/semantic/biases" not in values:
-        raise UserError(f"--input={FLAGS.input}: has no last layer to count classes by; give --num_classes")
-    return len(values["logits/semantic/biases"])
+    from wss.models.tf1_checkpoint import write_checkpoint
+    from wss.models.tf1_names import tf1_values
+
+    temporary = output.with_name(f"new.{output.name}")
+    if output.name.endswith(".weights.h5"):
+        model.save_weights(temporary)
+    elif output.suffix == ".npz":
+        np.savez(temporary, **tf1_values(model))
+    else:
+        write_checkpoint(output, tf1_values(model), step)
+        return
+    temporary.replace(output)
 
 
 if __name__ == "__main__":

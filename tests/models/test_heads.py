@@ -101,7 +101,11 @@ def test_cam_equals_original(sgc_golden, check):
 def test_sgc_equals_original(sgc_golden, check, training):
     layer, inputs = golden_sgc(sgc_golden)
     prefix = f"compute_cam_v2/training_{training}/"
-    check("attended score", layer.attended_score(*inputs), prefix + "att_score_with_bg")
+    last, previous, cam, valid = inputs
+    check("attention", layer.attention(last, previous, valid, cam.shape[1:3]), prefix + "att_weights")
+    score = layer.attended_score(*inputs)
+    check("attended score", score, prefix + "att_score_with_bg")
+    check("SGC logits", layer.projection(score), prefix + "pixel_normalization_conv")
     check("SGC logits", layer(*inputs, training=training), prefix + "att_logits")
     after = f"{prefix}after_update/pixel_normalization/BatchNorm/"
     for name in ("moving_mean", "moving_variance"):
@@ -130,7 +134,11 @@ def test_sgc_gradients_equal_original(sgc_golden, check):
 
 def test_background_without_skip_equals_original_v1(sgc_golden, check):
     layer, inputs = golden_sgc(sgc_golden, background="no_skip")
-    check("attended score", layer.attended_score(*inputs), "compute_cam/training_False/att_score_with_bg")
+    score = layer.attended_score(*inputs)
+    check("attended score", score, "compute_cam/training_False/att_score_with_bg")
+    # That version had a bias instead of the batch norm.
+    logits = layer.projection(score) + sgc_golden["var/pixel_normalization/biases"]
+    check("SGC logits", logits, "compute_cam/training_False/att_logits")
 
 
 def two_pixel_score(query, **kwargs):

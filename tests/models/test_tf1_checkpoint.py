@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from wss import config
 from wss.data.info import DatasetInfo
 from wss.errors import UserError
 from wss.models.deeplab import build_model
@@ -67,6 +68,30 @@ def test_every_form_fills_the_whole_model(tmp_path, form):
     assert report.loaded == values.keys()
     assert not report.skipped and not report.initial and not report.unknown
     assert len(report.ignored) == len(values) + (form != "npz")
+
+
+def test_single_files_of_the_first_format(tmp_path):
+    """As TensorFlow-slim's ImageNet checkpoints are, alone or in a folder."""
+    with tf.Graph().as_default(), tf1.Session() as session:
+        variable = tf1.get_variable("a", initializer=np.arange(3, dtype=np.float32))
+        session.run(tf1.global_variables_initializer())
+        saver = tf1.train.Saver([variable], write_version=tf1.train.SaverDef.V1)
+        path = saver.save(session, str(tmp_path / "resnet_v1_50.ckpt"), write_meta_graph=False, write_state=False)
+    assert find_checkpoint(path) == find_checkpoint(tmp_path) == path
+    values, _ = read_checkpoint(path)
+    np.testing.assert_array_equal(values["a"], [0, 1, 2])
+
+
+def test_deeplabs_mobilenet_has_neither_decoder_nor_atrous_branches(goldens, make_weight, tmp_path):
+    """The variables of its PASCAL checkpoint, those of a golden: the default network refuses them and says what helps."""
+    listed = json.loads((goldens / "variables_mobilenet_v2.json").read_text())
+    values = {v["name"]: make_weight(v["name"], v["shape"]) for v in listed}
+    write_checkpoint(tmp_path / "model.ckpt", values)
+    with pytest.raises(UserError, match="concat_projection/weights has shape .*mobilenet_v2_deeplab.gin"):
+        load_initial_weights(build_model(info(21), backbone="mobilenet_v2"), str(tmp_path))
+    config.parse_config(["gin_configs/models/mobilenet_v2_deeplab.gin"], [])
+    report = load_initial_weights(build_model(info(21)), str(tmp_path))
+    assert report.loaded == {name for name in values if name != "global_step"}
 
 
 def test_another_number_of_classes_skips_the_last_layers(tmp_path):
@@ -144,6 +169,11 @@ def test_mistakes_are_one_line(tmp_path):
     assert "no such checkpoint or file" in error_of(tmp_path / "nothing")
     (tmp_path / "notes.txt").write_text("hello")
     assert "expected a checkpoint, a .npz or a .h5" in error_of(tmp_path / "notes.txt")
+    (tmp_path / "cut.npz").write_bytes(b"PK no archive")
+    assert "cut.npz: not a readable .npz of arrays" in error_of(tmp_path / "cut.npz")
+    tiny().save_weights(tmp_path / "whole.weights.h5")
+    with pytest.raises(UserError, match="whole.weights.h5: is read whole"):
+        load_initial_weights(tiny(), str(tmp_path / "whole.weights.h5"), last_layer=False)
     tf.train.Checkpoint(model=tiny()).save(str(tmp_path / "resume" / "ckpt"))
     assert "give the run's model.weights.h5" in error_of(tmp_path / "resume")
     for name in ("a", "b"):

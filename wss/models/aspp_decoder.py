@@ -108,7 +108,7 @@ def _conv3x3(x, depth, scope, batch_norm, separable, rate=1):
 
 
 def _scaled(rates, output_stride):
-    scaled = [rate * 16 // output_stride for rate in rates]
+    scaled = [int(rate * 16 // output_stride) for rate in rates]
     if any(rate < 1 for rate in scaled):
         raise UserError(f"aspp_rates: {tuple(rates)} are {scaled} at output stride {output_stride}, expected 1+")
     return scaled

@@ -99,11 +99,17 @@ class SelfAttentionGradCAM(keras.layers.Layer):
 
     def _attend(self, last, previous, cam, valid) -> tf.Tensor:
         height, width = cam.shape[1] or tf.shape(cam)[1], cam.shape[2] or tf.shape(cam)[2]
+        attention = self.attention(last, previous, valid, (height, width))
+        return tf.reshape(tf.matmul(attention, _flat(cam, height * width)), tf.shape(cam))
+
+    def attention(self, last, previous, valid, size) -> tf.Tensor:
+        """Returns Att [B, h w, h w] on the grid `size` = (h, w); rows are queries. Other arguments as in `call`."""
+        height, width = size
         stages = [last, previous] if self.hypercolumn else [last]
         hypercolumn = tf.concat(
             [tf.stop_gradient(resize_bilinear(tf.cast(stage, tf.float32), (height, width))) for stage in stages], -1
         )
-        flat = lambda x: tf.reshape(x, [tf.shape(x)[0], height * width, x.shape[-1]])  # noqa: E731
+        flat = lambda x: _flat(x, height * width)  # noqa: E731
         valid = flat(tf.cast(resize_nearest(tf.cast(valid, tf.float32), (height, width)), tf.float32))
         similarity = tf.matmul(flat(self.query(hypercolumn)), flat(self.key(hypercolumn)), transpose_b=True)
         # The mask as a bias per key: no L x L mask, and a masked query still reads only valid pixels.
@@ -113,13 +119,16 @@ class SelfAttentionGradCAM(keras.layers.Layer):
             # The original adds -1e9 to the whole row of a masked query: rounding leaves no similarity, but its gradient.
             similarity -= tf.stop_gradient((1.0 - valid) * similarity)
             key_bias *= valid
-        attention = tf.nn.softmax(similarity + key_bias)
-        return tf.reshape(tf.matmul(attention, flat(cam)), tf.shape(cam))
+        return tf.nn.softmax(similarity + key_bias)
 
     def get_config(self) -> dict:
         names = ("num_classes", "has_background", "attention_dim", "background", "uniform_masked_queries")
         config = {name: getattr(self, name) for name in (*names, "projection_init", "hypercolumn")}
         return {**super().get_config(), **config}
+
+
+def _flat(x: tf.Tensor, pixels) -> tf.Tensor:
+    return tf.reshape(x, [tf.shape(x)[0], pixels, x.shape[-1]])
 
 
 def _identity_1x1(shape, dtype=None):

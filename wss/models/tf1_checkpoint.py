@@ -1,5 +1,6 @@
 """TensorFlow 1 checkpoints: reading DeepLab's, and writing what DeepLab's tools read."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 from wss.errors import UserError
 
+_TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # the last eight bytes of a LevelDB table
 _SLOTS = ("Momentum", "ExponentialMovingAverage", "Adam", "Adam_1", "RMSProp", "RMSProp_1", "Adagrad", "Ftrl", "Ftrl_1")
 _COUNTERS = ("global_step", "beta1_power", "beta2_power", "learning_rate")
 
@@ -26,17 +28,26 @@ def find_checkpoint(path: str | Path) -> str | None:
     """
     path = Path(path)
     if path.is_dir():
-        found = sorted(str(index.with_suffix("")) for index in path.glob("*.index"))
         state = tf.train.get_checkpoint_state(str(path))
         # Downloaded folders have moved: only the file's name still holds.
-        latest = str(path / Path(state.model_checkpoint_path).name) if state else None
-        if latest in found:
+        latest = find_checkpoint(path / Path(state.model_checkpoint_path).name) if state else None
+        if latest:
             return latest
+        found = sorted({*(str(file.with_suffix("")) for file in path.glob("*.index")), *map(str, path.glob("*.ckpt"))})
         if len(found) > 1:
             raise UserError(f"{path}: {len(found)} checkpoints in it; give one of {', '.join(found)}")
         return found[0] if found else None
-    prefix = path.with_suffix("") if path.suffix == ".index" or ".data-" in path.suffix else path
-    return str(prefix) if Path(f"{prefix}.index").is_file() else None
+    prefix = path.with_suffix("") if re.fullmatch(r"\.(index|meta|data-\d+-of-\d+)", path.suffix) else path
+    if Path(f"{prefix}.index").is_file():
+        return str(prefix)
+    # TensorFlow-slim's ImageNet checkpoints are of the first format, a single file.
+    return str(path) if path.is_file() and path.suffix not in (".npz", ".h5") and _is_first_format(path) else None
+
+
+def _is_first_format(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - 8, 0))
+        return file.read() == _TABLE_MAGIC
 
 
 def read_checkpoint(prefix: str) -> tuple[dict[str, np.ndarray], list[str]]:

@@ -43,6 +43,14 @@ def tf1_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
     }
 
 
+def only_classifies(name: str) -> bool:
+    """Whether a backbone's variable is MobileNetV2's last convolution: classifier and SGC use it, segmentation does not.
+
+    DeepLab's own checkpoints and graphs of that backbone end before it.
+    """
+    return name.startswith("MobilenetV2/Conv_1/")
+
+
 def tf1_values(model: keras.Model) -> dict[str, np.ndarray]:
     """Returns {TensorFlow 1 name: array} in TensorFlow 1 shapes: what `assign_tf1` takes."""
     shapes = tf1_shapes(model)

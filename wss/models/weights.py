@@ -1,6 +1,7 @@
 """Initial weights: DeepLab's TensorFlow 1 checkpoints, ImageNet weights under DeepLab's or Keras' names, another run's."""
 
 import dataclasses
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from wss.errors import UserError
 from wss.models.deeplab import DeepLab
 from wss.models.keras_layouts import from_keras_layout, is_keras_layout, keras_application_values, read_keras_h5
 from wss.models.tf1_checkpoint import find_checkpoint, is_bookkeeping, read_checkpoint
-from wss.models.tf1_names import assign_tf1, tf1_shapes, tf1_values
+from wss.models.tf1_names import assign_tf1, only_classifies, tf1_shapes, tf1_values
 from wss.training.checkpoints import WEIGHTS_NAME, load_weights
 
 Values = dict[str, np.ndarray]
@@ -68,20 +69,37 @@ def load_initial_weights(model: DeepLab, path: str, last_layer: bool = True) -> 
             are skipped anyway.
 
     Raises:
-        UserError: nothing such to read, a shape differs, or a variable of the backbone would stay unset.
+        UserError: nothing such to read, a shape differs, or a variable of the backbone would stay unset; or last layers to
+            leave out of a `.weights.h5`, which is read whole or not at all.
     """
-    weights = Path(path) / WEIGHTS_NAME if Path(path, WEIGHTS_NAME).is_file() else Path(path)
-    if weights.name.endswith(".weights.h5") and weights.is_file():
-        load_weights(model, weights)
-        return WeightReport(str(weights), parts_of(model), set(tf1_shapes(model)), {}, set(), [], [])
-    values, ignored = read_weights(path, model.backbone.name)
+    if file := weights_file(path):
+        if not last_layer:
+            raise UserError(
+                f"{file}: is read whole; to leave its last layers out, make a .npz of it by tools/convert_checkpoint.py"
+            )
+        load_weights(model, file)
+        return WeightReport(str(file), parts_of(model), set(tf1_shapes(model)), {}, set(), [], [])
+    return assign_weights(model, *read_weights(path, model.backbone.name), path, last_layer)
+
+
+def assign_weights(
+    model: DeepLab, values: Values, ignored: list[str], source: str, last_layer: bool = True
+) -> WeightReport:
+    """Assigns what `read_weights` returns; arguments, report and errors as in `load_initial_weights`."""
     shapes = tf1_shapes(model)
     skipped = _skipped(model, values, shapes, last_layer)
     kept = {name: value for name, value in values.items() if name not in skipped}
     initial = shapes.keys() - kept.keys() - skipped.keys()
-    _check_backbone(model, initial, values, path)
+    _check_backbone(model, initial, values, source)
+    _check_head(model, kept, shapes, source)
     missing, unknown = assign_tf1(model, kept, strict=False)
-    return WeightReport(path, parts_of(model), shapes.keys() - set(missing), skipped, initial, unknown, ignored)
+    return WeightReport(source, parts_of(model), shapes.keys() - set(missing), skipped, initial, unknown, ignored)
+
+
+def weights_file(path: str) -> Path | None:
+    """The `.weights.h5` that a path is, or that a run of wss-train in that directory has; None if there is none."""
+    file = Path(path, WEIGHTS_NAME) if Path(path).is_dir() else Path(path)
+    return file if file.name.endswith(".weights.h5") and file.is_file() else None
 
 
 def read_weights(path: str, backbone: str) -> tuple[Values, list[str]]:
@@ -100,14 +118,21 @@ def read_weights(path: str, backbone: str) -> tuple[Values, list[str]]:
             "directory), a .npz, a .h5 of keras.applications, a .weights.h5 or 'imagenet'"
         )
     if path.endswith(".npz"):
-        with np.load(path) as archive:
-            values = {name: archive[name] for name in archive.files if not is_bookkeeping(name)}
-            ignored = [name for name in archive.files if name not in values]
+        values, ignored = _read_npz(path)
     elif path.endswith(".h5"):
         values, ignored = read_keras_h5(path), []
     else:
         raise UserError(f"initial weights {path!r}: expected a checkpoint, a .npz or a .h5")
     return (from_keras_layout(values, backbone) if is_keras_layout(values) else values), ignored
+
+
+def _read_npz(path: str) -> tuple[Values, list[str]]:
+    try:
+        with np.load(path) as archive:
+            values = {name: archive[name] for name in archive.files if not is_bookkeeping(name)}
+            return values, [name for name in archive.files if name not in values]
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: not a readable .npz of arrays: {str(error).splitlines()[0]}") from error
 
 
 def save_classifier(model: DeepLab, path: str) -> None:
@@ -148,12 +173,22 @@ def _skipped(model: DeepLab, values: Values, shapes: dict, last_layer: bool) -> 
 
 
 def _check_backbone(model: DeepLab, initial: set[str], values: Values, path: str) -> None:
-    """A backbone is loaded whole; but DeepLab's own checkpoints of MobileNetV2 end before the last convolution."""
+    """A backbone is loaded whole, but for what `only_classifies`."""
     backbone = tf1_shapes(model.backbone)
-    unset = sorted(name for name in initial & backbone.keys() if "/Conv_1/" not in name)
+    unset = sorted(name for name in initial & backbone.keys() if not only_classifies(name))
     if unset:
         found = f"it has {len(values)} variables such as {min(values)}" if values else "it has no variables"
         raise UserError(
             f"{path}: has no {unset[0]} ({len(unset)} of {len(backbone)} variables of the backbone {model.backbone.name} "
             f"are missing); {found}; is it of another backbone (build_model.backbone)?"
         )
+
+
+def _check_head(model: DeepLab, values: Values, shapes: dict, source: str) -> None:
+    for name in parts_of(model)["ASPP and decoder"]:
+        if name in values and values[name].size != np.prod(shapes[name]):
+            raise UserError(
+                f"{source}: {name} has shape {values[name].shape}, the model expects {shapes[name]}: another ASPP or "
+                "decoder; set build_model.aspp_rates, use_decoder or head_depth (DeepLab's MobileNetV2: "
+                "gin_configs/models/mobilenet_v2_deeplab.gin)"
+            )

@@ -5,7 +5,7 @@ classes and its command-line flags, puts in weights by TensorFlow 1 name, and re
 original hold. Crop and batch follow from the inputs. Dropout is the identity, as in the goldens.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import keras
 import numpy as np
@@ -17,13 +17,13 @@ from wss.models.backbones import backbone_spec
 from wss.models.deeplab import DeepLab, build_model
 from wss.models.grad_cam import GradCAM
 from wss.models.layers import batch_norm_updates, resize_bilinear, resize_nearest
-from wss.models.tf1_names import assign_tf1, tf1_shapes
+from wss.models.tf1_names import assign_tf1, only_classifies, tf1_shapes
 from wss.parity.flags import Arrays, OriginalFlags, image_input, with_background
-from wss.parity.step import step_tensors
+from wss.parity.step import STEP_INPUTS, step_tensors
 
 
 def build_original(backbone: str, num_classes: int = 21, flags: OriginalFlags | None = None) -> DeepLab:
-    """Builds the original's network for a data set with background; dropout is the identity.
+    """Builds the original's network for a data set with background; dropout is the identity, gin bindings do not count.
 
     Args:
         backbone: a key of `wss.models.backbones.BACKBONES`.
@@ -37,14 +37,22 @@ def build_original(backbone: str, num_classes: int = 21, flags: OriginalFlags | 
         backbone=backbone,
         output_stride=flags.output_stride,
         multi_grid=flags.multi_grid,
-        aspp_rates=flags.atrous_rates or (),
+        depth_multiplier=flags.depth_multiplier,
+        depth_divisor=flags.divisible_by or (8 if flags.depth_multiplier == 1.0 else 1),
+        # Ours are rates at output stride 16, the original's those of the network as it is.
+        aspp_rates=[rate * flags.output_stride / 16 for rate in flags.atrous_rates or ()],
         use_decoder=flags.decoder_output_stride is not None,
+        head_depth=256,
         dropout=0.0,
         classifier_dropout=0.0,
         attention_dim=flags.attention_dim,
-        sgc_hypercolumn=len(flags.att_strides) == 2,
+        sgc_background="after",
         sgc_uniform_masked_queries=True,
+        sgc_projection_init="glorot_uniform",
+        sgc_hypercolumn=len(flags.att_strides) == 2,
         fine_tune_batch_norm=flags.fine_tune_batch_norm,
+        synchronized_batch_norm=False,
+        batch_norm_momentum=None,
     )
 
 
@@ -80,38 +88,50 @@ def golden_tensors(
         flags: None for those of the goldens.
 
     Raises:
-        UserError: a variable of the part has no weights or another shape, or no part has such inputs.
+        UserError: a variable of the part has no weights or another shape, an input is missing, or no part has such inputs.
     """
-    model = build_original(backbone, num_classes, flags)
-    if "seg/image" in inputs:
-        part = step_tensors
-    elif "dropout_mask" in inputs:
-        part = _dropout_cam
-    elif "cls_label" in inputs:
-        part = _classification
-    elif "input" in inputs:
-        part = _inference
-    else:
-        raise UserError(f"inputs: {', '.join(inputs)}; expected 'input' or 'seg/image' and what belongs to them")
-    _assign(model, weights, head=part in (step_tensors, _inference), classifier=part is not _inference)
-    tensors = {name: np.asarray(value) for name, value in part(model, inputs, flags or OriginalFlags()).items()}
+    part = _part(inputs)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        model = build_original(backbone, num_classes, flags)
+        _assign(model, weights, head=part in (step_tensors, _inference), classifier=part is not _inference)
+        tensors = {name: np.asarray(value) for name, value in part(model, inputs, flags or OriginalFlags()).items()}
+    finally:
+        keras.config.set_dtype_policy(policy)
     return tensors | _crops(tensors, inputs)
 
 
+def _part(inputs: Arrays) -> Callable[[DeepLab, Arrays, OriginalFlags], dict]:
+    """The part of the original whose inputs these are."""
+    for part, needed in (
+        (step_tensors, STEP_INPUTS),
+        (_dropout_cam, ("dropout_mask", "input", "cls_label", "keep_prob")),
+        (_classification, ("cls_label", "input", "valid_mask")),
+        (_inference, ("input",)),
+    ):
+        if needed[0] in inputs:
+            missing = [name for name in needed if name not in inputs]
+            if missing:
+                raise UserError(f"inputs: {needed[0]!r} without {missing[0]!r}; expected {', '.join(needed)}")
+            return part
+    raise UserError(f"inputs: {', '.join(inputs)}; expected 'input' or 'seg/image' and what belongs to them")
+
+
 def _crops(tensors: dict[str, np.ndarray], names: Iterable[str]) -> dict[str, np.ndarray]:
-    """The tensors that goldens hold in part: "name@[:, :8, :8, :]" of "name"."""
+    """The tensors that goldens hold in part: "name@[:, :8, 0, :]" of "name"."""
     crops = {}
     for name in names:
         whole, _, crop = name.partition("@")
         if crop and whole in tensors:
-            ends = [part.strip().removeprefix(":") for part in crop.strip("[]").split(",")]
-            crops[name] = tensors[whole][tuple(slice(int(end) if end else None) for end in ends)]
+            parts = [part.split(":") for part in crop.strip("[]").replace(" ", "").split(",")]
+            bounds = [[int(bound) if bound else None for bound in part] for part in parts]
+            crops[name] = tensors[whole][tuple(slice(*part) if len(part) > 1 else part[0] for part in bounds)]
     return crops
 
 
 def _assign(model: DeepLab, weights: Arrays, head: bool, classifier: bool) -> None:
-    """The original has no Conv_1 in MobileNetV2: it only segments with it."""
-    needed = {name for name in tf1_shapes(model.backbone) if classifier or "/Conv_1/" not in name}
+    needed = {name for name in tf1_shapes(model.backbone) if classifier or not only_classifies(name)}
     in_head = tf1_shapes(model.segmentation_head).keys()
     needed |= in_head if head else set()
     needed |= tf1_shapes(model).keys() - tf1_shapes(model.backbone).keys() - in_head if classifier else set()
@@ -193,5 +213,5 @@ def _dropout_cam(model: DeepLab, inputs: Arrays, flags: OriginalFlags) -> dict[s
         "last_feature": last,
         "cls_logits": logits,
         "cam": with_background(GradCAM(head, average_over_batch=True)(last, label)),
-        "dlogit0_dfeature@[:,0,0,:]": tape.gradient(first, last)[:, 0, 0],
+        "dlogit0_dfeature": tape.gradient(first, last),
     }

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from wss.methods.pseudoseg import PseudoLabel, PseudoSeg
+from wss.methods.pseudoseg import VIEWS, PseudoLabel, PseudoSeg
 from wss.models.backbones import backbone_spec
 from wss.models.deeplab import DeepLab, Features
 from wss.models.layers import BatchNorm, resize_bilinear, resize_nearest
@@ -13,13 +13,20 @@ from wss.parity.flags import Arrays, OriginalFlags, image_input, with_background
 from wss.training.optimizers import build_optimizer
 from wss.training.step import TrainStep
 
+STEP_INPUTS = tuple(f"seg/{name}" for name in ("image", "label", "valid", "cls_label"))
+STEP_INPUTS += tuple(f"unl/{name}" for name in ("image", "strong", "label", "valid", "cls_label"))
+
 
 def step_tensors(model: DeepLab, inputs: Arrays, flags: OriginalFlags) -> dict[str, tf.Tensor]:
+    """See `wss.parity.golden_tensors`: the part for "seg/..." and "unl/..."."""
     method = _RecordedPseudoSeg(model, flags)
     optimizer = build_optimizer(
         flags.training_number_of_steps,
+        name="momentum",
         learning_rate=flags.base_learning_rate,
         power=flags.learning_power,
+        slow_start_steps=flags.slow_start_step,
+        slow_start_rate=flags.slow_start_learning_rate,
         momentum=flags.momentum,
     )
     step = TrainStep(
@@ -98,17 +105,30 @@ def _moving_statistics(model: DeepLab) -> dict[str, tuple[keras.Variable, float]
 
 
 class _RecordedPseudoSeg(PseudoSeg):
-    """PseudoSeg with the original's flags; keeps the tensors of the last trace of `losses` under the original's names."""
+    """PseudoSeg with the original's flags; keeps the tensors of the last trace of `losses` under the original's names.
+
+    All arguments are given, so that no gin binding of the caller's changes the original.
+    """
 
     def __init__(self, model: DeepLab, flags: OriginalFlags):
         super().__init__(
             use_image_labels=flags.weakly,
+            gamma=0.5,
             temperature=flags.temperature,
             norm_scope="batch" if flags.logit_norm else "none",
+            norm_reduce="mean",
             source={"avg": "fusion", "att": "sgc"}[flags.pseudo_src],
             label="soft" if flags.soft_pseudo_label else "hard",
             threshold=flags.pseudo_label_threshold,
+            class_threshold=0.5,
+            cam_statistics="moving",
+            hole_in_attention=True,
+            batch_norm_views=VIEWS,
+            segmentation_weight=1.0,
             consistency_weight=flags.unlabeled_weight,
+            classification_weight=1.0,
+            sgc_weight=1.0,
+            consistency_ramp_steps=0,
             upsample_logits=flags.upsample_logits,
         )
         self.recorder = _Recorder(model, flags.weakly)
