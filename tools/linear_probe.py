@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
+from wss import config
 from wss.data.info import DatasetInfo
 from wss.data.schema import parse_example, validate_records
 from wss.errors import UserError, did_you_mean, run_main
@@ -27,8 +28,8 @@ flags.DEFINE_string("train_split", "train", "Split with masks to fit on.")
 flags.DEFINE_string("test_split", "val", "Split with masks to count on.")
 flags.DEFINE_list("classes", [], "Names of the classes to tell apart; by default all but the background.")
 flags.DEFINE_float("min_fraction", 0.01, "A class is in an image from this share of its pixels on.", 0.0, 1.0)
-flags.DEFINE_string("backbone", "mobilenet_v2", "What the weights are of.")
-flags.DEFINE_float("depth_multiplier", 1.0, "Width of MobileNetV2.")
+flags.DEFINE_string("backbone", "mobilenet_v2", "What the weights are of, short for build_model.backbone.")
+flags.DEFINE_multi_string("gin_param", [], 'Gin binding of the network, such as "build_model.use_decoder = False".')
 flags.DEFINE_string("initial_weights", None, "Whatever train.initial_weights takes.", required=True)
 flags.DEFINE_integer("image_size", 161, "Side in pixels to which whole images are resized.", lower_bound=33)
 flags.DEFINE_integer("batch_size", 32, "Images at a time.", lower_bound=1)
@@ -39,6 +40,7 @@ RIDGES = 10.0 ** np.arange(-4, 4)
 
 def main(argv: list[str]) -> None:
     """Prints a table: weights, numbers of images, accuracy on the test split."""
+    config.parse_config([], [f"build_model.backbone = {FLAGS.backbone!r}", *FLAGS.gin_param])
     info = DatasetInfo.load(FLAGS.dataset)
     classes = class_ids(info, FLAGS.classes)
     if FLAGS.train_split == FLAGS.test_split:
@@ -129,9 +131,9 @@ def labels_of(info: DatasetInfo, split: str, images: tf.data.Dataset, classes: l
 
 
 def build(info: DatasetInfo, seed: int, initial_weights: str | None = None) -> DeepLab:
-    """A model with random or with pretrained weights."""
+    """The configured model with random or with pretrained weights."""
     keras.utils.set_random_seed(seed)
-    model = build_model(info, FLAGS.backbone, depth_multiplier=FLAGS.depth_multiplier)
+    model = build_model(info)
     if initial_weights:
         print(load_initial_weights(model, initial_weights))
     return model
