@@ -1,4 +1,4 @@
-"""The linear probe: ridge regression by hand and on blobs, which images it takes, and the command."""
+"""The linear probe: ridge regression by hand and on blobs, which images it takes, the command, and ImageNet's weights."""
 
 import importlib.util
 import os
@@ -13,8 +13,13 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
+from wss import config
+from wss.data.checks import LabelMap, Source
 from wss.data.info import DatasetInfo
+from wss.data.masks import VOC_CLASSES, lookup_table, read_mask, voc_colors
 from wss.data.schema import parse_example
+from wss.data.voc import LIST_FOLDER, read_list
+from wss.data.writer import write_dataset
 from wss.errors import UserError
 from wss.models.deeplab import build_model
 
@@ -23,7 +28,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def probe():
-    """The tool as a module, without its flags among those of other tests."""
+    """The tool as a module, its flags kept apart from those of the commands, which have the same names."""
+    by_module = flags.FLAGS.flags_by_module_dict()
+    hidden = {flag.name: flag for module in by_module if module.startswith("wss") for flag in by_module[module]}
+    for name in hidden:
+        delattr(flags.FLAGS, name)
     before = set(flags.FLAGS)
     spec = importlib.util.spec_from_file_location("linear_probe", ROOT / "tools/linear_probe.py")
     module = importlib.util.module_from_spec(spec)
@@ -32,6 +41,8 @@ def probe():
     finally:
         for flag in set(flags.FLAGS) - before:
             delattr(flags.FLAGS, flag)
+        for name, flag in hidden.items():
+            flags.FLAGS[name] = flag
     return module
 
 
@@ -142,15 +153,18 @@ def test_features_are_the_mean_of_what_the_classifier_sees(probe, info):
 
 @pytest.mark.slow
 def test_the_command_loads_weights(info, tmp_path):
-    """Weights saved from the random initialisation of seed 0 score what seed 0 does."""
+    """Weights saved from the random initialisation of seed 0 score what seed 0 does; the network is one of DeepLab's
+    plain ones, to which weights of the default network do not fit."""
+    plain = {"depth_multiplier": 0.25, "depth_divisor": 1, "aspp_rates": (), "use_decoder": False}
     keras.utils.set_random_seed(0)
-    model = build_model(info, "mobilenet_v2", depth_multiplier=0.25)
+    model = build_model(info, "mobilenet_v2", **plain)
     model.save_weights(tmp_path / "seed0.weights.h5")
 
     def run(*arguments: str) -> subprocess.CompletedProcess:
         command = [sys.executable, "tools/linear_probe.py", f"--dataset={info.directory}", "--test_split=train_1_4"]
-        command += ["--depth_multiplier=0.25", "--image_size=33", *arguments]
+        command += [f"--gin_param=build_model.{name} = {value}" for name, value in plain.items()]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        command += ["--image_size=33", *arguments]
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
 
     done = run(
@@ -166,3 +180,58 @@ def test_the_command_loads_weights(info, tmp_path):
     assert rows["chance: the largest class"][2] >= 1 / 3
     wrong = run("--initial_weights=none.npz", "--classes=disk,rings")
     assert wrong.returncode == 2 and "Did you mean 'ring'?" in wrong.stderr and "Traceback" not in wrong.stderr
+
+
+VOC_ANIMALS = (8, 10, 12, 13, 17)
+
+
+def photos_of(root: Path, split: str, number: int) -> list[Source]:
+    """The first photos of a devkit's list that show one kind of animal only, `number` of each kind."""
+    found = {animal: [] for animal in VOC_ANIMALS}
+    for entry in read_list(root, root / LIST_FOLDER / f"{split}.txt"):
+        shown = np.intersect1d(read_mask(entry.mask), VOC_ANIMALS)
+        if len(shown) == 1 and len(found[shown[0]]) < number:
+            found[shown[0]].append(Source(entry.id, entry.image, entry.mask))
+    return [photo for photos in found.values() for photo in photos]
+
+
+@pytest.fixture(scope="module")
+def animals(shared, tmp_path_factory) -> DatasetInfo:
+    """Records of 150 training and 100 test photos, as many of each animal."""
+    root, keep = shared / "data/voc_animals", sorted((0, 15, *VOC_ANIMALS))
+    written, _ = write_dataset(
+        tmp_path_factory.mktemp("animals") / "records",
+        "animals",
+        [VOC_CLASSES[c] for c in keep],
+        voc_colors()[keep],
+        {"train": photos_of(root, "train", 30), "val": photos_of(root, "val", 20)},
+        LabelMap(lookup_table(len(VOC_CLASSES), keep)),
+    )
+    return written
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "backbone"),
+    [
+        ("mobilenet_v2_1.0_imagenet.npz", "mobilenet_v2"),
+        ("resnet50_keras_imagenet_notop_fp16.npz", "resnet_v1_50_keras"),
+    ],
+)
+def test_imagenet_weights_know_animals(probe, animals, shared, file, backbone):
+    """Chance is 0.2, and random weights are right about colours and backgrounds."""
+    config.parse_config([], [f"build_model.backbone = {backbone!r}"])
+    classes = probe.class_ids(animals, [VOC_CLASSES[c] for c in VOC_ANIMALS])
+    train, test = (probe.single_class_images(animals, split, classes, 0.0, 129) for split in ("train", "val"))
+    labels, truth = probe.labels_of(animals, "train", train, classes), probe.labels_of(animals, "val", test, classes)
+    np.testing.assert_array_equal(np.bincount(labels), [30] * 5)
+    np.testing.assert_array_equal(np.bincount(truth), [20] * 5)
+
+    def accuracy(weights: str | None = None) -> float:
+        model = probe.build(animals, 0, weights)
+        features, test_features = (probe.pooled_features(model, images, 32) for images in (train, test))
+        return np.mean(probe.ridge_predictions(features, labels, test_features) == truth)
+
+    pretrained, random = accuracy(str(shared / "data/weights" / file)), accuracy()
+    print(f"{file}: {pretrained:.3f}, random: {random:.3f}")
+    assert pretrained > max(0.5, random + 0.2)
