@@ -219,7 +219,7 @@ def animals(shared, tmp_path_factory) -> DatasetInfo:
     ],
 )
 def test_imagenet_weights_know_animals(probe, animals, shared, file, backbone):
-    """Chance is 0.2, and random weights are right about colours and backgrounds."""
+    """Chance is 0.2; 0.64 and 0.60 were measured, 0.29 and 0.28 with random weights."""
     config.parse_config([], [f"build_model.backbone = {backbone!r}"])
     classes = probe.class_ids(animals, [VOC_CLASSES[c] for c in VOC_ANIMALS])
     train, test = (probe.single_class_images(animals, split, classes, 0.0, 129) for split in ("train", "val"))
