@@ -1,5 +1,6 @@
 """wss-vis on a tiny model: which files appear, their sizes, and what is refused."""
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,6 +21,7 @@ def info(tiny_shapes):
 
 @pytest.fixture(scope="module")
 def model(info):
+    keras.utils.set_random_seed(0)
     return build_model(info, backbone="mobilenet_v2", depth_multiplier=0.25)
 
 
@@ -33,7 +35,8 @@ def test_pictures_of_a_split(info, model, tmp_path):
     colors = {tuple(color) for color in mask.reshape(-1, 3).tolist()}
     assert colors <= set(info.colors)
     predicted = predictions_of(model, examples)[examples[0].name]
-    assert colors == {info.colors[c] for c in np.unique(predicted)}
+    # Two graphs round differently, and an untrained model is undecided here and there.
+    assert np.mean(np.all(mask == np.array(info.colors)[predicted], axis=-1)) > 0.99
 
 
 def test_pictures_of_a_folder_of_photos(info, model, tmp_path):
