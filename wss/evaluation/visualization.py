@@ -106,7 +106,10 @@ def visualize(
     """
     output = Path(output)
     maps_of = lambda images, valid, _: method.explain(model, images, valid)
-    explain_once = tf.function(lambda images, valid: explain(maps_of, images, valid))
+    # The prediction is the evaluator's: upsampled before the softmax, unlike the maps.
+    explain_once = tf.function(
+        lambda images, valid: {**explain(maps_of, images, valid), "prediction": predict(model, images)}
+    )
     rows: list[list[tuple[str, np.ndarray]]] = []
     names: list[str] = []
     classes: set[int] = set()
