@@ -1,8 +1,9 @@
 """Shared fixtures. TensorFlow is told about two logical CPUs before anything else touches it, for MirroredStrategy tests."""
 
-import importlib.util
 import os
 from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -10,10 +11,10 @@ import gin
 import pytest
 import tensorflow as tf
 from parity_table import ParityTable
+from scripts import load_module
 
 SMALL_GOLDENS = Path(__file__).parent / "goldens"
 SHARED = Path(os.environ.get("WSS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
-
 
 _table = ParityTable()
 
@@ -55,11 +56,15 @@ def two_replicas() -> tf.distribute.Strategy:
 def shared() -> Path:
     """The folder with goldens and real photos; absent for most users, required under CI."""
     if not SHARED.is_dir():
-        message = f"no shared folder at {SHARED} (set WSS_SHARED)"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        _absent(f"no shared folder at {SHARED} (set WSS_SHARED)")
     return SHARED
+
+
+def _absent(message: str) -> NoReturn:
+    """Skips a test whose data is not here; under CI it must be."""
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 class Goldens:
@@ -69,10 +74,7 @@ class Goldens:
         for folder in (SHARED / "goldens", SMALL_GOLDENS):
             if (folder / name).exists():
                 return folder / name
-        message = f"no golden {name} (the full set lies in ../shared or $WSS_SHARED)"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        _absent(f"no golden {name} (the full set lies in ../shared or $WSS_SHARED)")
 
 
 @pytest.fixture(scope="session")
@@ -88,16 +90,15 @@ def parity() -> ParityTable:
 
 
 @pytest.fixture(scope="session")
-def make_weight(goldens):
+def golden_rule(goldens) -> ModuleType:
+    """The rule behind weights, images and labels of the goldens."""
+    return load_module(goldens / "make_weights.py")
+
+
+@pytest.fixture(scope="session")
+def make_weight(golden_rule):
     """(TF1 name, shape) -> array: the rule behind the weights of the goldens."""
-    return _load_module(goldens / "make_weights.py").make_weight
-
-
-def _load_module(path: Path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return golden_rule.make_weight
 
 
 @pytest.fixture(scope="session")

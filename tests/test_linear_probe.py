@@ -1,6 +1,5 @@
 """The linear probe: ridge regression by hand and on blobs, which images it takes, the command, and ImageNet's weights."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
+from scripts import load_module, separate_flags
 
 from wss import config
 from wss.data.checks import LabelMap, Source
@@ -29,21 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="module")
 def probe():
     """The tool as a module, its flags kept apart from those of the commands, which have the same names."""
-    by_module = flags.FLAGS.flags_by_module_dict()
-    hidden = {flag.name: flag for module in by_module if module.startswith("wss") for flag in by_module[module]}
-    for name in hidden:
-        delattr(flags.FLAGS, name)
-    before = set(flags.FLAGS)
-    spec = importlib.util.spec_from_file_location("linear_probe", ROOT / "tools/linear_probe.py")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        for flag in set(flags.FLAGS) - before:
-            delattr(flags.FLAGS, flag)
-        for name, flag in hidden.items():
-            flags.FLAGS[name] = flag
-    return module
+    with separate_flags():
+        return load_module(ROOT / "tools/linear_probe.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,11 @@
 """Runs the scripts of datasets/ in this process."""
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from absl import flags
+from scripts import load_module, separate_flags
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "datasets"
 
@@ -15,22 +15,9 @@ def run_script() -> Callable[..., None]:
     """Returns run(name, *flags): `main` of datasets/<name>.py with these flags; a `UserError` comes through."""
 
     def run(name: str, *arguments: str) -> None:
-        # All scripts share one registry of flags, and some of their flags have the same name.
-        by_module = flags.FLAGS.flags_by_module_dict()
-        hidden = {flag.name: flag for module in by_module if module.startswith("wss") for flag in by_module[module]}
-        for flag in hidden:
-            delattr(flags.FLAGS, flag)
-        before = set(flags.FLAGS)
-        spec = importlib.util.spec_from_file_location(f"datasets_{name}", SCRIPTS / f"{name}.py")
-        script = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(script)
+        with separate_flags():
+            script = load_module(SCRIPTS / f"{name}.py")
             flags.FLAGS([name, *map(str, arguments)])
             script.main([name])
-        finally:
-            for flag in set(flags.FLAGS) - before:
-                delattr(flags.FLAGS, flag)
-            for flag, value in hidden.items():
-                flags.FLAGS[flag] = value
 
     return run

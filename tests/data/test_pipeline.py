@@ -1,7 +1,5 @@
 """Streams: order is a function of the seed and the step, hosts share the records, evaluation loses nothing."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -144,14 +142,11 @@ def test_original_records_load(goldens, parity):
 
 
 @pytest.mark.parametrize("backbone", ["xception_65", "resnet_v1_50"])
-def test_evaluation_padding_equals_original(goldens, parity, backbone):
+def test_evaluation_padding_equals_original(goldens, golden_rule, parity, backbone):
     """The original pads with the backbone's mean colour and normalises in the network, as we do."""
     golden = np.load(goldens / "preprocess_eval.npz")
-    spec = importlib.util.spec_from_file_location("make_weights", goldens / "make_weights.py")
-    rule = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rule)
-    image = tf.constant(rule.make_image(*golden["eval/input_image_seed_hw"]), tf.float32)
-    label = tf.constant(rule.make_label(*golden["eval/input_label_seed_hw"]), tf.int32)
+    image = tf.constant(golden_rule.make_image(*golden["eval/input_image_seed_hw"]), tf.float32)
+    label = tf.constant(golden_rule.make_label(*golden["eval/input_label_seed_hw"]), tf.int32)
     padded = pad(image, (513, 513), BACKBONES[backbone].mean_pixel)
     check = lambda *rule: parity.check("preprocess_eval", *rule)
     check("evaluation input", padded[::16, ::16], golden[f"eval/{backbone}/image@[::16,::16]"], 1e-4)
