@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from wss.errors import UserError
+from wss.training.checkpoints import write_text
 
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # the last eight bytes of a LevelDB table
 _SLOTS = ("Momentum", "ExponentialMovingAverage", "Adam", "Adam_1", "RMSProp", "RMSProp_1", "Adagrad", "Ftrl", "Ftrl_1")
@@ -92,4 +93,4 @@ def write_checkpoint(prefix: str | Path, values: Mapping[str, np.ndarray], step:
         tensors=[tf.constant(values[name]) for name in names],
     )
     lines = [f'{key}: "{prefix.name}"\n' for key in ("model_checkpoint_path", "all_model_checkpoint_paths")]
-    (prefix.parent / "checkpoint").write_text("".join(lines))
+    write_text(prefix.parent / "checkpoint", "".join(lines))

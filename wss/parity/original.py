@@ -142,16 +142,14 @@ def _assign(model: DeepLab, weights: Arrays, head: bool, classifier: bool) -> No
 
 
 def _inference(model: DeepLab, inputs: Arrays, flags: OriginalFlags) -> dict[str, tf.Tensor]:
-    head = model.segmentation_head
-    inside = {name: head.get_layer(name).output for name in ("aspp_output", "decoder_output") if _has(head, name)}
+    head, roles = model.segmentation_head, backbone_spec(model.backbone.name).roles
+    inside = {layer.name: layer.output for layer in head.layers if layer.name in ("aspp_output", "decoder_output")}
     head = keras.Model(head.inputs, {**inside, "logits": head.output})
 
     @tf.function
     def run(images):
         points = model.features(images)
-        named = {
-            f"end_point:{name}": value for name, value in points.items() if "/" in name or name.startswith("layer")
-        }
+        named = {f"end_point:{name}": value for name, value in points.items() if name not in roles}
         return {
             "preprocessed": model.backbone.get_layer("preprocess")(images),
             **named,
@@ -163,10 +161,6 @@ def _inference(model: DeepLab, inputs: Arrays, flags: OriginalFlags) -> dict[str
     tensors = run(images)
     logits = resize_bilinear(tensors["logits"], images.shape[1:3])
     return {**tensors, "prediction": tf.argmax(logits, -1), "mean_pixel": backbone_spec(model.backbone.name).mean_pixel}
-
-
-def _has(model: keras.Model, layer: str) -> bool:
-    return any(each.name == layer for each in model.layers)
 
 
 def _classification(model: DeepLab, inputs: Arrays, flags: OriginalFlags) -> dict[str, tf.Tensor]:
