@@ -5,6 +5,9 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+CONVERT = ["ijson>=3.3", "pycocotools>=2.0.8", "scipy>=1.13"]  # COCO's JSON and masks, SBD's .mat
+BEAM = ["apache-beam>=2.70"]
+DEV = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11"]
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "wss" / "__init__.py").read_text()).group(1)
 
@@ -17,6 +20,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["wss", "wss.*"]),
+    package_data={"wss.data": ["lists.json"]},
     install_requires=[
         "tensorflow>=2.20,<2.22",
         "keras>=3.12,<4",
@@ -24,12 +28,13 @@ setup(
         "tensorboard>=2.20",
         "numpy>=1.26",
         "absl-py>=2.1",
+        "etils[epath]>=1.7",
         "gin-config>=0.5",
         "h5py>=3.11",
         "pillow>=10.1",
         "tqdm>=4.66",
     ],
-    extras_require={"dev": ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11"]},
+    extras_require={"convert": CONVERT, "beam": BEAM, "dev": [*DEV, *CONVERT, *BEAM]},
     entry_points={
         "console_scripts": [
             "wss-train = wss.train:console_main",

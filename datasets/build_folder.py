@@ -15,15 +15,13 @@ colours, RGB masks in these colours are read too; a line "ignore 0 0 0" gives th
 The second image is known to have none of the classes.
 """  # noqa: E501
 
-from pathlib import Path
-
 from absl import flags
 
 from wss.data.checks import LabelMap
+from wss.data.command import convert, define_flags
 from wss.data.folder import Folder, read_classes, read_ids, read_image_labels, split_train_val
 from wss.data.masks import lookup_table, parse_classes
-from wss.data.summary import print_summary
-from wss.data.writer import write_dataset
+from wss.data.source import Source, Split
 from wss.errors import UserError, run_main
 
 FLAGS = flags.FLAGS
@@ -34,37 +32,27 @@ flags.DEFINE_string("image_labels", None, "CSV file: file name, names of the cla
 flags.DEFINE_string(
     "class_names", None, "Names separated by commas, or a text file with a line per class.", required=True
 )
-flags.DEFINE_string("output_dir", None, "Where to write the data set.", required=True)
-flags.DEFINE_string("name", None, "Name of the data set; that of output_dir by default.")
 flags.DEFINE_bool("has_background", True, "Class 0 is everything else, and no image-level label.")
 flags.DEFINE_list("classes", [], "Ids to keep, such as 0,8,12: they become 0, 1, 2, and all others are ignored.")
 flags.DEFINE_float("val_fraction", 0.2, "Part of the images with masks for val.", lower_bound=0.0, upper_bound=1.0)
 flags.DEFINE_string("train_list", None, "Text file of the images of train, one per line; by default all not in val.")
 flags.DEFINE_string("val_list", None, "Text file of the images of val, one per line; instead of val_fraction.")
 flags.DEFINE_bool("unlabeled_has_train", False, "The images of train belong to unlabeled too.")
-flags.DEFINE_integer("num_shards", 4, "Files per split.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Of the choice of val and of the order.", lower_bound=0)
-flags.DEFINE_integer("workers", 0, "Threads; 0 takes one per core.", lower_bound=0)
-flags.DEFINE_bool("overwrite", False, "Replace the data set that is in output_dir.")
+define_flags()
 
 
 def main(argv: list[str]) -> None:
     names, colors, color_map = read_classes(FLAGS.class_names)
     keep = parse_classes(FLAGS.classes, len(names))
     kept = range(len(names)) if keep is None else keep
-    splits, problems = read_splits(names)
-    info, statistics = write_dataset(
-        FLAGS.output_dir,
-        FLAGS.name or Path(FLAGS.output_dir).name,
+    pools, splits, problems = read_pools(names)
+    convert(
         [names[c] for c in kept],
         [colors[c] for c in kept],
-        splits,
+        pools,
         LabelMap(lookup_table(len(names), keep), color_map),
+        splits=splits,
         has_background=FLAGS.has_background and 0 in kept,
-        num_shards=FLAGS.num_shards,
-        seed=FLAGS.seed,
-        workers=FLAGS.workers,
-        overwrite=FLAGS.overwrite,
         provenance={
             "command": "build_folder.py",
             "classes": list(kept),
@@ -73,11 +61,10 @@ def main(argv: list[str]) -> None:
         },
         problems=problems,
     )
-    print_summary(info, statistics)
 
 
-def read_splits(class_names: list[str]) -> tuple[dict, list[str]]:
-    """Returns the images of each split that has any, and the problems found so far."""
+def read_pools(class_names: list[str]) -> tuple[dict[str, list[Source]], dict[str, Split], list[str]]:
+    """Returns the pools that have any images, the splits over them, and the problems found so far."""
     if not FLAGS.images and not FLAGS.unlabeled:
         raise UserError("give --images, --unlabeled or both")
     if FLAGS.masks and not FLAGS.images:
@@ -94,10 +81,11 @@ def read_splits(class_names: list[str]) -> tuple[dict, list[str]]:
     train_ids, val_ids = (path and read_ids(path) for path in (FLAGS.train_list, FLAGS.val_list))
     train, val = split_train_val(masked, train_ids, val_ids, FLAGS.val_fraction, FLAGS.seed, problems)
     unlabeled = [source for source in images if source.mask is None] + unlabeled
+    pools = {name: images for name, images in (("train", train), ("val", val), ("unlabeled", unlabeled)) if images}
+    splits = {pool: Split((pool,)) for pool in pools}
     if FLAGS.unlabeled_has_train:
-        unlabeled = train + unlabeled
-    splits = {"train": train, "val": val, "unlabeled": unlabeled}
-    return {name: sources for name, sources in splits.items() if sources}, problems
+        splits["unlabeled"] = Split(tuple(pool for pool in ("train", "unlabeled") if pool in pools))
+    return pools, splits, problems
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ flags.DEFINE_integer("num_train", 320, "Images of the split train.", lower_bound
 flags.DEFINE_integer("num_val", 160, "Images of the split val.", lower_bound=1)
 flags.DEFINE_integer("size", 64, "Side of the images, in pixels.", lower_bound=32)
 flags.DEFINE_integer("seed", 0, "Of the scenes, the subsets and the order.", lower_bound=0)
-flags.DEFINE_integer("num_shards", 4, "Files per split.", lower_bound=1)
-flags.DEFINE_integer("workers", 0, "Threads; 0 takes one per core.", lower_bound=0)
+flags.DEFINE_integer("num_shards", 4, "Files of train and of val.", lower_bound=1)
+flags.DEFINE_integer("workers", 0, "Processes; 0 takes one per core for many images, else one.", lower_bound=0)
 flags.DEFINE_bool("overwrite", False, "Replace the data set that is in output_dir.")
 
 

@@ -1,100 +1,129 @@
 """Writes PASCAL VOC 2012, or a devkit of the same layout, as TFRecords.
 
-python datasets/build_voc2012.py --voc_root=VOCdevkit/VOC2012 --output_dir=data/voc2012
+python datasets/build_voc2012.py --voc_root=VOCdevkit/VOC2012 --sbd_root=benchmark_RELEASE/dataset --output_dir=data/voc2012
 
-Reads JPEGImages/*.jpg, the lists in ImageSets/Segmentation/*.txt and the masks in SegmentationClass,
-SegmentationClassRaw or SegmentationClassAug, the first that has the image: palette PNG, index PNG or RGB in the VOC
-colours. A line of a list is an id, or the paths of image and mask such as "/JPEGImages/x.jpg
-/SegmentationClassAug/x.png".
+Reads JPEGImages/*.jpg, the lists in ImageSets/Segmentation/*.txt, the boxes in Annotations/*.xml and the masks in
+SegmentationClass, SegmentationClassRaw or SegmentationClassAug, the first that has the image: palette PNG, index PNG or
+RGB in the VOC colours. A line of a list is an id, or the paths of image and mask such as "/JPEGImages/x.jpg
+/SegmentationClassAug/x.png". Where an image has no mask there, that of SBD (cls/*.mat) is taken; with --sbd_root the list
+train_aug, 10582 images, is made if there is none. Each list is a split; an image is stored once for all of them.
 """
 
 from pathlib import Path
 
 from absl import flags
 
-from wss.data.checks import LabelMap, Source
+from wss.data.checks import LabelMap
+from wss.data.command import convert, define_flags
+from wss.data.lists import identify
 from wss.data.masks import IGNORE, VOC_CLASSES, color_map_of, lookup_table, parse_classes, voc_colors
-from wss.data.summary import print_summary
-from wss.data.voc import LIST_FOLDER, find_devkit, read_list
-from wss.data.writer import write_dataset
+from wss.data.source import Source, Split
+from wss.data.voc import LIST_FOLDER, Devkit, Entry, read_list
 from wss.errors import UserError, did_you_mean, run_main
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("voc_root", None, "Devkit folder, with JPEGImages in it.", required=True)
-flags.DEFINE_string("output_dir", None, "Where to write the data set.", required=True)
-flags.DEFINE_string("name", "voc2012", "Name of the data set.")
+flags.DEFINE_string("sbd_root", None, "Folder of SBD with cls/*.mat in it.")
 flags.DEFINE_list("splits", [], "Lists in ImageSets/Segmentation, by name, or paths of list files; all by default.")
-flags.DEFINE_list("unlabeled_splits", [], "Splits to write without masks.")
+flags.DEFINE_list("unlabeled_splits", [], "Splits whose images need no masks; those that there are stay hidden.")
 flags.DEFINE_bool("allow_missing_masks", False, "Images without a mask file are unlabelled instead of a problem.")
 flags.DEFINE_list("classes", [], "Ids to keep, such as 0,8,12: they become 0, 1, 2, and all others are ignored.")
-flags.DEFINE_integer("num_shards", 4, "Files per split.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Of the order of the images.", lower_bound=0)
-flags.DEFINE_integer("workers", 0, "Threads; 0 takes one per core.", lower_bound=0)
-flags.DEFINE_bool("overwrite", False, "Replace the data set that is in output_dir.")
+define_flags("voc2012")
+
+# Images of lists with such names lie in record files of their own, all others in those of the pool "images".
+HELD_OUT = ("val", "test")
 
 
 def main(argv: list[str]) -> None:
-    root = find_devkit(FLAGS.voc_root)
+    devkit = Devkit.find(FLAGS.voc_root, FLAGS.sbd_root)
     keep = parse_classes(FLAGS.classes, len(VOC_CLASSES))
-    splits, problems = read_splits(root)
+    lists = read_lists(devkit)
+    sources, problems = read_sources(devkit, lists)
     kept = range(len(VOC_CLASSES)) if keep is None else keep
     color_map = color_map_of([*voc_colors(len(VOC_CLASSES)), voc_colors()[IGNORE]], [*range(len(VOC_CLASSES)), IGNORE])
-    info, statistics = write_dataset(
-        FLAGS.output_dir,
-        FLAGS.name,
+    pools = pools_of(lists)
+    convert(
         [VOC_CLASSES[c] for c in kept],
         [voc_colors()[c] for c in kept],
-        splits,
+        {pool: [sources[id] for id in ids if id in sources] for pool, ids in pools.items()},
         LabelMap(lookup_table(len(VOC_CLASSES), keep), color_map),
+        splits={
+            name: Split(tuple(pools), [entry.id for entry in entries], name in FLAGS.unlabeled_splits)
+            for name, entries in lists.items()
+        },
         has_background=0 in kept,
-        num_shards=FLAGS.num_shards,
-        seed=FLAGS.seed,
-        workers=FLAGS.workers,
-        overwrite=FLAGS.overwrite,
         provenance={
             "command": "build_voc2012.py",
-            "source": root.name,
+            "source": devkit.root.name,
+            "sbd": devkit.sbd is not None,
             "classes": list(kept),
             "unlabeled_splits": sorted(FLAGS.unlabeled_splits),
         },
         problems=problems,
     )
-    print_summary(info, statistics)
+    for name, entries in lists.items():
+        if published := identify([entry.id for entry in entries]):
+            print(f"{name}: the published list {' = '.join(published)}")
 
 
-def read_splits(root: Path) -> tuple[dict[str, list[Source]], list[str]]:
-    """Returns the images of each split, and a line for each image whose mask is missing."""
-    lists = {path.stem: path for path in sorted((root / LIST_FOLDER).glob("*.txt"))}
+def read_lists(devkit: Devkit) -> dict[str, list[Entry]]:
+    """Returns the images of each split that is asked for."""
+    lists = devkit.lists()
     if FLAGS.splits:
-        lists = {Path(name).stem: _list_path(name, lists) for name in FLAGS.splits}
+        lists = dict(_list(devkit, name, lists) for name in FLAGS.splits)
     if not lists:
-        raise UserError(f"{root / LIST_FOLDER}: no *.txt lists of image ids; expected such as train.txt")
+        raise UserError(f"{devkit.root / LIST_FOLDER}: no *.txt lists of image ids; expected such as train.txt")
     for name in FLAGS.unlabeled_splits:
         if name not in lists:
             raise UserError(f"--unlabeled_splits={name}: no such split.{did_you_mean(name, lists)}")
-    splits, problems = {}, []
-    for name, path in lists.items():
-        entries = read_list(root, path)
-        if name in FLAGS.unlabeled_splits:
-            splits[name] = [Source(entry.id, entry.image) for entry in entries]
-            continue
-        if not FLAGS.allow_missing_masks:
-            problems += [
-                f"{entry.image}: no mask for it, though {path} lists it; add --allow_missing_masks or "
-                f"--unlabeled_splits={name} if it has none"
-                for entry in entries
-                if entry.mask is None
-            ]
-        splits[name] = [Source(entry.id, entry.image, entry.mask) for entry in entries]
-    return splits, problems
+    return lists
 
 
-def _list_path(name: str, lists: dict[str, Path]) -> Path:
+def read_sources(devkit: Devkit, lists: dict[str, list[Entry]]) -> tuple[dict[str, Source], list[str]]:
+    """Returns all images by id, and a line for each that is twice in a list or has no mask though its split needs it."""
+    sources: dict[str, Source] = {}
+    problems = []
+    for name, entries in lists.items():
+        seen = set()
+        for entry in entries:
+            try:
+                source = sources[entry.id] = sources.get(entry.id) or devkit.source(entry)
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            if entry.id in seen:
+                problems.append(f"{source.image}: duplicate id {entry.id!r} in split {name!r}")
+            seen.add(entry.id)
+            if source.mask is None and name not in FLAGS.unlabeled_splits and not FLAGS.allow_missing_masks:
+                problems.append(
+                    f"{source.image}: no mask for it, though list {name!r} has it; give --sbd_root if the list is of "
+                    f"SBD, or --unlabeled_splits={name} or --allow_missing_masks if it has none"
+                )
+    return sources, problems
+
+
+def pools_of(lists: dict[str, list[Entry]]) -> dict[str, list[str]]:
+    """Returns the ids of the record files: those of validation and test lists, and all others."""
+    pools: dict[str, dict[str, None]] = {pool: {} for pool in ("images", *HELD_OUT)}
+    held_out = {
+        entry.id: pool
+        for pool in HELD_OUT
+        for name, entries in lists.items()
+        if name.startswith(pool)
+        for entry in entries
+    }
+    for entries in lists.values():
+        for entry in entries:
+            pools[held_out.get(entry.id, "images")][entry.id] = None
+    return {pool: sorted(ids) for pool, ids in pools.items() if ids}
+
+
+def _list(devkit: Devkit, name: str, lists: dict[str, list[Entry]]) -> tuple[str, list[Entry]]:
     if name in lists:
-        return lists[name]
+        return name, lists[name]
     if not Path(name).is_file():
         raise UserError(f"--splits={name}: no such list; found {', '.join(lists)}.{did_you_mean(name, lists)}")
-    return Path(name)
+    return Path(name).stem, read_list(devkit.root, Path(name))
 
 
 if __name__ == "__main__":

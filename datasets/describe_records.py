@@ -7,19 +7,21 @@ Files are "train-00000-of-00010.tfrecord" or without ".tfrecord"; the part befor
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 from absl import flags
+from etils import epath
 
-from wss.data.checks import raise_problems
+from wss.data.checks import count_pixels, image_hash, raise_problems
+from wss.data.execution import run_jobs
 from wss.data.folder import read_classes
+from wss.data.index import RECORD_OVERHEAD, Entry, write_index
 from wss.data.info import FILE_NAME, DatasetInfo
 from wss.data.masks import VOC_CLASSES
-from wss.data.schema import check_record
+from wss.data.schema import check_record, parse_boxes
+from wss.data.source import Split
+from wss.data.splits import select
 from wss.data.summary import print_summary
-from wss.data.writer import Statistics, run_jobs, split_info
 from wss.errors import UserError, run_main
 
 FLAGS = flags.FLAGS
@@ -28,14 +30,14 @@ flags.DEFINE_string("class_names", None, "voc2012, names separated by commas, or
 flags.DEFINE_string("name", None, "Name of the data set; that of the folder by default.")
 flags.DEFINE_bool("has_background", True, "Class 0 is everything else, and no image-level label.")
 flags.DEFINE_integer("ignore_label", 255, "Label of pixels that do not count.", lower_bound=0, upper_bound=255)
-flags.DEFINE_integer("workers", 0, "Threads; 0 takes one per core.", lower_bound=0)
+flags.DEFINE_integer("workers", 0, "Processes; 0 or 1 for none but this one.", lower_bound=0)
 flags.DEFINE_bool("overwrite", False, "Replace the dataset.json that is there.")
 
 SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})(\.tfrecords?)?")
 
 
 def main(argv: list[str]) -> None:
-    folder = Path(FLAGS.dir)
+    folder = epath.Path(FLAGS.dir)
     if (folder / FILE_NAME).exists() and not FLAGS.overwrite:
         raise UserError(f"{folder / FILE_NAME}: exists; add --overwrite to replace it")
     names, colors, _ = read_classes(",".join(VOC_CLASSES) if FLAGS.class_names == "voc2012" else FLAGS.class_names)
@@ -50,25 +52,15 @@ def main(argv: list[str]) -> None:
         str(folder),
     )
     shards = find_shards(folder)
-    jobs = {
-        (split, file): (lambda tick, path=folder / file: read_shard(path, info, tick))
-        for split, files in shards.items()
-        for file in files
-    }
-    results = dict(zip(jobs, run_jobs(list(jobs.values()), FLAGS.workers, "reading", len(jobs), "file"), strict=True))
-    raise_problems(line for _, _, lines in results.values() for line in lines)
-    statistics = {
-        split: sum((results[split, file][0] for file in files), Statistics()) for split, files in shards.items()
-    }
-    for split, files in shards.items():
-        counts = {file: results[split, file][0].num_images for file in files}
-        ids = [id for file in files for id in results[split, file][1]]
-        info.splits[split] = split_info(counts, statistics[split], ids)
-    info.save(folder)
+    jobs = [(info, file) for files in shards.values() for file in files]
+    raise_problems(
+        line for lines in run_jobs(index_file, jobs, FLAGS.workers, "reading", len(jobs), "file") for line in lines
+    )
+    info, statistics = select(info, shards, {split: Split((split,)) for split in shards})
     print_summary(info, statistics)
 
 
-def find_shards(folder: Path) -> dict[str, list[str]]:
+def find_shards(folder: epath.Path) -> dict[str, list[str]]:
     """Returns the files of each split in order; a missing one is a `UserError`."""
     if not folder.is_dir():
         raise UserError(f"--dir={folder}: no such folder")
@@ -86,25 +78,44 @@ def find_shards(folder: Path) -> dict[str, list[str]]:
     return shards
 
 
-def read_shard(path: Path, info: DatasetInfo, tick: Callable[[], None]) -> tuple[Statistics, list[str], list[str]]:
-    """Returns what is in one file, the ids of its images in order, and a line per problem."""
-    statistics, ids, problems = Statistics(), [], []
+def index_file(job: tuple[DatasetInfo, str], tick: Callable[[], None]) -> list[str]:
+    """Writes the index of one file; returns a line per problem."""
+    info, file = job
+    path = epath.Path(info.directory) / file
+    entries: list[Entry] = []
+    problems: list[str] = []
+    offset = 0
     try:
         for number, serialized in enumerate(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()):
             try:
-                example = check_record(serialized, info)
+                entries.append(entry_of(serialized, offset, info))
             except UserError as error:
                 problems.append(f"{path}: record {number}: {error}")
-                continue
-            pixels = np.bincount(example["label"].ravel(), minlength=256) if example["has_mask"] else None
-            statistics.add(example["image"].shape[:2], pixels, bool(example["has_image_label"]))
-            ids.append(example["name"].decode(errors="replace"))
+            offset += len(serialized) + RECORD_OVERHEAD
     except tf.errors.OpError as error:
         problems.append(f"{path}: damaged, or no TFRecord file ({error.message.splitlines()[0]})")
-    if not ids and not problems:
+    if not entries and not problems:
         problems.append(f"{path}: has no records")
+    if not problems:
+        write_index(path, entries)
     tick()
-    return statistics, ids, problems
+    return problems
+
+
+def entry_of(serialized: bytes, offset: int, info: DatasetInfo) -> Entry:
+    """Checks a record and returns its index entry."""
+    example, boxes = check_record(serialized, info), parse_boxes(serialized)
+    encoded = tf.train.Example.FromString(serialized).features.feature["image/encoded"].bytes_list.value[0]
+    labels = (example["image_label"] > 0).nonzero()[0] + int(info.has_background)
+    return Entry(
+        id=example["name"].decode(errors="replace"),
+        offset=offset,
+        size=example["image"].shape[:2],
+        pixels=count_pixels(example["label"]) if example["has_mask"] else None,
+        image_labels=tuple(map(int, labels)) if example["has_image_label"] else None,
+        num_boxes=len(boxes["label"]) if boxes["known"] else None,
+        image_hash=image_hash(encoded),
+    )
 
 
 if __name__ == "__main__":

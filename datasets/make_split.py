@@ -1,104 +1,180 @@
-"""Chooses a class-balanced subset of a list, seeded: every class occurs in at least --min_images_per_class images.
+"""Makes splits of a built data set without copying images: a paper's list, your own list, or a balanced choice.
 
-Of a data set that is built, the subset becomes a further split (and --rest_name the other images):
+A list of a paper, by its name; it is verified, so that it is that list and no other (--show_lists shows all):
+  python datasets/make_split.py --dataset=data/voc2012 --list=voc_pseudoseg_1_16_s1_92 --list_file=<file or clone> \\
+    --name=train_1_16 --rest_name=unlabeled
+Without --list_file it is computed where its rule is known (Cityscapes by seed), and downloaded otherwise.
+
+Your own list, a text file of image ids: --list_file=ids.txt --name=mine
+
+A class-balanced choice, seeded: every class occurs in at least --min_images_per_class images:
   python datasets/make_split.py --dataset=data/voc2012 --from_split=train --fraction=1/16 --name=train_1_16
-
-Of a VOC devkit, it becomes a list for build_voc2012.py, with its checksum in a .json beside it:
+Of a VOC devkit it becomes a list for build_voc2012.py, with its checksum in a .json beside it:
   python datasets/make_split.py --voc_root=VOCdevkit/VOC2012 --num_images=92 --output_list=train_92.txt
+
+--rest_name adds a split of all other images of --from_split: the unlabelled ones of the papers. The original PseudoSeg
+takes all images of --from_split as unlabelled, the labelled ones included: then no such split is needed.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
+from wss.data.folder import read_ids
 from wss.data.info import DatasetInfo
+from wss.data.lists import describe, get_list, identify, published
 from wss.data.masks import IGNORE, VOC_CLASSES, color_map_of, parse_classes, read_mask, voc_colors
-from wss.data.subsets import add_splits, balanced_subset, check_names, read_split, subset_size, write_list
-from wss.data.voc import LIST_FOLDER, find_devkit, read_list
+from wss.data.splits import Record, add_splits, check_names, pick, records_of
+from wss.data.subsets import balanced_subset, subset_size, write_list
+from wss.data.voc import LIST_FOLDER, Devkit, read_list
 from wss.errors import UserError, run_main
 from wss.progress import track
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", None, "Folder of a built data set, with dataset.json in it.")
 flags.DEFINE_string("voc_root", None, "Devkit folder, with JPEGImages in it; instead of --dataset.")
-flags.DEFINE_string("from_split", "train", "The split, or the devkit's list, to choose from.")
+flags.DEFINE_string(
+    "from_split", None, "The split, or the devkit's list, to choose from; by default the training images."
+)
+flags.DEFINE_string("list", None, "Name of a published list.")
+flags.DEFINE_string(
+    "list_file", None, "Text file of image ids; with --list also a clone of the repository that has it."
+)
+flags.DEFINE_bool("show_lists", False, "Print the published lists, or with --list what is known of one, and stop.")
 flags.DEFINE_integer("num_images", None, "How many images to choose.", lower_bound=1)
 flags.DEFINE_string("fraction", None, "Which part of the images to choose, such as 1/16; instead of --num_images.")
 flags.DEFINE_integer("min_images_per_class", 1, "Least number of chosen images for each class.", lower_bound=0)
 flags.DEFINE_list("classes", [], "With --voc_root: the ids that count; all by default.")
 flags.DEFINE_integer("seed", 0, "Another seed chooses other images.", lower_bound=0)
-flags.DEFINE_string("name", None, "With --dataset: name of the new split.")
-flags.DEFINE_string("rest_name", None, "With --dataset: name of a split of all other images of from_split.")
+flags.DEFINE_string("name", None, "Name of the new split; that of --list by default.")
+flags.DEFINE_string("rest_name", None, "Name of a further split of all other images of from_split.")
+flags.DEFINE_bool("hide_masks", False, "Training shall not see masks of the further split, though there are some.")
 flags.DEFINE_string("output_list", None, "Text file to write the chosen ids to.")
-flags.DEFINE_integer("num_shards", 4, "Files per split.", lower_bound=1)
 flags.DEFINE_bool("overwrite", False, "Replace the list or the split of that name.")
+
+# The papers' lists choose from these, their "rest" is the rest of these.
+TRAINING_SPLITS = {"voc2012": "train_aug", "cityscapes": "train_fine", "coco": "train2017"}
 
 
 def main(argv: list[str]) -> None:
-    if bool(FLAGS.dataset) == bool(FLAGS.voc_root):
-        raise UserError("give either --dataset (a built data set) or --voc_root (a devkit)")
+    if FLAGS.show_lists:
+        print(describe(FLAGS.list))
+        return
     if FLAGS.output_list and Path(FLAGS.output_list).exists() and not FLAGS.overwrite:
         raise UserError(f"--output_list={FLAGS.output_list}: exists; add --overwrite to replace it")
+    if bool(FLAGS.dataset) == bool(FLAGS.voc_root):
+        raise UserError(
+            "give either --dataset (a built data set) or --voc_root (a devkit); --show_lists shows the lists"
+        )
     if FLAGS.dataset:
         split_dataset()
+    elif FLAGS.list or FLAGS.list_file:
+        raise UserError("--list and --list_file choose from a built data set; give --dataset instead of --voc_root")
     else:
         split_devkit()
 
 
 def split_dataset() -> None:
     """Adds the new splits to a built data set."""
-    if not FLAGS.name:
+    by_list = FLAGS.list or FLAGS.list_file
+    if by_list and (FLAGS.num_images or FLAGS.fraction):
+        raise UserError("give either a list (--list, --list_file) or a size (--num_images, --fraction)")
+    name = FLAGS.name or FLAGS.list
+    if not name:
         raise UserError("--name is missing: the name of the new split, such as train_1_16")
     info = DatasetInfo.load(FLAGS.dataset)
-    check_names(info, filter(None, [FLAGS.name, FLAGS.rest_name]), FLAGS.overwrite)
-    examples = read_split(info, FLAGS.from_split)
-    first = int(info.has_background)
-    present = np.array([example.present[first:] for example in examples])
-    chosen, record = choose(present, [example.id for example in examples], info.class_names[first:])
-    splits = {FLAGS.name: [examples[i] for i in chosen]}
+    check_names(info, filter(None, [name, FLAGS.rest_name]), FLAGS.overwrite)
+    from_split = FLAGS.from_split or (TRAINING_SPLITS[published(FLAGS.list).dataset] if FLAGS.list else "train")
+    records = records_of(info, from_split)
+    chosen, recorded = from_list(records, from_split) if by_list else choose_records(records, info, from_split)
+    splits = {name: chosen}
+    add_splits(info, splits, {name: recorded}, FLAGS.overwrite)
     if FLAGS.rest_name:
-        splits[FLAGS.rest_name] = [examples[i] for i in np.setdiff1d(np.arange(len(examples)), chosen)]
-    add_splits(info, splits, FLAGS.num_shards, FLAGS.seed, {FLAGS.name: record}, FLAGS.overwrite)
+        taken = {(record.file, record.number) for record in chosen}
+        splits[FLAGS.rest_name] = [record for record in records if (record.file, record.number) not in taken]
+        info, rest = DatasetInfo.load(FLAGS.dataset), {FLAGS.rest_name: splits[FLAGS.rest_name]}
+        add_splits(
+            info,
+            rest,
+            {FLAGS.rest_name: {"from_split": from_split, "without": name}},
+            FLAGS.overwrite,
+            FLAGS.hide_masks,
+        )
     if FLAGS.output_list:
-        write_list(FLAGS.output_list, [example.id for example in splits[FLAGS.name]], record)
+        write_list(FLAGS.output_list, [record.entry.id for record in chosen], recorded)
     print(f"{FLAGS.dataset}: " + ", ".join(f"{name} has {len(part)} images" for name, part in splits.items()))
+
+
+def from_list(records: Sequence[Record], from_split: str) -> tuple[list[Record], dict]:
+    """Returns the records of a list and what is recorded of it; prints what is easily mistaken about it."""
+    if not FLAGS.list:
+        ids = read_ids(FLAGS.list_file)
+        if known := identify(ids):
+            print(f"{FLAGS.list_file}: the published list {' = '.join(known)}")
+        return pick(records, ids, FLAGS.list_file, from_split), {"from_split": from_split, "list": "own"}
+    entry = published(FLAGS.list)
+    ids = get_list(FLAGS.list, FLAGS.list_file, [record.entry.id for record in records])
+    print(f"{FLAGS.list}: {entry.paper}; verified, {len(ids)} images. {entry.note}")
+    return pick(records, ids, FLAGS.list, from_split), {
+        "from_split": from_split,
+        "list": FLAGS.list,
+        "from": entry.place,
+    }
+
+
+def choose_records(records: Sequence[Record], info: DatasetInfo, from_split: str) -> tuple[list[Record], dict]:
+    """Returns a class-balanced choice, and what is recorded of it."""
+    first = int(info.has_background)
+    present = [record.entry.present(info.num_classes, info.has_background) for record in records]
+    unknown = [record.entry.id for record, classes in zip(records, present, strict=True) if classes is None]
+    if unknown:
+        raise UserError(
+            f"{info.directory}: image {unknown[0]!r} of {from_split} has neither a mask nor image-level labels; choose "
+            "from a labelled split"
+        )
+    ids = [record.entry.id for record in records]
+    indices, recorded = choose(np.array(present)[:, first:], ids, list(info.class_names[first:]), from_split)
+    return [records[i] for i in indices], recorded
 
 
 def split_devkit() -> None:
     """Writes a list of ids."""
     if not FLAGS.output_list:
         raise UserError("--output_list is missing: the text file to write the chosen ids to")
-    root = find_devkit(FLAGS.voc_root)
+    devkit = Devkit.find(FLAGS.voc_root)
     count = len(VOC_CLASSES)
     keep = parse_classes(FLAGS.classes, count) or tuple(range(count))
     classes = [c for c in keep if c]
-    entries = read_list(root, root / LIST_FOLDER / f"{FLAGS.from_split}.txt")
+    from_split = FLAGS.from_split or "train"
+    entries = read_list(devkit.root, devkit.root / LIST_FOLDER / f"{from_split}.txt")
     color_map = color_map_of([*voc_colors(count), voc_colors()[IGNORE]], [*range(count), IGNORE])
     present = []
     for entry in track(entries, "reading masks"):
-        if entry.mask is None:
-            raise UserError(f"{entry.image}: no mask for it; choose from a list whose images all have masks")
-        present.append(np.isin(classes, read_mask(entry.mask, color_map)))
+        source = devkit.source(entry)
+        if source.mask is None:
+            raise UserError(f"{source.image}: no mask for it; choose from a list whose images all have masks")
+        present.append(np.isin(classes, read_mask(source.mask, color_map)))
     ids = [entry.id for entry in entries]
-    chosen, record = choose(np.array(present), ids, [VOC_CLASSES[c] for c in classes])
-    write_list(FLAGS.output_list, [ids[i] for i in chosen], record)
+    chosen, recorded = choose(np.array(present), ids, [VOC_CLASSES[c] for c in classes], from_split)
+    write_list(FLAGS.output_list, [ids[i] for i in chosen], recorded)
     print(f"{FLAGS.output_list}: {len(chosen)} of {len(ids)} images")
 
 
-def choose(present: np.ndarray, ids: list[str], class_names: list[str]) -> tuple[np.ndarray, dict]:
+def choose(present: np.ndarray, ids: list[str], class_names: list[str], from_split: str) -> tuple[np.ndarray, dict]:
     """Returns the indices of the chosen images and what is recorded of the choice."""
     size = subset_size(len(ids), FLAGS.num_images, FLAGS.fraction)
-    chosen = balanced_subset(present, size, FLAGS.min_images_per_class, FLAGS.seed, class_names)
+    chosen, sample = balanced_subset(present, size, FLAGS.min_images_per_class, FLAGS.seed, class_names)
     counts = present[chosen].sum(0)
-    record = {
-        "from_split": FLAGS.from_split,
+    return chosen, {
+        "from_split": from_split,
         "num_images": size,
         "min_images_per_class": FLAGS.min_images_per_class,
         "seed": FLAGS.seed,
+        "sample": sample,
         "images_per_class": {name: int(n) for name, n in zip(class_names, counts, strict=True)},
     }
-    return chosen, record
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from wss import config
 from wss.data.checks import LabelMap, Source
 from wss.data.info import DatasetInfo
 from wss.data.masks import VOC_CLASSES, lookup_table, read_mask, voc_colors
+from wss.data.records import split_records
 from wss.data.schema import parse_example
 from wss.data.voc import LIST_FOLDER, read_list
 from wss.data.writer import write_dataset
@@ -38,7 +39,7 @@ def info(tiny_shapes) -> DatasetInfo:
 
 
 def masks_of(info: DatasetInfo, split: str) -> list[np.ndarray]:
-    records = tf.data.TFRecordDataset(info.files(split)).map(lambda record: parse_example(record, info.num_classes))
+    records = split_records(info, split).map(lambda record: parse_example(record, info.num_classes))
     return [example["label"].numpy() for example in records]
 
 

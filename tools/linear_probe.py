@@ -16,6 +16,7 @@ from absl import flags
 
 from wss import config
 from wss.data.info import DatasetInfo
+from wss.data.records import split_records
 from wss.data.schema import parse_example, validate_records
 from wss.errors import UserError, did_you_mean, run_main
 from wss.models.deeplab import DeepLab, build_model
@@ -109,7 +110,7 @@ def single_class_images(
         image = tf.image.resize(example["image"], [size, size], antialias=True)
         return image, tf.argmax(present), tf.math.count_nonzero(present)
 
-    examples = tf.data.TFRecordDataset(info.files(split)).map(example_of, num_parallel_calls=tf.data.AUTOTUNE)
+    examples = split_records(info, split).map(example_of, num_parallel_calls=tf.data.AUTOTUNE)
     alone = examples.filter(lambda _image, _label, number: number == 1)
     return alone.map(lambda image, label, _: (image, label))
 

@@ -1,19 +1,26 @@
 """Class-balanced subsets: what they promise, twice the same, and a clear line where they cannot be had."""
 
 import hashlib
+import io
 import json
+import shutil
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from wss.data.checks import LabelMap
 from wss.data.info import DatasetInfo
+from wss.data.lists import published
+from wss.data.masks import lookup_table
+from wss.data.records import split_records
 from wss.data.schema import parse_example, validate_records
 from wss.data.shapes import build_shapes
-from wss.data.subsets import balanced_subset, subset_size
+from wss.data.source import Source
+from wss.data.subsets import RANDOM_TRIES, balanced_subset, subset_size
+from wss.data.writer import write_dataset
 from wss.errors import UserError
 
 
@@ -23,11 +30,16 @@ def dataset(tmp_path):
     return tmp_path / "shapes"
 
 
+def content(directory, pattern: str = "*") -> dict[str, bytes]:
+    files = (path for path in directory.rglob(pattern) if path.is_file())
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
+
+
 def names_of(directory, split: str) -> set[str]:
     info = DatasetInfo.load(directory)
     validate_records(info, split)
-    records = tf.data.TFRecordDataset(info.files(split))
-    return {parse_example(record, info.num_classes)["name"].numpy().decode() for record in records}
+    records = split_records(info, split).map(lambda record: parse_example(record, info.num_classes)["name"])
+    return {name.decode() for name in records.as_numpy_iterator()}
 
 
 def test_a_rare_class_is_found():
@@ -35,10 +47,10 @@ def test_a_rare_class_is_found():
     present[:, 0] = True
     present[[17, 400, 999], 1] = True
     present[[5, 17], 2] = True
-    chosen = balanced_subset(present, 4, 2, seed=0)
+    chosen, sample = balanced_subset(present, 4, 2, seed=0)
     assert len(set(chosen)) == 4 and list(chosen) == sorted(chosen)
     assert (present[chosen].sum(0) >= 2).all()
-    assert {5, 17} <= set(chosen)
+    assert {5, 17} <= set(chosen) and sample == -1
 
 
 @settings(max_examples=50, deadline=None)
@@ -46,18 +58,18 @@ def test_a_rare_class_is_found():
 def test_a_subset_keeps_its_promise_or_says_why_not(seed, count, minimum):
     present = np.random.default_rng(seed).random([40, 4]) < 0.3
     try:
-        chosen = balanced_subset(present, count, minimum, seed)
+        chosen, _ = balanced_subset(present, count, minimum, seed)
     except UserError as error:
         assert (present.sum(0) < minimum).any() or count < 4 * minimum
         assert "\n" not in str(error)
         return
     assert len(np.unique(chosen)) == count and (present[chosen].sum(0) >= minimum).all()
-    np.testing.assert_array_equal(chosen, balanced_subset(present, count, minimum, seed))
+    np.testing.assert_array_equal(chosen, balanced_subset(present, count, minimum, seed)[0])
 
 
 def test_another_seed_chooses_others():
     present = np.ones([100, 2], bool)
-    assert list(balanced_subset(present, 10, 1, 0)) != list(balanced_subset(present, 10, 1, 1))
+    assert list(balanced_subset(present, 10, 1, 0)[0]) != list(balanced_subset(present, 10, 1, 1)[0])
 
 
 @pytest.mark.parametrize(
@@ -90,7 +102,7 @@ def test_bad_subset_sizes(count, fraction):
 
 
 def test_a_built_data_set_gets_further_splits(dataset, tmp_path, run_script):
-    before = {path.name: path.read_bytes() for path in dataset.glob("*.tfrecord")}
+    before = content(dataset, "*.tfrecord*")
     ids = tmp_path / "few.txt"
     arguments = [f"--dataset={dataset}", "--num_images=12", "--min_images_per_class=2", f"--output_list={ids}"]
     run_script("make_split", *arguments, "--name=few", "--rest_name=others")
@@ -99,11 +111,13 @@ def test_a_built_data_set_gets_further_splits(dataset, tmp_path, run_script):
     assert names_of(dataset, "few") == set(chosen) and len(chosen) == 12
     assert names_of(dataset, "others") == names_of(dataset, "train") - set(chosen)
     assert (info.split("few").num_masks, info.split("others").num_examples) == (12, 36)
-    assert {path.name: path.read_bytes() for path in dataset.glob("*.tfrecord") if path.name in before} == before
+    assert content(dataset, "*.tfrecord*") == before
     record = info.provenance["splits"]["few"]
     assert record["seed"] == 0 and record["num_images"] == 12 and record["from_split"] == "train"
     assert min(record["images_per_class"].values()) >= 2
-    assert record["checksum"] == hashlib.sha256(ids.read_bytes()).hexdigest() == info.split("few").checksum
+    assert record["sample"] in range(RANDOM_TRIES)
+    assert record["checksum"] == info.split("few").checksum
+    assert record["checksum"] == hashlib.sha256("\n".join(sorted(chosen)).encode()).hexdigest()
     assert json.loads((tmp_path / "few.json").read_text()) == record
 
 
@@ -120,10 +134,7 @@ def test_an_existing_split_is_replaced_only_on_demand(dataset, run_script):
         run_script("make_split", *arguments, "--num_images=2")
     run_script("make_split", *arguments, "--num_images=2", "--min_images_per_class=0", "--overwrite")
     assert len(names_of(dataset, "few")) == 2
-    assert sorted(path.name for path in dataset.glob("few-*")) == [
-        "few-00000-of-00002.tfrecord",
-        "few-00001-of-00002.tfrecord",
-    ]
+    assert sum(DatasetInfo.load(dataset).split("few").shards.values()) == 2
 
 
 @pytest.mark.parametrize(
@@ -135,14 +146,16 @@ def test_an_existing_split_is_replaced_only_on_demand(dataset, run_script):
         (["--name=few", "--num_images=49"], "49 images asked for, but the list has 48"),
         (["--name=few", "--num_images=3", "--from_split=trian"], "Did you mean 'train'"),
         (["--name=few", "--num_images=3", "--voc_root=x"], "either --dataset"),
+        (["--list=voc_pseudoseg_1_8_138"], "no published list 'voc_pseudoseg_1_8_138'"),
+        (["--list_file=ids.txt", "--num_images=3", "--name=few"], "either a list"),
     ],
 )
 def test_bad_requests_are_one_line_and_change_nothing(flags, expected, dataset, run_script):
-    before = sorted((path.name, path.read_bytes()) for path in dataset.iterdir())
+    before = content(dataset)
     with pytest.raises(UserError) as error:
         run_script("make_split", f"--dataset={dataset}", *flags)
     assert expected in str(error.value) and "\n" not in str(error.value)
-    assert sorted((path.name, path.read_bytes()) for path in dataset.iterdir()) == before
+    assert content(dataset) == before
 
 
 def test_a_devkit_gets_a_list(tmp_path, run_script):
@@ -163,3 +176,68 @@ def test_a_devkit_gets_a_list(tmp_path, run_script):
         run_script("make_split", *arguments, "--num_images=4")
     with pytest.raises(UserError, match=r"fewer images with person \(1\)"):
         run_script("make_split", *arguments, "--num_images=4", "--min_images_per_class=2", "--overwrite")
+
+
+def png(value: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full([2, 2, 3], value % 256, np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def cityscapes(shared, tmp_path_factory):
+    """All training images of Cityscapes by name, of four pixels each."""
+    ids = (shared / "splits/cityscapes/train2975.txt").read_text().split()
+    mask = np.zeros([2, 2], np.uint8)
+    sources = [Source(id, png(number), mask) for number, id in enumerate(ids)]
+    labels = LabelMap(lookup_table(19))
+    directory = tmp_path_factory.mktemp("records") / "cityscapes"
+    colors = [(0, 0, 0)] * 19
+    write_dataset(
+        directory, "cityscapes", list(map(str, range(19))), colors, {"train_fine": sources}, labels, workers=1
+    )
+    return directory
+
+
+def test_a_published_list_and_its_rest_become_splits(shared, cityscapes, tmp_path, run_script, capsys):
+    directory = shutil.copytree(cityscapes, tmp_path / "cityscapes")
+    before = content(directory, "*.tfrecord*")
+    lists = shared / "splits/cityscapes"
+    arguments = [f"--dataset={directory}", "--list=cityscapes_u2pl_372", "--rest_name=unlabeled"]
+    run_script("make_split", *arguments, f"--list_file={lists / 'u2pl_372.txt'}", "--name=labeled")
+    expected = set((lists / "u2pl_372.txt").read_text().split())
+    assert names_of(directory, "labeled") == expected and len(expected) == 372
+    assert names_of(directory, "unlabeled") == names_of(directory, "train_fine") - expected
+    assert content(directory, "*.tfrecord*") == before
+    info = DatasetInfo.load(directory)
+    assert info.split("labeled").checksum == published("cityscapes_u2pl_372").sha256
+    assert info.provenance["splits"]["unlabeled"]["without"] == "labeled"
+    assert "nested" in capsys.readouterr().out
+    with pytest.raises(UserError, match="cityscapes_u2pl_372: these are the 372 images of .*dars"):
+        run_script("make_split", *arguments, f"--list_file={lists / 'dars_split8_372.txt'}", "--name=x", "--overwrite")
+
+
+def test_a_list_with_a_rule_needs_no_file(shared, cityscapes, tmp_path, run_script):
+    directory = shutil.copytree(cityscapes, tmp_path / "cityscapes")
+    run_script("make_split", f"--dataset={directory}", "--list=cityscapes_cutmix_seed12345_100")
+    expected = set((shared / "splits/cityscapes/cutmix_seed12345_100.txt").read_text().split())
+    assert names_of(directory, "cityscapes_cutmix_seed12345_100") == expected
+
+
+def test_an_own_list_becomes_a_split(dataset, tmp_path, run_script):
+    (tmp_path / "ids.txt").write_text("shapes_00003\nshapes_00040\n")
+    arguments = [f"--dataset={dataset}", f"--list_file={tmp_path / 'ids.txt'}", "--name=mine", "--hide_masks"]
+    run_script("make_split", *arguments, "--rest_name=others")
+    assert names_of(dataset, "mine") == {"shapes_00003", "shapes_00040"}
+    info = DatasetInfo.load(dataset)
+    assert (info.split("mine").num_masks, info.split("others").num_masks) == (2, 0)
+    (tmp_path / "ids.txt").write_text("shapes_00003\nshapes_00049\n")  # of val
+    with pytest.raises(UserError, match=r"ids.txt: 1 image \(shapes_00049\) is not in split 'train'"):
+        run_script("make_split", *arguments, "--overwrite")
+
+
+def test_the_lists_are_shown(run_script, capsys):
+    run_script("make_split", "--show_lists")
+    assert "voc_pseudoseg_1_2_732" in capsys.readouterr().out
+    run_script("make_split", "--show_lists", "--list=voc_pseudoseg_1_2_732")
+    assert "U2PL" in capsys.readouterr().out

@@ -91,8 +91,8 @@ def test_without_background_class_zero_has_an_image_label(image):
 
 
 def test_masks_can_be_left_alone(image, mask):
-    example = parse_example(encode_example(png(image), "png", "x", 5, 7, encode_mask(mask)), 4, decode_mask=False)
-    assert example["has_mask"]
+    example = parse_example(encode_example(png(image), "png", "x", 5, 7, encode_mask(mask)), 4, use_mask=False)
+    assert not example["has_mask"]
     np.testing.assert_array_equal(example["label"], np.full([5, 7, 1], 255))
 
 
@@ -136,7 +136,7 @@ def test_a_good_file_validates(tmp_path, image, mask):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("empty", "it is empty, though dataset.json counts 1"),
+        ("empty", "no records in it, though dataset.json counts 1"),
         ("text", "no readable TFRecord file"),
         ("truncated", "no readable TFRecord file"),
         ("no image", "no readable example"),

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from wss.data import shapes
 from wss.data.info import DatasetInfo
+from wss.data.records import split_records
 from wss.data.schema import parse_example
 
 NUM_TRAIN = 96
@@ -19,7 +20,7 @@ def built(tmp_path_factory) -> DatasetInfo:
 
 
 def examples(info: DatasetInfo, split: str) -> dict[str, np.ndarray]:
-    records = tf.data.TFRecordDataset(info.files(split)).map(lambda record: parse_example(record, info.num_classes))
+    records = split_records(info, split).map(lambda record: parse_example(record, info.num_classes))
     return {example["name"]: example["label"][..., 0] for example in records.as_numpy_iterator()}
 
 

@@ -1,9 +1,10 @@
 """From files to one checked example: each problem is one line that names the file."""
 
 import dataclasses
+import hashlib
 import io
+import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,28 +13,12 @@ from PIL import Image, ImageOps
 
 from wss.data.masks import BROKEN_IMAGE, IGNORE, INVALID, encode_mask, read_file, read_mask, wrong_labels
 from wss.data.schema import encode_example
+from wss.data.source import Box, MaskReader, Source
 from wss.errors import UserError
 
 JPEG_QUALITY = 95
 EXIF_ORIENTATION = 0x0112
 MAX_PROBLEMS_SHOWN = 50
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """One image to be written.
-
-    Attributes:
-        id: its name in the records, unique in its split.
-        image: path or content of the image file.
-        mask: path of the mask file or its values, uint8 [H, W]; None without a mask.
-        image_labels: ids of its foreground classes, by the numbers in the mask files; None if unknown.
-    """
-
-    id: str
-    image: str | Path | bytes
-    mask: str | Path | np.ndarray | None = None
-    image_labels: tuple[int, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +42,11 @@ class LabelMap:
         """Maps image-level labels; those of classes that are not kept vanish."""
         return sorted({int(self.lookup[label]) for label in labels} - {IGNORE, INVALID})
 
+    def boxes(self, boxes: Iterable[Box]) -> list[Box]:
+        """Maps the labels of boxes; those of classes that are not kept vanish."""
+        mapped = [dataclasses.replace(box, label=int(self.lookup[box.label])) for box in boxes]
+        return [box for box in mapped if box.label not in (IGNORE, INVALID)]
+
 
 class EncodedImage(NamedTuple):
     """An image file that TensorFlow decodes; `format` is "jpeg" or "png", `size` is (height, width)."""
@@ -68,12 +58,22 @@ class EncodedImage(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """A valid example with what the statistics need of it."""
+    """A valid example with what the index says of it.
+
+    Attributes:
+        size: (height, width).
+        pixels: class -> number of its pixels, the ignore label included; None without a mask.
+        image_labels: classes after the label map; None if unknown.
+        num_boxes: None if unknown.
+        image_hash: of the image's bytes.
+    """
 
     serialized: bytes
     size: tuple[int, int]
-    pixels: np.ndarray | None
-    has_image_labels: bool
+    pixels: dict[int, int] | None
+    image_labels: tuple[int, ...] | None
+    num_boxes: int | None
+    image_hash: str
 
 
 def check_source(source: Source, labels: LabelMap) -> tuple[Checked | None, list[str]]:
@@ -94,21 +94,49 @@ def check_source(source: Source, labels: LabelMap) -> tuple[Checked | None, list
             f"{_name(source.mask, source.id)}: mask of {mask.shape[1]}x{mask.shape[0]} pixels for an image of "
             f"{image.size[1]}x{image.size[0]}; expected equal sizes"
         )
+    if image is not None:
+        problems += wrong_boxes(source, image.size)
     if image is None or problems:
         return None, problems
+    image_labels = None if source.image_labels is None else tuple(labels.image_labels(source.image_labels))
+    boxes = None if source.boxes is None else labels.boxes(source.boxes)
     serialized = encode_example(
         image.content,
         image.format,
         source.id,
         *image.size,
         mask_png=None if mask is None else encode_mask(mask),
-        image_labels=None if source.image_labels is None else labels.image_labels(source.image_labels),
+        image_labels=image_labels,
+        boxes=boxes,
     )
-    pixels = None if mask is None else np.bincount(mask.ravel(), minlength=256)
-    return Checked(serialized, image.size, pixels, source.image_labels is not None), []
+    pixels = None if mask is None else count_pixels(mask)
+    num_boxes = None if boxes is None else len(boxes)
+    return Checked(serialized, image.size, pixels, image_labels, num_boxes, image_hash(image.content)), []
 
 
-def load_image(image: str | Path | bytes, name: str) -> EncodedImage:
+def count_pixels(mask: np.ndarray) -> dict[int, int]:
+    """Returns class -> number of its pixels, of the classes that occur in a mask, int [H, W]."""
+    counts = np.bincount(mask.ravel())
+    return {int(label): int(counts[label]) for label in np.flatnonzero(counts)}
+
+
+def image_hash(content: bytes) -> str:
+    """16 hexadecimal digits that two different images hardly share."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def wrong_boxes(source: Source, size: tuple[int, int]) -> list[str]:
+    """Returns a line for each box that has no area or does not lie in the image."""
+    height, width = size
+    return [
+        f"{_name(source.image, source.id)}: box ({box.xmin:g}, {box.ymin:g}) to ({box.xmax:g}, {box.ymax:g}) in an image "
+        f"of {width}x{height} pixels; expected a box with an area, inside of the image"
+        for box in source.boxes or ()
+        if not (0 <= box.ymin < box.ymax <= height and 0 <= box.xmin < box.xmax <= width)
+    ]
+
+
+def load_image(image: str | os.PathLike | bytes, name: str) -> EncodedImage:
     """Returns an image as it goes into the records.
 
     An upright 8-bit JPEG or PNG of one or three channels stays as it is. Everything else that Pillow reads (alpha,
@@ -133,26 +161,29 @@ def load_image(image: str | Path | bytes, name: str) -> EncodedImage:
     return EncodedImage(content, image_format, (height, width))
 
 
-def load_mask(mask: str | Path | np.ndarray, name: str, labels: LabelMap) -> np.ndarray:
+def load_mask(mask: str | os.PathLike | np.ndarray | MaskReader, name: str, labels: LabelMap) -> np.ndarray:
     """Returns a mask in the classes of the data set, uint8 [H, W].
 
     Raises:
         UserError: see `masks.read_mask`; or a value that is no class.
     """
-    values = mask if isinstance(mask, np.ndarray) else read_mask(mask, labels.color_map)
+    if isinstance(mask, np.ndarray):
+        values = mask
+    else:
+        values = mask.read() if isinstance(mask, MaskReader) else read_mask(mask, labels.color_map)
     mapped = labels.lookup[values]
     if mapped.min() == INVALID:
         raise UserError(f"{_name(mask, name)}: {wrong_labels(values, labels.num_stored)}")
     return mapped.astype(np.uint8)
 
 
-def duplicate_ids(split: str, sources: Sequence[Source]) -> list[str]:
-    """Returns a line for each id that occurs more than once in a split."""
+def duplicate_ids(pool: str, sources: Sequence[Source]) -> list[str]:
+    """Returns a line for each id that occurs more than once in a pool."""
     first: dict[str, Source] = {}
     problems = []
     for source in sources:
         if source.id in first:
-            problems.append(f"{_name(source.image, source.id)}: duplicate id {source.id!r} in split {split!r}")
+            problems.append(f"{_name(source.image, source.id)}: duplicate id {source.id!r} in {pool!r}")
         first.setdefault(source.id, source)
     return problems
 
@@ -178,5 +209,6 @@ def _encode_again(image: Image.Image, image_format: str) -> tuple[bytes, str]:
     return buffer.getvalue(), image_format
 
 
-def _name(file: str | Path | bytes | np.ndarray | None, name: str) -> str:
-    return str(file) if isinstance(file, str | Path) else name
+def _name(file: str | os.PathLike | bytes | np.ndarray | MaskReader | None, name: str) -> str:
+    file = getattr(file, "path", file)
+    return str(file) if isinstance(file, str | os.PathLike) else name

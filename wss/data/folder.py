@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wss.data.checks import Source
 from wss.data.masks import IGNORE, color_map_of, voc_colors
+from wss.data.source import Source
 from wss.errors import UserError, did_you_mean
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")

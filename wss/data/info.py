@@ -3,23 +3,28 @@
 import dataclasses
 import json
 import os
-from pathlib import Path
+
+from etils import epath
 
 from wss.errors import UserError, did_you_mean
 
 FILE_NAME = "dataset.json"
+SPLITS_FOLDER = "splits"
 
 
 @dataclasses.dataclass(frozen=True)
 class SplitInfo:
-    """One split of a data set.
+    """One split of a data set: all records of some files, or a part of them that other splits may share.
 
     Attributes:
         shards: file name of each TFRecord file, relative to the data set's folder, with its number of examples.
         num_masks: how many examples have a mask.
         num_image_labels: how many examples have image-level labels of their own (masks imply them too).
         max_size: largest (height, width) over the images.
-        checksum: SHA-256 of the example ids in order, one per line; tells two lists of the same size apart.
+        checksum: SHA-256 of the sorted ids, see `lists.checksum`; tells two lists of the same size apart.
+        num_with_boxes: how many examples have their objects' boxes.
+        runs_file: where `DatasetInfo.runs` finds which records of the files belong to it; "" for all.
+        hide_masks: training must not see masks, though the records may have some.
     """
 
     shards: dict[str, int]
@@ -27,6 +32,9 @@ class SplitInfo:
     num_image_labels: int
     max_size: tuple[int, int]
     checksum: str = ""
+    num_with_boxes: int = 0
+    runs_file: str = ""
+    hide_masks: bool = False
 
     @property
     def num_examples(self) -> int:
@@ -79,27 +87,46 @@ class DatasetInfo:
         """Returns the paths of a split's TFRecord files; a missing one is a `UserError`."""
         paths = [os.path.join(self.directory, shard) for shard in self.split(split).shards]
         for path in paths:
-            if not os.path.exists(path):
+            if not epath.Path(path).exists():
                 raise UserError(f"{path}: missing, though {FILE_NAME} lists it; build the data set again")
         return paths
 
-    def save(self, directory: str | Path) -> None:
+    def runs(self, split: str) -> dict[str, list[tuple[int, int]]]:
+        """Returns which records of its files belong to a split: file name -> runs of (byte offset, number of records).
+
+        Raises:
+            UserError: the file that says so is missing or damaged.
+        """
+        found = self.split(split)
+        if not found.runs_file:
+            return {file: [(0, count)] for file, count in found.shards.items()}
+        path = epath.Path(self.directory) / found.runs_file
+        try:
+            content = json.loads(path.read_text())
+            runs = {file: [(int(offset), int(count)) for offset, count in content[file]] for file in found.shards}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: missing or damaged ({error!r}); make the split {split!r} again") from error
+        if any(sum(count for _, count in runs[file]) != count for file, count in found.shards.items()):
+            raise UserError(f"{path}: does not fit {FILE_NAME}; make the split {split!r} again")
+        return runs
+
+    def save(self, directory: str | os.PathLike) -> None:
         """Writes `dataset.json` into `directory`, whole or not at all."""
         content = dataclasses.asdict(self)
         del content["directory"]
-        path = Path(directory) / FILE_NAME
-        temporary = path.with_suffix(".json.tmp")
+        path = epath.Path(directory) / FILE_NAME
+        temporary = path.with_name(path.name + ".tmp")
         temporary.write_text(json.dumps(content, indent=1) + "\n")
         temporary.replace(path)
 
     @classmethod
-    def load(cls, directory: str | Path) -> "DatasetInfo":
+    def load(cls, directory: str | os.PathLike) -> "DatasetInfo":
         """Reads `<directory>/dataset.json`.
 
         Raises:
             UserError: there is none, or it is not what a converter of this project writes.
         """
-        path = Path(directory) / FILE_NAME
+        path = epath.Path(directory) / FILE_NAME
         if not path.is_file():
             raise UserError(
                 f"{path}: not found. Build the records with a datasets/build_*.py, or describe existing DeepLab "

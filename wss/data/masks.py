@@ -1,10 +1,11 @@
 """Masks on disk: palette, index and colour-mapped files become class ids; the names and colours of PASCAL VOC."""
 
 import io
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
+from etils import epath
 from PIL import Image
 
 from wss.errors import UserError
@@ -36,7 +37,7 @@ def voc_colors(count: int = 256) -> np.ndarray:
     return colors
 
 
-def read_mask(path: str | Path, color_map: dict[tuple[int, int, int], int] | None = None) -> np.ndarray:
+def read_mask(path: str | os.PathLike, color_map: dict[tuple[int, int, int], int] | None = None) -> np.ndarray:
     """Reads a mask as stored values, uint8 [H, W].
 
     Args:
@@ -66,10 +67,10 @@ def read_mask(path: str | Path, color_map: dict[tuple[int, int, int], int] | Non
     )
 
 
-def read_file(path: str | Path) -> bytes:
+def read_file(path: str | os.PathLike) -> bytes:
     """Returns the content of a file; a missing, unreadable or empty one is a `UserError`."""
     try:
-        content = Path(path).read_bytes()
+        content = epath.Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {'missing' if isinstance(error, FileNotFoundError) else error.strerror}") from error
     if not content:
@@ -145,7 +146,7 @@ def parse_classes(text: str | Sequence[str], num_classes: int) -> tuple[int, ...
     return keep
 
 
-def _from_colors(path: str | Path, rgb: np.ndarray, color_map: dict[tuple[int, int, int], int]) -> np.ndarray:
+def _from_colors(path: str | os.PathLike, rgb: np.ndarray, color_map: dict[tuple[int, int, int], int]) -> np.ndarray:
     codes = rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
     found, inverse = np.unique(codes, return_inverse=True)
     colors = [(int(code) >> 16, int(code) >> 8 & 255, int(code) & 255) for code in found]

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from wss.data.augment import Augmentation, image_label_of, pad, split_seed
 from wss.data.info import DatasetInfo
+from wss.data.records import RecordFiles, split_records
 from wss.data.resize import ResizeToRange
 from wss.data.schema import parse_example, validate_records
 from wss.errors import UserError
@@ -120,25 +121,24 @@ class TrainingData:
 
     def _records(self, stream: str, start: int, shard: Shard) -> tf.data.Dataset:
         """Endless (example number, serialized example) from example number `start` on."""
-        split = self.info.split(self.splits[stream])
-        files, sizes = self.info.files(self.splits[stream]), list(split.shards.values())
+        files = RecordFiles(self.info, self.splits[stream])
         by_file = len(files) >= shard.count
-        if by_file:
-            files, sizes = files[shard.index :: shard.count], sizes[shard.index :: shard.count]
-        per_epoch = sum(sizes) if by_file else len(range(shard.index, sum(sizes), shard.count))
+        numbers = list(range(shard.index if by_file else 0, len(files), shard.count if by_file else 1))
+        total = sum(files.sizes)
+        per_epoch = sum(files.sizes[i] for i in numbers) if by_file else len(range(shard.index, total, shard.count))
         if not per_epoch:
             raise UserError(
-                f"{self.info.directory}: split {self.splits[stream]!r} has {split.num_examples} images, too few for "
+                f"{self.info.directory}: split {self.splits[stream]!r} has {total} images, too few for "
                 f"{shard.count} hosts"
             )
         key = self._key(stream, 0)
 
         def epoch(number: tf.Tensor) -> tf.data.Dataset:
             order_seed, block_seed = split_seed(tf.random.fold_in(key, number), 2)
-            order = tf.random.experimental.stateless_shuffle(tf.constant(files), order_seed)
+            order = tf.random.experimental.stateless_shuffle(tf.constant(numbers, tf.int64), order_seed)
             records = tf.data.Dataset.from_tensor_slices(order).interleave(
-                tf.data.TFRecordDataset,
-                cycle_length=min(len(files), 8),
+                files.read,
+                cycle_length=min(len(numbers), 8),
                 num_parallel_calls=tf.data.AUTOTUNE,
                 deterministic=True,
             )
@@ -161,6 +161,7 @@ class TrainingData:
 
     def _view_of(self, stream: str, shard: Shard) -> Callable:
         key, info = self._key(stream, 1, shard.index), self.info
+        hide_mask = info.split(self.splits[stream]).hide_masks
 
         def labeled(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
             _, image, label = _read(serialized, info, self.resize)
@@ -168,7 +169,7 @@ class TrainingData:
             return {**view, "image_label": image_label_of(view["label"], info.num_classes, info.has_background)}
 
         def unlabeled(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-            example, image, label = _read(serialized, info, self.resize)
+            example, image, label = _read(serialized, info, self.resize, hide_mask)
             views = self.augmentation.weak_and_strong(image, label, tf.random.fold_in(key, number))
             of_mask = views["label"] if self.image_label_scope == "crop" else example["label"]
             of_mask = image_label_of(of_mask, info.num_classes, info.has_background)
@@ -185,9 +186,9 @@ class TrainingData:
         return {"labeled": labeled, "unlabeled": unlabeled}[stream]
 
 
-def _read(serialized: tf.Tensor, info: DatasetInfo, resize: ResizeToRange):
+def _read(serialized: tf.Tensor, info: DatasetInfo, resize: ResizeToRange, hide_mask: bool = False):
     """Returns the parsed example, its image (float32) and its label, both resized."""
-    example = parse_example(serialized, info.num_classes, info.has_background, info.ignore_label)
+    example = parse_example(serialized, info.num_classes, info.has_background, info.ignore_label, not hide_mask)
     return example, *resize(tf.cast(example["image"], tf.float32), example["label"])
 
 
@@ -237,8 +238,7 @@ def evaluation_batches(
         example, image, label = _read(serialized, info, resize)
         return _padded(image, label, example["name"], size, mean_pixel, info.ignore_label)
 
-    files = tf.data.Dataset.from_tensor_slices(info.files(split))
-    examples = files.flat_map(tf.data.TFRecordDataset).map(example_of, num_parallel_calls=tf.data.AUTOTUNE)
+    examples = split_records(info, split).map(example_of, num_parallel_calls=tf.data.AUTOTUNE)
     missing = -info.split(split).num_examples % batch_size
     if missing:
         nothing = tf.zeros([0, 0, 3]), tf.zeros([0, 0, 1], tf.int32), ""

@@ -9,6 +9,7 @@ import gin
 import tensorflow as tf
 
 from wss.data.info import DatasetInfo
+from wss.data.records import split_records
 from wss.data.schema import image_size
 from wss.errors import UserError
 
@@ -60,7 +61,7 @@ class ResizeToRange:
         """Largest (height, width) over the images of a split once they are resized; reads the sizes in its records."""
         if self.min_size is None:
             return info.split(split).max_size
-        sizes = tf.data.TFRecordDataset(info.files(split)).map(
+        sizes = split_records(info, split).map(
             lambda record: size_in_range(image_size(record), self.min_size, self.max_size, self.factor),
             num_parallel_calls=tf.data.AUTOTUNE,
         )

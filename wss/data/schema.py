@@ -5,6 +5,9 @@ image/filename                         id of the image, without extension
 image/height, image/width, image/channels
 image/segmentation/class/encoded       PNG of class ids (absent without a mask), .../format "png"
 image/class/label, image/class/known   ids of the foreground classes in the image, and 1 (absent if unknown)
+image/object/bbox/{ymin,xmin,ymax,xmax}   edges of the objects, in parts of height and width, as in the Object Detection API
+image/object/class/label, image/object/is_crowd, image/object/difficult   one per object
+image/object/known                     1 if objects are known, even if there is none
 """
 
 from collections.abc import Sequence
@@ -14,7 +17,11 @@ import tensorflow as tf
 
 from wss.data.info import DatasetInfo
 from wss.data.masks import wrong_labels
+from wss.data.records import RecordFiles
+from wss.data.source import Box
 from wss.errors import UserError
+
+BOX_EDGES = {"ymin": "height", "xmin": "width", "ymax": "height", "xmax": "width"}
 
 
 def encode_example(
@@ -25,6 +32,7 @@ def encode_example(
     width: int,
     mask_png: bytes | None = None,
     image_labels: Sequence[int] | None = None,
+    boxes: Sequence[Box] | None = None,
 ) -> bytes:
     """Serializes one image.
 
@@ -35,6 +43,7 @@ def encode_example(
         height, width: of the image, in pixels.
         mask_png: single-channel PNG of class ids, of the same size; None without a mask.
         image_labels: ids of the foreground classes in the image; None where unknown.
+        boxes: its objects; None where unknown.
     """
     feature = {
         "image/encoded": _bytes(image),
@@ -50,6 +59,14 @@ def encode_example(
     if image_labels is not None:
         feature["image/class/label"] = _ints(*image_labels)
         feature["image/class/known"] = _ints(1)
+    if boxes is not None:
+        for edge, side in BOX_EDGES.items():
+            scale = height if side == "height" else width
+            feature[f"image/object/bbox/{edge}"] = _floats(*(getattr(box, edge) / scale for box in boxes))
+        feature["image/object/class/label"] = _ints(*(box.label for box in boxes))
+        feature["image/object/is_crowd"] = _ints(*(int(box.is_crowd) for box in boxes))
+        feature["image/object/difficult"] = _ints(*(int(box.is_difficult) for box in boxes))
+        feature["image/object/known"] = _ints(1)
     example = tf.train.Example(features=tf.train.Features(feature=feature))
     return example.SerializeToString(deterministic=True)
 
@@ -59,7 +76,7 @@ def parse_example(
     num_classes: int,
     has_background: bool = True,
     ignore_label: int = 255,
-    decode_mask: bool = True,
+    use_mask: bool = True,
 ) -> dict[str, tf.Tensor]:
     """Decodes one image, in a tf.data pipeline.
 
@@ -68,7 +85,7 @@ def parse_example(
         num_classes: C.
         has_background: class 0 has no image-level label.
         ignore_label: label of every pixel of an image without a mask.
-        decode_mask: False saves the time to decode masks; every pixel of `label` is then `ignore_label`.
+        use_mask: False takes the image for one without a mask, and saves the time to decode it.
 
     Returns:
         image uint8 [H, W, 3], label int32 [H, W, 1], has_mask bool [], image_label float32 [K] multi-hot of the stored
@@ -91,11 +108,11 @@ def parse_example(
     image = tf.io.decode_image(features["image/encoded"], channels=3, expand_animations=False)
     image = tf.ensure_shape(image, [None, None, 3])
     mask = features["image/segmentation/class/encoded"]
-    has_mask = tf.strings.length(mask) > 0
+    has_mask = (tf.strings.length(mask) > 0) & use_mask
     shape = tf.concat([tf.shape(image)[:2], [1]], axis=0)
     unlabeled = lambda: tf.fill(shape, ignore_label)
     decoded = lambda: tf.cast(tf.io.decode_png(mask, channels=1), tf.int32)
-    label = tf.cond(has_mask, decoded, unlabeled) if decode_mask else unlabeled()
+    label = tf.cond(has_mask, decoded, unlabeled) if use_mask else unlabeled()
     classes = tf.sparse.to_dense(features["image/class/label"]) - int(has_background)
     present = tf.reduce_max(tf.one_hot(classes, num_classes - int(has_background)), axis=0)
     return {
@@ -105,6 +122,28 @@ def parse_example(
         "image_label": tf.maximum(present, 0.0),
         "has_image_label": features["image/class/known"] > 0,
         "name": features["image/filename"],
+    }
+
+
+def parse_boxes(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Decodes the objects of one image, in a tf.data pipeline.
+
+    Returns:
+        boxes float32 [N, 4], (ymin, xmin, ymax, xmax) in parts of height and width; label int32 [N]; is_crowd and
+        is_difficult bool [N]; known bool [], whether the objects of this image are known at all.
+    """
+    integers = ("image/object/class/label", "image/object/is_crowd", "image/object/difficult")
+    spec: dict = {f"image/object/bbox/{edge}": tf.io.VarLenFeature(tf.float32) for edge in BOX_EDGES}
+    spec |= {name: tf.io.VarLenFeature(tf.int64) for name in integers}
+    spec["image/object/known"] = tf.io.FixedLenFeature([], tf.int64, 0)
+    features = tf.io.parse_single_example(serialized, spec)
+    label, is_crowd, is_difficult = (tf.sparse.to_dense(features[name]) for name in integers)
+    return {
+        "boxes": tf.stack([tf.sparse.to_dense(features[f"image/object/bbox/{edge}"]) for edge in BOX_EDGES], axis=-1),
+        "label": tf.cast(label, tf.int32),
+        "is_crowd": is_crowd > 0,
+        "is_difficult": is_difficult > 0,
+        "known": features["image/object/known"] > 0,
     }
 
 
@@ -143,11 +182,12 @@ def validate_records(info: DatasetInfo, split: str) -> None:
         UserError: a file is missing, empty or no TFRecord file, or holds something else than images and masks of the
             data set.
     """
-    for path, count in zip(info.files(split), info.split(split).shards.values(), strict=True):
+    files = RecordFiles(info, split)
+    for number, path in enumerate(info.files(split)):
         try:
-            records = list(tf.data.TFRecordDataset(path).take(1).as_numpy_iterator())
-            if count and not records:
-                raise UserError(f"it is empty, though dataset.json counts {count} images")
+            records = list(files.read(tf.constant(number, tf.int64)).take(1).as_numpy_iterator())
+            if not records:
+                raise UserError(f"no records in it, though dataset.json counts {files.sizes[number]} images")
             for record in records:
                 check_record(record, info)
         except tf.errors.OpError as error:
@@ -165,6 +205,10 @@ def _reason(error: tf.errors.OpError) -> str:
 
 def _bytes(*values: bytes) -> tf.train.Feature:
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+
+
+def _floats(*values: float) -> tf.train.Feature:
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 
 
 def _ints(*values: int) -> tf.train.Feature:

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from wss.data.checks import LabelMap, Source
+from wss.data.checks import LabelMap
 from wss.data.info import DatasetInfo
 from wss.data.masks import IGNORE, lookup_table, voc_colors
+from wss.data.source import Source, Split
+from wss.data.splits import Statistics
 from wss.data.subsets import balanced_subset
-from wss.data.writer import Statistics, write_dataset
+from wss.data.writer import write_dataset
 
 CLASS_NAMES = ("background", "disk", "square", "triangle", "ring", "cross", "star")
 SUBSETS = {"train_1_4": 4, "train_1_8": 8, "train_1_16": 16}
@@ -68,23 +70,25 @@ def build_shapes(
     workers: int = 0,
     overwrite: bool = False,
 ) -> tuple[DatasetInfo, dict[str, Statistics]]:
-    """Writes the splits train, val and train_1_4, train_1_8, train_1_16: class-balanced, each within the one before."""
+    """Writes train and val, and of train the splits train_1_4, train_1_8, train_1_16: class-balanced, each in the last."""
     train = [_source(seed, index, size) for index in range(num_train)]
-    splits = {"train": train, "val": [_source(seed, num_train + index, size) for index in range(num_val)]}
-    subset = train
+    pools = {"train": train, "val": [_source(seed, num_train + index, size) for index in range(num_val)]}
+    splits, subset = {pool: Split((pool,)) for pool in pools}, train
     for name, parts in SUBSETS.items():
         present = np.array([np.isin(range(1, len(CLASS_NAMES)), np.asarray(source.mask)) for source in subset])
         count = max(1, round(num_train / parts))
         minimum = min(MIN_IMAGES_PER_CLASS, count // len(CLASS_NAMES))
-        subset = [subset[i] for i in balanced_subset(present, count, minimum, seed, CLASS_NAMES[1:])]
-        splits[name] = subset
+        chosen, _ = balanced_subset(present, count, minimum, seed, CLASS_NAMES[1:])
+        subset = [subset[i] for i in chosen]
+        splits[name] = Split(("train",), [source.id for source in subset])
     return write_dataset(
         output_dir,
         "shapes",
         CLASS_NAMES,
         voc_colors(len(CLASS_NAMES)),
-        splits,
+        pools,
         LabelMap(lookup_table(len(CLASS_NAMES))),
+        splits=splits,
         num_shards=num_shards,
         seed=seed,
         workers=workers,

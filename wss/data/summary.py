@@ -1,7 +1,7 @@
 """What a converter prints at its end: images, masks and each class's share of the labelled pixels."""
 
 from wss.data.info import DatasetInfo
-from wss.data.writer import Statistics
+from wss.data.splits import Statistics
 
 
 def print_summary(info: DatasetInfo, statistics: dict[str, Statistics]) -> None:
@@ -14,7 +14,12 @@ def summary(info: DatasetInfo, statistics: dict[str, Statistics]) -> str:
     """Returns a table: a column per split; its counts, then percent of the labelled pixels per class, then of void."""
     splits = list(statistics)
     rows = [["", *splits]]
-    for title, attribute in (("images", "num_images"), ("masks", "num_masks"), ("image labels", "num_image_labels")):
+    for title, attribute in (
+        ("images", "num_images"),
+        ("masks", "num_masks"),
+        ("image labels", "num_image_labels"),
+        ("boxes", "num_with_boxes"),
+    ):
         rows.append([title, *(str(getattr(statistics[split], attribute)) for split in splits)])
     rows.append(["largest (h x w)", *("{}x{}".format(*statistics[split].max_size) for split in splits)])
     for label, name in [*enumerate(info.class_names), (info.ignore_label, "ignored")]:

@@ -1,215 +1,175 @@
-"""Writes a data set: TFRecord shards in parallel and `dataset.json`, whole or not at all."""
+"""Writes a data set: record files with their indexes, each image once, and the splits over them; whole or not at all.
+
+A conversion is cut into one job for each record file. Jobs run in any order, in any number of processes or on Apache
+Beam, and what one writes depends on its images only. They write into `.<name>.partial` beside the output; a job whose
+file is finished there is not run again, so that the same command goes on after a kill.
+"""
 
 import contextlib
 import dataclasses
 import hashlib
+import json
 import os
-import queue
-import shutil
-import tempfile
-import threading
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+import pickle
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-import numpy as np
 import tensorflow as tf
+from etils import epath
 
-from wss.data.checks import LabelMap, Source, check_source, duplicate_ids, raise_problems
-from wss.data.info import FILE_NAME, DatasetInfo, SplitInfo
+from wss.data.checks import LabelMap, check_source, duplicate_ids, raise_problems
+from wss.data.execution import ConversionStoppedError, run_beam, run_jobs
+from wss.data.index import RECORD_OVERHEAD, SUFFIX, Entry, write_index
+from wss.data.info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
+from wss.data.source import ListPool, Part, Pool, Source, Split, assign
+from wss.data.splits import Statistics, select
 from wss.errors import UserError
-from wss.progress import track
 
-DEFAULT_NUM_SHARDS = 4
-
-
-@dataclasses.dataclass
-class Statistics:
-    """What was written into one shard or split.
-
-    Attributes:
-        pixels: int64 [256], how many pixels have each label.
-    """
-
-    num_images: int = 0
-    num_masks: int = 0
-    num_image_labels: int = 0
-    max_size: tuple[int, int] = (0, 0)
-    pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
-
-    def add(self, size: tuple[int, int], pixels: np.ndarray | None, has_image_labels: bool) -> None:
-        """Counts one image; `pixels` is None without a mask."""
-        self.num_images += 1
-        self.num_masks += pixels is not None
-        self.num_image_labels += has_image_labels
-        self.max_size = _largest(self.max_size, size)
-        if pixels is not None:
-            self.pixels = self.pixels + pixels
-
-    def __add__(self, other: "Statistics") -> "Statistics":
-        return Statistics(
-            self.num_images + other.num_images,
-            self.num_masks + other.num_masks,
-            self.num_image_labels + other.num_image_labels,
-            _largest(self.max_size, other.max_size),
-            self.pixels + other.pixels,
-        )
+PLAN, DONE = ".plan", ".done"
+# Bytes of the records change with the version of this format, so finished files of another one are not kept.
+FORMAT_VERSION = 1
 
 
 def write_dataset(
-    output_dir: str | Path,
+    output_dir: str | os.PathLike,
     name: str,
     class_names: Sequence[str],
     colors: Iterable[Iterable[int]],
-    splits: Mapping[str, Sequence[Source]],
+    pools: Mapping[str, Sequence[Source] | Pool],
     labels: LabelMap,
     *,
+    splits: Mapping[str, Split] | None = None,
     has_background: bool = True,
-    num_shards: int = DEFAULT_NUM_SHARDS,
+    num_shards: int = 0,
     seed: int = 0,
     workers: int = 0,
+    beam_pipeline_options: str | None = None,
     overwrite: bool = False,
     provenance: dict | None = None,
     problems: Iterable[str] = (),
 ) -> tuple[DatasetInfo, dict[str, Statistics]]:
-    """Checks and writes all images; the result does not depend on `workers`.
+    """Checks and writes all images; the result does not depend on `workers`, nor on whether Beam did it.
 
     Args:
         output_dir: where the data set shall lie; it appears there only when it is complete.
         name: of the data set.
         class_names, colors: of the classes after `labels`.
-        splits: split name -> its images. Each split is shuffled by `seed` before it is cut into shards.
+        pools: name -> images that are stored together; each pool is shuffled by `seed` before it is cut into files.
         labels: how mask values become classes.
+        splits: name -> which images of which pools; by default each pool is a split.
         has_background: class 0 is the background.
-        num_shards: files per split, at most one per image.
+        num_shards: files per pool, at most one per image; 0: one per 1000 images, at least 4.
         seed: of the shuffle.
-        workers: threads; 0 takes one per core.
+        workers: see `execution.run_jobs`.
+        beam_pipeline_options: see `execution.run_beam`; None without Beam.
         overwrite: replace a data set that is in `output_dir`.
         provenance: goes into `dataset.json`, with the seed.
         problems: what the caller found wrong so far, reported together with the rest.
+
+    Returns:
+        The data set, and what is in each split.
 
     Raises:
         UserError: lists all problems, one line each; nothing is left behind.
     """
     problems = list(problems)
-    for split, sources in splits.items():
-        problems += duplicate_ids(split, sources)
-        if not sources:
-            problems.append(f"split {split!r}: no images")
-    with replacing(output_dir, overwrite) as temporary:
-        shards = {split: shuffled_shards(split, sources, num_shards, seed) for split, sources in splits.items()}
-        jobs = {
-            (split, file): (lambda tick, path=temporary / file, part=part: _write_shard(path, part, labels, tick))
-            for split, files in shards.items()
-            for file, part in files.items()
-        }
-        total = sum(len(sources) for sources in splits.values())
-        results = dict(zip(jobs, run_jobs(list(jobs.values()), workers, f"writing {name}", total), strict=True))
-        raise_problems([*problems, *(line for _, lines in results.values() for line in lines)])
-        statistics, infos = {}, {}
-        for split, files in shards.items():
-            statistics[split] = sum((results[split, file][0] for file in files), Statistics())
-            counts = {file: len(part) for file, part in files.items()}
-            infos[split] = split_info(counts, statistics[split], [source.id for source in splits[split]])
+    splits = {pool: Split((pool,)) for pool in pools} if splits is None else splits
+    sized = {pool: images if hasattr(images, "parts") else ListPool(images) for pool, images in pools.items()}
+    for pool, images in sized.items():
+        if isinstance(images, ListPool):
+            problems += duplicate_ids(pool, images.sources)
+        if not len(images):
+            problems.append(f"{pool!r}: no images")
+    with _replacing(output_dir, overwrite) as folder:
+        files = {pool: _plan(folder, pool, images, labels, num_shards, seed) for pool, images in sized.items()}
+        jobs = [(str(folder), file, count) for pool in files.values() for file, count in pool.items()]
+        if beam_pipeline_options is None:
+            run_jobs(convert_file, jobs, workers, f"writing {name}", sum(len(images) for images in sized.values()))
+        else:
+            run_beam(convert_file, jobs, beam_pipeline_options)
+        for _, file, _ in jobs:
+            problems += json.loads(_path(folder, file, DONE).read_text())["problems"]
+        raise_problems(problems)
         info = DatasetInfo(
             name,
             tuple(class_names),
             tuple((int(red), int(green), int(blue)) for red, green, blue in colors),
-            infos,
+            {},
             has_background=has_background,
             provenance={**(provenance or {}), "shuffle_seed": seed},
+            directory=str(folder),
         )
-        info.save(temporary)
+        info, statistics = select(info, files, splits)
+        _remove_intermediate(folder, {file for _, file, _ in jobs})
     return dataclasses.replace(info, directory=str(output_dir)), statistics
 
 
-def split_info(shards: dict[str, int], statistics: Statistics, ids: Sequence[str]) -> SplitInfo:
-    """Returns the entry of `dataset.json`; `ids` are in the order of the list that the split was made from."""
-    return SplitInfo(shards, statistics.num_masks, statistics.num_image_labels, statistics.max_size, checksum(ids))
-
-
-def checksum(ids: Iterable[str]) -> str:
-    """SHA-256 of the ids, one per line: that of a list file of just these lines."""
-    return hashlib.sha256("".join(f"{id}\n" for id in ids).encode()).hexdigest()
-
-
-def shard_names(split: str, count: int) -> list[str]:
+def shard_names(pool: str, count: int) -> list[str]:
     """Returns "train-00000-of-00004.tfrecord" and so on."""
-    return [f"{split}-{index:05d}-of-{count:05d}.tfrecord" for index in range(count)]
+    return [f"{pool}-{index:05d}-of-{count:05d}.tfrecord" for index in range(count)]
 
 
-def shuffled_shards(split: str, items: Sequence, num_shards: int, seed: int) -> dict[str, list]:
-    """Shuffles the items of a split and deals them out to at most `num_shards` files of nearly equal size."""
-    order = np.random.default_rng([seed, zlib.crc32(split.encode())]).permutation(len(items))
-    count = max(1, min(num_shards, len(items)))
-    parts = np.array_split(order, count)
-    return {file: [items[i] for i in part] for file, part in zip(shard_names(split, count), parts, strict=True)}
+def convert_file(job: tuple[str, str, int], tick: Callable[[], None]) -> None:
+    """Writes one record file of a plan with its index, unless that is done: the job of `execution.run_jobs`.
 
-
-def write_shard(path: Path, records: Iterable[bytes]) -> None:
-    """Writes serialized examples to `path` under a temporary name and renames it at the end.
-
-    Raises:
-        UserError: it cannot be written; the disk may be full.
+    Args:
+        job: the folder of the conversion, the name of the file in it, and the number of its images.
+        tick: called after each image.
     """
+    folder, file, count = epath.Path(job[0]), job[1], job[2]
+    part, labels = pickle.loads(_path(folder, file, PLAN).read_bytes())
+    fingerprint = hashlib.sha256(pickle.dumps((FORMAT_VERSION, labels, part.fingerprint()))).hexdigest()
+    done = _path(folder, file, DONE)
+    if done.exists() and json.loads(done.read_text())["fingerprint"] == fingerprint:
+        for _ in range(count):
+            tick()
+        return
+    problems = _write_records(folder / file, part, labels, tick)
+    with _disk_errors(done):
+        temporary = done.with_name(done.name + ".tmp")
+        temporary.write_text(json.dumps({"fingerprint": fingerprint, "problems": problems}))
+        temporary.replace(done)
+
+
+def _write_records(path: epath.Path, part: Part, labels: LabelMap, tick: Callable[[], None]) -> list[str]:
+    """Writes a record file and its index; returns a line for each problem."""
+    entries: list[Entry] = []
+    problems: list[str] = []
+    offset = 0
     temporary = path.with_name(path.name + ".tmp")
-    try:
+    with _disk_errors(path):
         with tf.io.TFRecordWriter(str(temporary)) as writer:
-            for record in records:
-                writer.write(record)
-    except tf.errors.OpError as error:
-        raise UserError(f"{temporary}: cannot be written ({error.message})") from error
-    temporary.replace(path)
+            for source in part:
+                checked, found = check_source(source, labels)
+                problems += found
+                if checked is not None:
+                    writer.write(checked.serialized)
+                    entries.append(Entry.of(source.id, offset, checked))
+                    offset += len(checked.serialized) + RECORD_OVERHEAD
+                tick()
+        write_index(path, entries)
+        temporary.replace(path)
+    return problems
 
 
-def run_jobs(jobs: Sequence[Callable], workers: int, what: str, total: int, unit: str = "image") -> list:
-    """Runs `job(tick)` for all jobs in threads and returns their results in order.
-
-    A job calls `tick()` after each `unit` of work, `total` times in all; Ctrl-C and an exception in a job stop all.
-    """
-    ticks: queue.SimpleQueue = queue.SimpleQueue()
-    stop = threading.Event()
-
-    def tick() -> None:
-        if stop.is_set():
-            raise InterruptedError("stopped")
-        ticks.put(None)
-
-    def run(job: Callable):
-        try:
-            return job(tick)
-        except BaseException as error:
-            ticks.put(error)
-            raise
-
-    def units() -> Iterator[None]:
-        for _ in range(total):
-            error = ticks.get()
-            if error is not None:
-                raise error
-            yield
-
-    with ThreadPoolExecutor(workers or os.cpu_count()) as executor:
-        futures = [executor.submit(run, job) for job in jobs]
-        try:
-            for _ in track(units(), what, total, unit):
-                pass
-        except BaseException:
-            stop.set()
-            executor.shutdown(wait=True, cancel_futures=True)
-            raise
-        return [future.result() for future in futures]
+def _plan(folder: epath.Path, pool: str, images: Pool, labels: LabelMap, num_shards: int, seed: int) -> dict[str, int]:
+    """Writes what goes into each file of a pool for the jobs to read; returns the files with their number of images."""
+    assignment = assign(pool, len(images), num_shards, seed)
+    counts = {name: len(part) for name, part in zip(shard_names(pool, len(assignment)), assignment, strict=True)}
+    intermediate = folder / f"{pool}{PLAN}"
+    intermediate.mkdir(parents=True, exist_ok=True)
+    for file, part in zip(counts, images.parts(assignment, intermediate), strict=True):
+        _path(folder, file, PLAN).write_bytes(pickle.dumps((part, labels)))
+    return counts
 
 
 @contextlib.contextmanager
-def replacing(output_dir: str | Path, overwrite: bool) -> Iterator[Path]:
-    """Yields a temporary folder beside `output_dir` that becomes `output_dir` at the end, or vanishes after an error.
+def _replacing(output_dir: str | os.PathLike, overwrite: bool) -> Iterator[epath.Path]:
+    """Yields the folder of the conversion, which becomes `output_dir` at the end and vanishes after a `UserError`.
 
     Raises:
         UserError: `output_dir` has a data set and `overwrite` is not given, or has something else in it.
     """
-    target = Path(output_dir).absolute()
+    target = epath.Path(os.path.abspath(output_dir) if "://" not in str(output_dir) else output_dir)
     if target.exists() and not target.is_dir():
         raise UserError(f"{output_dir}: a file, expected a folder to write to")
     occupied = target.is_dir() and any(target.iterdir())
@@ -217,41 +177,44 @@ def replacing(output_dir: str | Path, overwrite: bool) -> Iterator[Path]:
         raise UserError(f"{output_dir}: has other files in it; give an empty or a new folder as output")
     if occupied and not overwrite:
         raise UserError(f"{output_dir}: has a data set already; add --overwrite to replace it")
+    folder = target.parent / f".{target.name}.partial"
+    with _disk_errors(output_dir):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.tmp-", dir=target.parent))
-    except OSError as error:
-        raise UserError(f"{output_dir}: cannot be written ({error.strerror})") from error
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        old = temporary.with_name(temporary.name + "-old")
+        yield folder
+    except ConversionStoppedError:
+        raise
+    except UserError:
+        folder.rmtree()
+        raise
+    with _disk_errors(output_dir):
+        old = target.parent / f".{target.name}.old"
         if target.exists():
             target.rename(old)
-        temporary.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        folder.rename(target)
+        if old.exists():
+            old.rmtree()
 
 
-def _write_shard(
-    path: Path, sources: Sequence[Source], labels: LabelMap, tick: Callable[[], None]
-) -> tuple[Statistics, list[str]]:
-    statistics = Statistics()
-    problems: list[str] = []
-
-    def records() -> Iterator[bytes]:
-        for source in sources:
-            checked, found = check_source(source, labels)
-            problems.extend(found)
-            if checked is not None:
-                statistics.add(checked.size, checked.pixels, checked.has_image_labels)
-                yield checked.serialized
-            tick()
-
-    write_shard(path, records())
-    return statistics, problems
+@contextlib.contextmanager
+def _disk_errors(path: str | os.PathLike) -> Iterator[None]:
+    """Turns errors of writing into one line."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error.message
+        raise ConversionStoppedError(
+            f"{path}: cannot be written ({reason}); the same command goes on where it stopped"
+        ) from error
 
 
-def _largest(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
-    return max(a[0], b[0]), max(a[1], b[1])
+def _path(folder: epath.Path, file: str, suffix: str) -> epath.Path:
+    return folder / f"{file}{suffix}"
+
+
+def _remove_intermediate(folder: epath.Path, files: Collection[str]) -> None:
+    """Leaves nothing but what belongs to the data set."""
+    keep = {FILE_NAME, SPLITS_FOLDER, *files, *(file + SUFFIX for file in files)}
+    for path in folder.iterdir():
+        if path.name not in keep:
+            path.rmtree() if path.is_dir() else path.unlink()

@@ -1,0 +1,165 @@
+"""What a converter reads: images with what is known of each, in pools that become record files."""
+
+import dataclasses
+import hashlib
+import os
+import pickle
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from etils import epath
+
+
+@runtime_checkable
+class MaskReader(Protocol):
+    """A mask that is no plain image file; it is read in a worker process, so it must pickle.
+
+    Attributes:
+        path: of its file.
+    """
+
+    @property
+    def path(self) -> str: ...
+
+    def read(self) -> np.ndarray:
+        """Returns the stored values, uint8 [H, W]; what is wrong is a `UserError` that names the file."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+    """One object of an image.
+
+    Attributes:
+        label: its class, by the numbers in the mask files.
+        ymin, xmin, ymax, xmax: edges in pixels from the upper left corner of the image, 0 .. H and 0 .. W.
+        is_crowd: a region of many objects (COCO).
+        is_difficult: hard to recognise (PASCAL VOC).
+    """
+
+    label: int
+    ymin: float
+    xmin: float
+    ymax: float
+    xmax: float
+    is_crowd: bool = False
+    is_difficult: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One image to be written.
+
+    Attributes:
+        id: its name in the records, unique in its pool.
+        image: path or content of the image file.
+        mask: path of the mask file, its values, uint8 [H, W], or what reads them; None without a mask.
+        image_labels: ids of its foreground classes, by the numbers in the mask files; None if unknown.
+        boxes: its objects; None if unknown.
+    """
+
+    id: str
+    image: str | os.PathLike | bytes
+    mask: str | os.PathLike | np.ndarray | MaskReader | None = None
+    image_labels: tuple[int, ...] | None = None
+    boxes: tuple[Box, ...] | None = None
+
+
+class Part:
+    """The images of one record file, in order. It is pickled, read by one worker, and may be read twice."""
+
+    def __iter__(self) -> Iterator[Source]:
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """Changes when an input does: a killed conversion goes on only with files of the same fingerprint."""
+        digest = hashlib.sha256()
+        for source in self:
+            files = (source.image, getattr(source.mask, "path", source.mask))
+            stats = [_stat(file) for file in files if isinstance(file, str | os.PathLike)]
+            digest.update(pickle.dumps((source, stats)))
+        return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class ListPart(Part):
+    """A part that is at hand."""
+
+    sources: Sequence[Source]
+
+    def __iter__(self) -> Iterator[Source]:
+        return iter(self.sources)
+
+
+class Pool(Protocol):
+    """Images that are stored together, once, for any number of splits."""
+
+    def __len__(self) -> int: ...
+
+    def parts(self, assignment: Sequence[np.ndarray], folder: epath.Path) -> list[Part]:
+        """Returns the images of each record file.
+
+        Args:
+            assignment: for each file the numbers of its images, in order.
+            folder: for intermediate files; it is deleted at the end.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class ListPool:
+    """A pool of images that are known one by one."""
+
+    sources: Sequence[Source]
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def parts(self, assignment: Sequence[np.ndarray], folder: epath.Path) -> list[Part]:
+        return [ListPart([self.sources[i] for i in part]) for part in assignment]
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Which images of the pools belong to a split.
+
+    Attributes:
+        pools: names of the pools that it draws from.
+        ids: its images; None for all of the pools.
+        hide_masks: training must not see their masks, though the records may have some.
+    """
+
+    pools: tuple[str, ...]
+    ids: Collection[str] | None = None
+    hide_masks: bool = False
+
+
+IMAGES_PER_FILE = 1000
+MIN_FILES = 4
+
+
+def assign(name: str, length: int, num_shards: int, seed: int) -> list[np.ndarray]:
+    """Shuffles a pool and deals it out to files of nearly equal size.
+
+    Args:
+        name: of the pool; pools are shuffled differently.
+        length: number of its images.
+        num_shards: number of files; 0 takes one per `IMAGES_PER_FILE` images, at least `MIN_FILES`. No file is empty.
+        seed: of the shuffle.
+
+    Returns:
+        For each file the numbers of its images.
+    """
+    order = np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(length)
+    count = num_shards or max(MIN_FILES, -(-length // IMAGES_PER_FILE))
+    return np.array_split(order, max(1, min(count, length)))
+
+
+def _stat(path: str | os.PathLike) -> tuple[int, int] | None:
+    try:
+        stat = epath.Path(path).stat()
+    except OSError:
+        return None
+    return int(stat.length), int(stat.mtime)

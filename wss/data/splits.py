@@ -1,0 +1,220 @@
+"""Splits over record files: which records belong to them, without copying images."""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from etils import epath
+
+from wss.data.index import Entry, read_index
+from wss.data.info import SPLITS_FOLDER, DatasetInfo, SplitInfo
+from wss.data.lists import checksum
+from wss.data.source import Split
+from wss.errors import UserError
+
+MAX_IDS_SHOWN = 3
+
+
+@dataclasses.dataclass
+class Statistics:
+    """What is in one split.
+
+    Attributes:
+        pixels: int64 [256], how many pixels have each label.
+    """
+
+    num_images: int = 0
+    num_masks: int = 0
+    num_image_labels: int = 0
+    num_with_boxes: int = 0
+    max_size: tuple[int, int] = (0, 0)
+    pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
+
+    def add(self, entry: Entry, hide_mask: bool = False) -> None:
+        """Counts one image."""
+        self.num_images += 1
+        self.num_image_labels += entry.image_labels is not None
+        self.num_with_boxes += entry.num_boxes is not None
+        self.max_size = max(self.max_size[0], entry.size[0]), max(self.max_size[1], entry.size[1])
+        if entry.pixels is not None and not hide_mask:
+            self.num_masks += 1
+            for label, count in entry.pixels.items():
+                self.pixels[label] += count
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """Where one image of a split lies: the `number`-th record of `file`."""
+
+    file: str
+    number: int
+    entry: Entry
+
+
+class _Builder:
+    """Collects the records of one split, file by file and in the order of each file."""
+
+    def __init__(self, hide_masks: bool = False):
+        self.hide_masks = hide_masks
+        self.statistics = Statistics()
+        self.ids: list[str] = []
+        self.shards: dict[str, int] = {}
+        self.runs: dict[str, list[list[int]]] = {}
+        self._last: tuple[str, int] = ("", 0)
+
+    def add(self, record: Record) -> None:
+        runs = self.runs.setdefault(record.file, [])
+        if (record.file, record.number - 1) == self._last:
+            runs[-1][1] += 1
+        else:
+            runs.append([record.entry.offset, 1])
+        self._last = (record.file, record.number)
+        self.shards[record.file] = self.shards.get(record.file, 0) + 1
+        self.statistics.add(record.entry, self.hide_masks)
+        self.ids.append(record.entry.id)
+
+    def finish(self, folder: epath.Path, name: str, counts: Mapping[str, int]) -> SplitInfo:
+        """Writes the runs, if the split is not made of whole files of `counts` records."""
+        whole = all(counts[file] == count for file, count in self.shards.items())
+        runs_file = "" if whole else f"{SPLITS_FOLDER}/{name}.json"
+        if runs_file:
+            (folder / SPLITS_FOLDER).mkdir(exist_ok=True)
+            (folder / runs_file).write_text(json.dumps(self.runs, separators=(",", ":")) + "\n")
+        return SplitInfo(
+            self.shards,
+            self.statistics.num_masks,
+            self.statistics.num_image_labels,
+            self.statistics.max_size,
+            checksum(self.ids),
+            self.statistics.num_with_boxes,
+            runs_file,
+            self.hide_masks,
+        )
+
+
+def select(
+    info: DatasetInfo, files: Mapping[str, Iterable[str]], splits: Mapping[str, Split]
+) -> tuple[DatasetInfo, dict[str, Statistics]]:
+    """Adds splits to a data set whose record files and indexes are written, and saves `dataset.json`.
+
+    Args:
+        info: the data set, with its directory.
+        files: pool -> its record files.
+        splits: name -> what belongs to it.
+
+    Raises:
+        UserError: an id is not in the pools of a split, is in two of them, or a split is empty.
+    """
+    folder = epath.Path(info.directory)
+    builders = {name: _Builder(split.hide_masks) for name, split in splits.items()}
+    wanted = {name: None if split.ids is None else set(split.ids) for name, split in splits.items()}
+    counts = {}
+    for pool, pool_files in files.items():
+        of_pool = [name for name, split in splits.items() if pool in split.pools]
+        for file in pool_files:
+            counts[file] = 0
+            for number, entry in enumerate(read_index(folder / file)):
+                counts[file] += 1
+                for name in of_pool:
+                    ids = wanted[name]
+                    if ids is None or entry.id in ids:
+                        builders[name].add(Record(file, number, entry))
+    for name, builder in builders.items():
+        _check_ids(f"split {name!r}", builder.ids, wanted[name])
+    new = {name: builder.finish(folder, name, counts) for name, builder in builders.items()}
+    info = dataclasses.replace(info, splits={**info.splits, **new})
+    info.save(folder)
+    return info, {name: builder.statistics for name, builder in builders.items()}
+
+
+def records_of(info: DatasetInfo, split: str) -> list[Record]:
+    """Returns the records of a split in the order of its files, from their indexes."""
+    folder, records = epath.Path(info.directory), []
+    for file, runs in info.runs(split).items():
+        entries = list(read_index(folder / file))
+        numbers = {entry.offset: number for number, entry in enumerate(entries)}
+        for offset, count in runs:
+            first = numbers.get(offset, len(entries))
+            if first + count > len(entries):
+                raise UserError(f"{folder / file}: its index does not fit split {split!r}; build the data set again")
+            records += [Record(file, number, entries[number]) for number in range(first, first + count)]
+    return records
+
+
+def pick(records: Sequence[Record], ids: Sequence[str], what: str, from_split: str) -> list[Record]:
+    """Returns the records of a list of ids, in the order of `records`.
+
+    Raises:
+        UserError: the list has ids that are not among the records, or an id twice; `what` names it.
+    """
+    wanted = set(ids)
+    if len(wanted) < len(ids):
+        raise UserError(f"{what}: image {Counter(ids).most_common(1)[0][0]!r} is listed twice")
+    found = [record for record in records if record.entry.id in wanted]
+    if missing := sorted(wanted - {record.entry.id for record in found}):
+        raise UserError(f"{what}: {_some(missing)} not in split {from_split!r}; choose another --from_split")
+    return found
+
+
+def check_names(info: DatasetInfo, names: Iterable[str], overwrite: bool) -> None:
+    """Raises a `UserError` if one of the names is that of a split already and must not be replaced."""
+    for name in names:
+        if name in info.splits and not overwrite:
+            raise UserError(f"{info.directory}: has a split {name!r} already; add --overwrite or choose another name")
+
+
+def add_splits(
+    info: DatasetInfo,
+    splits: Mapping[str, Sequence[Record]],
+    provenance: Mapping[str, dict],
+    overwrite: bool = False,
+    hide_masks: bool = False,
+) -> DatasetInfo:
+    """Adds splits of records that the data set has.
+
+    Args:
+        info: the data set, as loaded.
+        splits: name -> its records.
+        provenance: what to record of a split; its checksum is added.
+        overwrite: replace splits of these names.
+        hide_masks: of all the new splits.
+
+    Raises:
+        UserError: a split of that name exists, or a new one has no images.
+    """
+    check_names(info, splits, overwrite)
+    folder, recorded, new = epath.Path(info.directory), dict(info.provenance.get("splits", {})), {}
+    counts = {file: sum(1 for _ in read_index(folder / file)) for file in _files_of(splits)}
+    for name, records in splits.items():
+        if not records:
+            raise UserError(f"{info.directory}: nothing is left for split {name!r}")
+        builder = _Builder(hide_masks)
+        for record in sorted(records, key=lambda record: (record.file, record.number)):
+            builder.add(record)
+        new[name] = builder.finish(folder, name, counts)
+        recorded[name] = {**provenance.get(name, {}), "checksum": new[name].checksum}
+    provenance = {**info.provenance, "splits": recorded}
+    info = dataclasses.replace(info, splits={**info.splits, **new}, provenance=provenance)
+    info.save(folder)
+    return info
+
+
+def _files_of(splits: Mapping[str, Sequence[Record]]) -> list[str]:
+    return sorted({record.file for records in splits.values() for record in records})
+
+
+def _check_ids(what: str, ids: Sequence[str], wanted: set[str] | None) -> None:
+    if missing := sorted((wanted or set()) - set(ids)):
+        raise UserError(f"{what}: {_some(missing)} not in the record files")
+    if not ids:
+        raise UserError(f"{what}: no images")
+    if len(set(ids)) < len(ids):
+        raise UserError(f"{what}: image {Counter(ids).most_common(1)[0][0]!r} is there twice")
+
+
+def _some(ids: Sequence[str]) -> str:
+    """Returns such as "2 images (a, b) are"."""
+    shown = ", ".join(ids[:MAX_IDS_SHOWN]) + (", ..." if len(ids) > MAX_IDS_SHOWN else "")
+    return f"{len(ids)} image{'s' if len(ids) > 1 else ''} ({shown}) {'are' if len(ids) > 1 else 'is'}"
