@@ -29,6 +29,7 @@ setup(
         "numpy>=1.26",
         "absl-py>=2.1",
         "etils[epath]>=1.7",
+        "importlib_resources>=6.0",
         "gin-config>=0.5",
         "h5py>=3.11",
         "pillow>=10.1",

@@ -19,8 +19,8 @@ from absl import flags
 
 from wss.data.checks import LabelMap
 from wss.data.command import convert, define_flags
-from wss.data.folder import Folder, read_classes, read_ids, read_image_labels, split_train_val
-from wss.data.masks import lookup_table, parse_classes
+from wss.data.layouts.folder import Folder, read_classes, read_ids, read_image_labels, split_train_val
+from wss.data.masks import lookup_table, parse_classes, parse_ignore_values
 from wss.data.source import Source, Split
 from wss.errors import UserError, run_main
 
@@ -34,6 +34,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_bool("has_background", True, "Class 0 is everything else, and no image-level label.")
 flags.DEFINE_list("classes", [], "Ids to keep, such as 0,8,12: they become 0, 1, 2, and all others are ignored.")
+flags.DEFINE_list("ignore_values", [], "Mask values besides 255 that do not count, such as 11.")
 flags.DEFINE_float("val_fraction", 0.2, "Part of the images with masks for val.", lower_bound=0.0, upper_bound=1.0)
 flags.DEFINE_string("train_list", None, "Text file of the images of train, one per line; by default all not in val.")
 flags.DEFINE_string("val_list", None, "Text file of the images of val, one per line; instead of val_fraction.")
@@ -50,12 +51,13 @@ def main(argv: list[str]) -> None:
         [names[c] for c in kept],
         [colors[c] for c in kept],
         pools,
-        LabelMap(lookup_table(len(names), keep), color_map),
+        LabelMap(lookup_table(len(names), keep, parse_ignore_values(FLAGS.ignore_values, len(names))), color_map),
         splits=splits,
         has_background=FLAGS.has_background and 0 in kept,
         provenance={
             "command": "build_folder.py",
             "classes": list(kept),
+            "ignore_values": list(FLAGS.ignore_values),
             "val_fraction": None if FLAGS.val_list else FLAGS.val_fraction,
             "unlabeled_has_train": FLAGS.unlabeled_has_train,
         },

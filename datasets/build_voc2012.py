@@ -15,10 +15,10 @@ from absl import flags
 
 from wss.data.checks import LabelMap
 from wss.data.command import convert, define_flags
+from wss.data.layouts.voc import LIST_FOLDER, Devkit, Entry, read_list
 from wss.data.lists import identify
 from wss.data.masks import IGNORE, VOC_CLASSES, color_map_of, lookup_table, parse_classes, voc_colors
 from wss.data.source import Source, Split
-from wss.data.voc import LIST_FOLDER, Devkit, Entry, read_list
 from wss.errors import UserError, did_you_mean, run_main
 
 FLAGS = flags.FLAGS

@@ -14,9 +14,9 @@ from etils import epath
 
 from wss.data.checks import count_pixels, image_hash, raise_problems
 from wss.data.execution import run_jobs
-from wss.data.folder import read_classes
 from wss.data.index import RECORD_OVERHEAD, Entry, write_index
 from wss.data.info import FILE_NAME, DatasetInfo
+from wss.data.layouts.folder import read_classes
 from wss.data.masks import VOC_CLASSES
 from wss.data.schema import check_record, parse_boxes
 from wss.data.source import Split

@@ -22,13 +22,13 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from wss.data.folder import read_ids
 from wss.data.info import DatasetInfo
+from wss.data.layouts.folder import read_ids
+from wss.data.layouts.voc import LIST_FOLDER, Devkit, read_list
 from wss.data.lists import describe, get_list, identify, published
 from wss.data.masks import IGNORE, VOC_CLASSES, color_map_of, parse_classes, read_mask, voc_colors
 from wss.data.splits import Record, add_splits, check_names, pick, records_of
 from wss.data.subsets import balanced_subset, subset_size, write_list
-from wss.data.voc import LIST_FOLDER, Devkit, read_list
 from wss.errors import UserError, run_main
 from wss.progress import track
 

@@ -15,10 +15,10 @@ from scripts import load_module, separate_flags
 from wss import config
 from wss.data.checks import LabelMap, Source
 from wss.data.info import DatasetInfo
+from wss.data.layouts.voc import LIST_FOLDER, read_list
 from wss.data.masks import VOC_CLASSES, lookup_table, read_mask, voc_colors
 from wss.data.records import split_records
 from wss.data.schema import parse_example
-from wss.data.voc import LIST_FOLDER, read_list
 from wss.data.writer import write_dataset
 from wss.errors import UserError
 from wss.models.deeplab import build_model

@@ -457,3 +457,18 @@ def test_real_photos(shared, tmp_path, run_script):
     for new, old in enumerate(map(int, SEVEN.split(","))):
         expected[raw == old] = new
     np.testing.assert_array_equal(example["label"][..., 0], expected)
+
+
+def test_further_values_of_own_masks_can_be_ignored(own, tmp_path, run_script):
+    Image.fromarray(mask_of(0, 11)).save(own / "masks/0.png")
+    arguments = [
+        f"--images={own / 'images'}",
+        f"--masks={own / 'masks'}",
+        "--class_names=bg,one,two",
+        "--val_fraction=0",
+    ]
+    run_script("build_folder", *arguments, f"--output_dir={tmp_path / 'out'}", "--ignore_values=11")
+    np.testing.assert_array_equal(examples_of(tmp_path / "out", "train")["0"]["label"][..., 0], mask_of(0, 255))
+    for wrong in ("2", "x", "256"):
+        with pytest.raises(UserError, match=f"--ignore_values={wrong}: expected values 3 .. 255"):
+            run_script("build_folder", *arguments, f"--output_dir={tmp_path / 'other'}", f"--ignore_values={wrong}")

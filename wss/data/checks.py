@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from wss.data.masks import BROKEN_IMAGE, IGNORE, INVALID, encode_mask, read_file, read_mask, wrong_labels
+from wss.data.masks import BROKEN_IMAGE, IGNORE, INVALID, encode_mask, read_file, read_mask, wrong_values
 from wss.data.schema import encode_example
 from wss.data.source import Box, MaskReader, Source
 from wss.errors import UserError
@@ -34,9 +34,12 @@ class LabelMap:
     color_map: dict[tuple[int, int, int], int] | None = None
 
     @property
-    def num_stored(self) -> int:
-        """Number of classes in the mask files."""
-        return int(np.flatnonzero(self.lookup[:IGNORE] != INVALID)[-1]) + 1
+    def expected(self) -> str:
+        """Which values may be in the mask files, in words."""
+        known = np.flatnonzero(self.lookup[:IGNORE] != INVALID).tolist()
+        if known == list(range(len(known))):
+            return f"classes 0 .. {len(known) - 1} or {IGNORE} (ignore)"
+        return f"one of {', '.join(map(str, known))} or {IGNORE} (ignore)"
 
     def image_labels(self, labels: Iterable[int]) -> list[int]:
         """Maps image-level labels; those of classes that are not kept vanish."""
@@ -171,10 +174,9 @@ def load_mask(mask: str | os.PathLike | np.ndarray | MaskReader, name: str, labe
         values = mask
     else:
         values = mask.read() if isinstance(mask, MaskReader) else read_mask(mask, labels.color_map)
-    mapped = labels.lookup[values]
-    if mapped.min() == INVALID:
-        raise UserError(f"{_name(mask, name)}: {wrong_labels(values, labels.num_stored)}")
-    return mapped.astype(np.uint8)
+    if wrong := wrong_values(values, labels.lookup != INVALID, labels.expected):
+        raise UserError(f"{_name(mask, name)}: {wrong}")
+    return labels.lookup[values].astype(np.uint8)
 
 
 def duplicate_ids(pool: str, sources: Sequence[Source]) -> list[str]:

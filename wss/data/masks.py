@@ -98,33 +98,39 @@ def colorize(mask: np.ndarray, colors: Sequence[Sequence[int]], ignore_color=(22
     return table[mask]
 
 
-def lookup_table(num_classes: int, keep: Sequence[int] | None = None, ignore_label: int = IGNORE) -> np.ndarray:
+def lookup_table(
+    num_classes: int, keep: Sequence[int] | None = None, ignore_values: Sequence[int] = (IGNORE,)
+) -> np.ndarray:
     """What becomes of each stored value, int16 [256]: a class id, `IGNORE`, or `INVALID` if it must not occur.
 
     Args:
         num_classes: classes of the stored masks.
         keep: ids that become classes 0, 1, ... in this order; all others become ignore. None keeps all as they are.
-        ignore_label: stored value of pixels to ignore.
+        ignore_values: stored values of pixels to ignore.
     """
     table = np.full(256, INVALID, np.int16)
     table[:num_classes] = IGNORE if keep is not None else np.arange(num_classes)
     for new, old in enumerate(keep or ()):
         table[old] = new
-    table[ignore_label] = IGNORE
+    table[list(ignore_values)] = IGNORE
     return table
 
 
 def wrong_labels(mask: np.ndarray, num_classes: int, ignore_label: int = IGNORE) -> str:
     """Returns a few words on the values of a mask that are no class, or "" if all are."""
+    valid = np.arange(256) < num_classes
+    valid[ignore_label] = True
+    return wrong_values(mask, valid, f"classes 0 .. {num_classes - 1} or {ignore_label} (ignore)")
+
+
+def wrong_values(mask: np.ndarray, valid: np.ndarray, expected: str) -> str:
+    """Returns a few words on the values of a mask that are not `valid`, bool [256], or "" if all are."""
     counts = np.bincount(mask.ravel())
-    wrong = [value for value in np.flatnonzero(counts) if value >= num_classes and value != ignore_label]
+    wrong = [int(value) for value in np.flatnonzero(counts) if value >= len(valid) or not valid[value]]
     if not wrong:
         return ""
     shown = ", ".join(map(str, wrong[:MAX_VALUES_SHOWN])) + (", ..." if len(wrong) > MAX_VALUES_SHOWN else "")
-    return (
-        f"label value{'s' if len(wrong) > 1 else ''} {shown} ({counts[wrong].sum()} pixels), "
-        f"expected classes 0 .. {num_classes - 1} or {ignore_label} (ignore)"
-    )
+    return f"label value{'s' if len(wrong) > 1 else ''} {shown} ({counts[wrong].sum()} pixels), expected {expected}"
 
 
 def parse_classes(text: str | Sequence[str], num_classes: int) -> tuple[int, ...] | None:
@@ -144,6 +150,21 @@ def parse_classes(text: str | Sequence[str], num_classes: int) -> tuple[int, ...
     if 0 in keep[1:]:
         raise UserError(f"--classes={','.join(items)}: the background, 0, must come first or be left out")
     return keep
+
+
+def parse_ignore_values(items: Sequence[str], num_classes: int) -> list[int]:
+    """Reads `--ignore_values=11`; 255 is always among them.
+
+    Raises:
+        UserError: no number in 0 .. 255, or the id of a class.
+    """
+    for item in items:
+        if not item.strip().isdecimal() or not num_classes <= int(item) <= IGNORE:
+            raise UserError(
+                f"--ignore_values={','.join(items)}: expected values {num_classes} .. {IGNORE}, separated by commas; "
+                "a class is ignored by leaving it out of --classes"
+            )
+    return [*map(int, items), IGNORE]
 
 
 def _from_colors(path: str | os.PathLike, rgb: np.ndarray, color_map: dict[tuple[int, int, int], int]) -> np.ndarray:

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from wss.data.ade20k import COLORS
 from wss.data.info import DatasetInfo
+from wss.data.layouts.ade20k import COLORS
 from wss.data.records import split_records
 from wss.data.schema import parse_example
 from wss.errors import UserError

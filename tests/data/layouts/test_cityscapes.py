@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from wss.data.cityscapes import CLASSES, COLORS, PolygonMask
 from wss.data.info import DatasetInfo
+from wss.data.layouts.cityscapes import CLASSES, COLORS, PolygonMask
 from wss.data.records import split_records
 from wss.data.schema import parse_example
 from wss.errors import UserError

@@ -1,0 +1,101 @@
+"""Measures how fast and in how much memory a data set is converted, by number of processes and of images.
+
+python tools/benchmark_conversion.py --output=/tmp/benchmark
+
+Drawn scenes of 384 x 384 pixels, JPEG and PNG mask, are read from files again and again under new names. Each row is a
+process of its own. images/s counts from the call to the finished data set, so starting processes is in it; "ratio" is
+to one process. Timings of one run compare; those of different days or machines do not.
+"""
+
+import json
+import multiprocessing
+import resource
+import shutil
+import time
+from pathlib import Path
+
+from absl import flags
+from PIL import Image
+
+from wss.data.checks import LabelMap
+from wss.data.masks import encode_mask, lookup_table, voc_colors
+from wss.data.shapes import CLASS_NAMES, generate
+from wss.data.source import Source
+from wss.data.writer import write_dataset
+from wss.errors import UserError, run_main
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string(
+    "output", None, "Empty or new folder for the images, the data sets and benchmark.json.", required=True
+)
+flags.DEFINE_integer("images", 10_000, "How many images to convert for the speed.", lower_bound=1)
+flags.DEFINE_list("workers", ["1", "2"], "Numbers of processes.")
+flags.DEFINE_list("memory_images", ["1000", "10000"], "Numbers of images to convert with one process for the memory.")
+
+NUM_FILES = 64
+SIDE = 384
+
+
+def main(argv: list[str]) -> None:
+    if not all(item.isdecimal() and int(item) for item in [*FLAGS.workers, *FLAGS.memory_images]):
+        raise UserError("--workers and --memory_images: expected numbers, separated by commas")
+    output = Path(FLAGS.output)
+    if output.exists() and any(output.iterdir()):
+        raise UserError(f"--output={output}: is not empty")
+    draw_files(output / "files")
+    runs = [(FLAGS.images, int(workers)) for workers in FLAGS.workers]
+    runs += [(int(images), 1) for images in FLAGS.memory_images]
+    rows = {run: measure(output, *run) for run in dict.fromkeys(runs)}
+    single = rows.get((FLAGS.images, 1))
+    print("images  processes  images/s  ratio  peak memory, parent  worker")
+    for (images, workers), row in rows.items():
+        ratio = (
+            f"{row['images_per_second'] / single['images_per_second']:.2f}" if single and images == FLAGS.images else ""
+        )
+        memory = f"{row['parent_mb']:16.0f} MB {row['worker_mb']:4.0f} MB"
+        print(f"{images:6}  {workers:9}  {row['images_per_second']:8.1f}  {ratio:>5}  {memory}")
+    content = [{"images": images, "processes": workers, **row} for (images, workers), row in rows.items()]
+    (output / "benchmark.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def draw_files(folder: Path) -> None:
+    """Writes the images and masks that are converted."""
+    folder.mkdir(parents=True)
+    for index in range(NUM_FILES):
+        image, mask = generate(0, index, SIDE)
+        Image.fromarray(image).save(folder / f"{index}.jpg", quality=90)
+        (folder / f"{index}.png").write_bytes(encode_mask(mask))
+
+
+def measure(output: Path, images: int, workers: int) -> dict[str, float]:
+    """Converts in a new process and returns its images/s and its peak memory in MB."""
+    context = multiprocessing.get_context("spawn")
+    result = context.SimpleQueue()
+    process = context.Process(target=convert, args=(output, images, workers, result))
+    process.start()
+    measured = result.get()
+    process.join()
+    shutil.rmtree(output / "dataset")
+    return measured
+
+
+def convert(output: Path, images: int, workers: int, result) -> None:
+    """Converts `images` images and puts what was measured into `result`."""
+    files = [output / "files" / str(index) for index in range(NUM_FILES)]
+    sources = [
+        Source(f"image_{index:06d}", f"{files[index % NUM_FILES]}.jpg", f"{files[index % NUM_FILES]}.png")
+        for index in range(images)
+    ]
+    labels = LabelMap(lookup_table(len(CLASS_NAMES)))
+    start = time.perf_counter()
+    colors = voc_colors(len(CLASS_NAMES))
+    write_dataset(output / "dataset", "benchmark", CLASS_NAMES, colors, {"train": sources}, labels, workers=workers)
+    seconds = time.perf_counter() - start
+    parent, worker = (
+        resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    result.put({"images_per_second": images / seconds, "parent_mb": parent, "worker_mb": worker})
+
+
+if __name__ == "__main__":
+    run_main(main)

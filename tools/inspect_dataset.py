@@ -1,0 +1,91 @@
+"""Looks into the records of a built data set: numbers and pictures of each split, and what is wrong with it.
+
+python tools/inspect_dataset.py --dataset=data/voc2012 --output=inspection [--splits=train,val] [--sample=500]
+
+Prints report.txt; beside it in --output are report.json with all numbers, and <split>.png with thumbnails of images, their
+masks and boxes. Nothing that dataset.json says is believed: every record is read.
+
+Exit code 0: nothing is wrong; there may be notes. 2: wrong flags.
+1: there are problems: damaged files or records, masks of another size than their images, labels that are no class, masks of
+only 0 and "ignored", a class that a split for training with masks never shows, an id twice in a split, images of an
+evaluation split in a training split, or a dataset.json or index that does not fit the records.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from absl import flags
+
+from wss.data.info import DatasetInfo
+from wss.data.inspection.contact_sheet import contact_sheet
+from wss.data.inspection.findings import PROBLEM, find
+from wss.data.inspection.inspect import Inspection, inspect_split
+from wss.data.inspection.report import report
+from wss.errors import UserError, did_you_mean, run_main
+from wss.evaluation.pictures import save_png
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("dataset", None, "Folder of the records, with dataset.json in it.", required=True)
+flags.DEFINE_string("output", None, "Folder for the report and the pictures.", required=True)
+flags.DEFINE_list("splits", [], "Splits to look into, and to compare with each other; all by default.")
+flags.DEFINE_list("eval_splits", [], "Splits to evaluate on; by default those whose names begin with val or test.")
+flags.DEFINE_integer("sample", 0, "Decode only so many images of a split, evenly spread; 0 decodes all.", lower_bound=0)
+flags.DEFINE_integer("sheet_images", 24, "Images in the picture of a split; 0 draws none.", lower_bound=0)
+
+
+def main(argv: list[str]) -> int:
+    info = DatasetInfo.load(FLAGS.dataset)
+    splits = FLAGS.splits or list(info.splits)
+    for split in splits:
+        info.split(split)
+    eval_splits = FLAGS.eval_splits or [split for split in splits if split.startswith(("val", "test"))]
+    for split in eval_splits:
+        if split not in splits:
+            raise UserError(f"--eval_splits={split}: not among {', '.join(splits)}.{did_you_mean(split, splits)}")
+    output = Path(FLAGS.output)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output={output}: cannot be made ({error.strerror}); expected a folder") from error
+    inspections = []
+    for split in splits:
+        inspection = inspect_split(info, split, FLAGS.sample, FLAGS.sheet_images)
+        draw_sheet(info, inspection, output / f"{split}.png")
+        inspections.append(inspection)
+    findings = find(info, inspections, eval_splits)
+    summaries = {inspection.name: inspection.summary(info) for inspection in inspections}
+    content = {
+        "dataset": info.name,
+        "directory": info.directory,
+        "splits": summaries,
+        "findings": [dataclasses.asdict(finding) for finding in findings],
+    }
+    text = report(info, summaries, findings)
+    write(output / "report.json", json.dumps(content, indent=1) + "\n")
+    write(output / "report.txt", text)
+    print(text, end="")
+    return int(any(finding.level == PROBLEM for finding in findings))
+
+
+def draw_sheet(info: DatasetInfo, inspection: Inspection, path: Path) -> None:
+    """Writes the contact sheet of a split and forgets its images; an older picture goes if there is nothing to show."""
+    chosen = inspection.candidates.choose(inspection.rarest_first(info))
+    inspection.candidates.clear()
+    if not chosen:
+        path.unlink(missing_ok=True)
+        return
+    records = [candidate.serialized for candidate in chosen]
+    note = f"{len(chosen)} of {inspection.num_images} images"
+    save_png(path, contact_sheet(info, f"{info.name}: {inspection.name}", note, records, inspection.masks_hidden))
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file, whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    run_main(main)
