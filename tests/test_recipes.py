@@ -70,13 +70,13 @@ def test_file_parses_with_each_binding_that_its_comments_offer(path):
 @pytest.mark.parametrize(
     ("name", "steps", "backbone", "labeled", "unlabeled"),
     [
-        ("voc2012_supervised", 30000, "xception_65", "16_clean_3", "train_aug"),
-        ("voc2012_unlabeled", 30000, "xception_65", "16_clean_3", "train_aug"),
-        ("voc2012_image_labels", 30000, "xception_65", "16_clean_3", "train_aug"),
+        ("voc2012_supervised", 30000, "xception_65", "voc_pseudoseg_1_16_s1_92", "train_aug"),
+        ("voc2012_unlabeled", 30000, "xception_65", "voc_pseudoseg_1_16_s1_92", "train_aug"),
+        ("voc2012_image_labels", 30000, "xception_65", "voc_pseudoseg_1_16_s1_92", "train_aug"),
         ("voc2012_high_data", 90000, "xception_65", "train", "coco2voc"),
-        ("coco_supervised", 200000, "xception_65", "32_all", "train"),
-        ("coco_unlabeled", 200000, "xception_65", "32_all", "train"),
-        ("cityscapes_unlabeled", 30000, "resnet_v1_101_beta", "cutmix_seed12345_744", "train_fine"),
+        ("coco_supervised", 200000, "xception_65", "coco_pseudoseg_1_32", "train2017"),
+        ("coco_unlabeled", 200000, "xception_65", "coco_pseudoseg_1_32", "train2017"),
+        ("cityscapes_unlabeled", 30000, "resnet_v1_101_beta", "cityscapes_cutmix_seed12345_744", "train_fine"),
     ],
 )
 def test_schedule_of_the_paper(name, steps, backbone, labeled, unlabeled):
