@@ -154,7 +154,7 @@ def _convert_and_die(output: Path, point: str) -> None:
     elif point == "before dataset.json":
         writer.select = lambda *_: _die()
     elif point == "before the folder gets its name":
-        writer._remove_intermediate = lambda *_: _die()
+        writer._keep_only = lambda folder, names: writer.FILE_NAME in names and _die()
     convert(output, workers=1)
 
 
@@ -185,7 +185,7 @@ def test_a_killed_parent_takes_its_processes_along(tmp_path):
     process = multiprocessing.get_context("spawn").Process(target=convert, args=(output, 20_000), kwargs={"workers": 2})
     process.start()
     deadline = time.monotonic() + 120
-    while not list(partial.glob("*.tfrecord.tmp")) and time.monotonic() < deadline:
+    while not list(partial.glob("*.tfrecord.tmp-*")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.kill()
     process.join()
@@ -202,7 +202,7 @@ def test_changed_inputs_are_not_taken_for_finished(tmp_path, monkeypatch):
     sources = [Source(str(index), tmp_path / f"{index}.png", np.zeros([4, 4], np.uint8)) for index in range(4)]
     select = writer.select
     monkeypatch.setattr(writer, "select", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(UserError, match="interrupted; the same command goes on"):
         writer.write_dataset(tmp_path / "out", "x", pools={"train": sources}, num_shards=2, **CLASSES)
     monkeypatch.setattr(writer, "select", select)
     (tmp_path / "2.png").write_bytes(encode_mask(np.full([4, 5], 9, np.uint8)[:, :4]) + b" ")
@@ -213,6 +213,19 @@ def test_changed_inputs_are_not_taken_for_finished(tmp_path, monkeypatch):
     assert len(written) == 1
     images = {parse_example(r, 3)["name"].numpy(): parse_example(r, 3)["image"] for r in split_records(info, "train")}
     assert images[b"2"].numpy().max() == 9
+
+
+def test_splits_of_a_killed_conversion_do_not_stay(tmp_path, monkeypatch):
+    save = DatasetInfo.save
+    monkeypatch.setattr(DatasetInfo, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(UserError, match="interrupted"):
+        convert(tmp_path / "out")
+    assert (tmp_path / ".out.partial/splits/few.json").exists()
+    monkeypatch.setattr(DatasetInfo, "save", save)
+    pools = {"train": GeneratedPool(40)}
+    info, _ = writer.write_dataset(tmp_path / "out", "generated", pools=pools, **CLASSES)
+    assert not (tmp_path / "out/splits").exists() and list(info.splits) == ["train"]
+    assert sorted(ids_of(info, "train")) == [f"image_{index:05d}" for index in range(40)]
 
 
 def test_an_id_that_no_pool_has_is_one_line(tmp_path):

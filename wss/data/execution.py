@@ -62,19 +62,16 @@ def run_jobs(function: Job, jobs: Sequence, workers: int, what: str, total: int,
             executor.shutdown(wait=True, cancel_futures=True)
 
 
-def run_beam(function: Job, jobs: Sequence, options: str) -> None:
-    """Calls `function(job, tick)` for all jobs on Apache Beam; its results are dropped.
+def beam_options(options: str) -> Any:
+    """Returns the PipelineOptions of Apache Beam.
 
     Args:
-        function: of a module that is installed on the workers.
-        jobs: they must pickle.
-        options: of the pipeline, "name=value" or "name", separated by commas.
+        options: "name=value" or "name", separated by commas.
 
     Raises:
-        UserError: Beam is not installed, an option is unknown, or a job raises one.
+        UserError: Beam is not installed, or an option is unknown.
     """
     try:
-        import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise UserError("--beam_pipeline_options: Apache Beam is not installed; pip install 'wss[beam]'") from error
@@ -84,6 +81,19 @@ def run_beam(function: Job, jobs: Sequence, options: str) -> None:
     unknown = [flag for flag in flags if flag[2:].split("=")[0] not in known]
     if unknown:
         raise UserError(f"--beam_pipeline_options={options}: Apache Beam knows no option {', '.join(unknown)}")
+    return pipeline_options
+
+
+def run_beam(function: Job, jobs: Sequence, pipeline_options: Any) -> None:
+    """Calls `function(job, tick)` for all jobs on Apache Beam; its results are dropped.
+
+    Args:
+        function: of a module that is installed on the workers.
+        jobs: they must pickle.
+        pipeline_options: see `beam_options`.
+    """
+    import apache_beam as beam
+
     logging.getLogger("apache_beam").setLevel(logging.WARNING)  # it tells of each message between its processes
     with beam.Pipeline(options=pipeline_options) as pipeline:
         (

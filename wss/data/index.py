@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import uuid
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -56,7 +57,7 @@ class Entry:
 def write_index(record_file: epath.Path, entries: Iterable[Entry]) -> None:
     """Writes the index of a record file, whole or not at all."""
     path = index_path(record_file)
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = unique_name(path)
     temporary.write_text(
         "".join(json.dumps(dataclasses.asdict(entry), separators=(",", ":")) + "\n" for entry in entries)
     )
@@ -80,6 +81,11 @@ def read_index(record_file: epath.Path) -> Iterator[Entry]:
                 yield _entry(json.loads(line))
             except (ValueError, TypeError, AttributeError) as error:
                 raise UserError(f"{path}:{number}: damaged ({error!r}); build the data set again") from error
+
+
+def unique_name(path: epath.Path) -> epath.Path:
+    """A temporary name beside `path`, which no other process takes: Beam may run a job twice at once."""
+    return path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex}")
 
 
 def index_path(record_file: epath.Path) -> epath.Path:

@@ -1,5 +1,6 @@
 """What a converter reads: images with what is known of each, in pools that become record files."""
 
+import abc
 import dataclasses
 import hashlib
 import os
@@ -67,11 +68,11 @@ class Source:
     boxes: tuple[Box, ...] | None = None
 
 
-class Part:
+class Part(abc.ABC):
     """The images of one record file, in order. It is pickled, read by one worker, and may be read twice."""
 
-    def __iter__(self) -> Iterator[Source]:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def __iter__(self) -> Iterator[Source]: ...
 
     def fingerprint(self) -> str:
         """Changes when an input does: a killed conversion goes on only with files of the same fingerprint."""

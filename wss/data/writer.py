@@ -17,8 +17,8 @@ import tensorflow as tf
 from etils import epath
 
 from wss.data.checks import LabelMap, check_source, duplicate_ids, raise_problems
-from wss.data.execution import ConversionStoppedError, run_beam, run_jobs
-from wss.data.index import RECORD_OVERHEAD, SUFFIX, Entry, write_index
+from wss.data.execution import ConversionStoppedError, beam_options, run_beam, run_jobs
+from wss.data.index import RECORD_OVERHEAD, SUFFIX, Entry, unique_name, write_index
 from wss.data.info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
 from wss.data.source import ListPool, Part, Pool, Source, Split, assign
 from wss.data.splits import Statistics, select
@@ -79,16 +79,18 @@ def write_dataset(
             problems += duplicate_ids(pool, images.sources)
         if not len(images):
             problems.append(f"{pool!r}: no images")
+    pipeline_options = beam_options(beam_pipeline_options) if beam_pipeline_options is not None else None
     with _replacing(output_dir, overwrite) as folder:
         files = {pool: _plan(folder, pool, images, labels, num_shards, seed) for pool, images in sized.items()}
         jobs = [(str(folder), file, count) for pool in files.values() for file, count in pool.items()]
-        if beam_pipeline_options is None:
+        if pipeline_options is None:
             run_jobs(convert_file, jobs, workers, f"writing {name}", sum(len(images) for images in sized.values()))
         else:
-            run_beam(convert_file, jobs, beam_pipeline_options)
+            run_beam(convert_file, jobs, pipeline_options)
         for _, file, _ in jobs:
             problems += json.loads(_path(folder, file, DONE).read_text())["problems"]
         raise_problems(problems)
+        _keep_only(folder, {name for _, file, _ in jobs for name in (file, file + SUFFIX, file + DONE)})
         info = DatasetInfo(
             name,
             tuple(class_names),
@@ -99,7 +101,7 @@ def write_dataset(
             directory=str(folder),
         )
         info, statistics = select(info, files, splits)
-        _remove_intermediate(folder, {file for _, file, _ in jobs})
+        _keep_only(folder, {FILE_NAME, SPLITS_FOLDER, *(name for _, file, _ in jobs for name in (file, file + SUFFIX))})
     return dataclasses.replace(info, directory=str(output_dir)), statistics
 
 
@@ -125,7 +127,7 @@ def convert_file(job: tuple[str, str, int], tick: Callable[[], None]) -> None:
         return
     problems = _write_records(folder / file, part, labels, tick)
     with _disk_errors(done):
-        temporary = done.with_name(done.name + ".tmp")
+        temporary = unique_name(done)
         temporary.write_text(json.dumps({"fingerprint": fingerprint, "problems": problems}))
         temporary.replace(done)
 
@@ -135,7 +137,7 @@ def _write_records(path: epath.Path, part: Part, labels: LabelMap, tick: Callabl
     entries: list[Entry] = []
     problems: list[str] = []
     offset = 0
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = unique_name(path)
     with _disk_errors(path):
         with tf.io.TFRecordWriter(str(temporary)) as writer:
             for source in part:
@@ -184,11 +186,15 @@ def _replacing(output_dir: str | os.PathLike, overwrite: bool) -> Iterator[epath
         yield folder
     except ConversionStoppedError:
         raise
+    except KeyboardInterrupt as error:
+        raise ConversionStoppedError("interrupted; the same command goes on where it stopped") from error
     except UserError:
         folder.rmtree()
         raise
     with _disk_errors(output_dir):
         old = target.parent / f".{target.name}.old"
+        if old.exists():
+            old.rmtree()
         if target.exists():
             target.rename(old)
         folder.rename(target)
@@ -212,9 +218,8 @@ def _path(folder: epath.Path, file: str, suffix: str) -> epath.Path:
     return folder / f"{file}{suffix}"
 
 
-def _remove_intermediate(folder: epath.Path, files: Collection[str]) -> None:
-    """Leaves nothing but what belongs to the data set."""
-    keep = {FILE_NAME, SPLITS_FOLDER, *files, *(file + SUFFIX for file in files)}
+def _keep_only(folder: epath.Path, names: Collection[str]) -> None:
+    """Removes everything else, such as what an earlier, killed conversion left."""
     for path in folder.iterdir():
-        if path.name not in keep:
+        if path.name not in names:
             path.rmtree() if path.is_dir() else path.unlink()
