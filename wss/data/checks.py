@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from wss.data.index import Entry
 from wss.data.masks import BROKEN_IMAGE, IGNORE, INVALID, encode_mask, read_file, read_mask, wrong_values
 from wss.data.schema import encode_example
 from wss.data.source import Box, MaskReader, Source
@@ -59,28 +60,12 @@ class EncodedImage(NamedTuple):
     size: tuple[int, int]
 
 
-@dataclasses.dataclass(frozen=True)
-class Checked:
-    """A valid example with what the index says of it.
+def check_source(source: Source, labels: LabelMap) -> tuple[tuple[bytes, Entry] | None, list[str]]:
+    """Reads and checks one image with its mask.
 
-    Attributes:
-        size: (height, width).
-        pixels: class -> number of its pixels, the ignore label included; None without a mask.
-        image_labels: classes after the label map; None if unknown.
-        num_boxes: None if unknown.
-        image_hash: of the image's bytes.
+    Returns:
+        The serialized example and its entry in the index, which has no offset yet; or None and all its problems.
     """
-
-    serialized: bytes
-    size: tuple[int, int]
-    pixels: dict[int, int] | None
-    image_labels: tuple[int, ...] | None
-    num_boxes: int | None
-    image_hash: str
-
-
-def check_source(source: Source, labels: LabelMap) -> tuple[Checked | None, list[str]]:
-    """Reads and checks one image with its mask; returns the example, or None and all its problems."""
     problems: list[str] = []
     image = mask = None
     try:
@@ -112,9 +97,16 @@ def check_source(source: Source, labels: LabelMap) -> tuple[Checked | None, list
         image_labels=image_labels,
         boxes=boxes,
     )
-    pixels = None if mask is None else count_pixels(mask)
-    num_boxes = None if boxes is None else len(boxes)
-    return Checked(serialized, image.size, pixels, image_labels, num_boxes, image_hash(image.content)), []
+    entry = Entry(
+        id=source.id,
+        offset=0,
+        size=image.size,
+        pixels=None if mask is None else count_pixels(mask),
+        image_labels=image_labels,
+        num_boxes=None if boxes is None else len(boxes),
+        image_hash=image_hash(image.content),
+    )
+    return (serialized, entry), []
 
 
 def count_pixels(mask: np.ndarray) -> dict[int, int]:

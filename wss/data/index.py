@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from etils import epath
 
-from wss.data.checks import Checked
 from wss.errors import UserError
 
 SUFFIX = ".index.jsonl"
@@ -37,13 +36,6 @@ class Entry:
     image_labels: tuple[int, ...] | None
     num_boxes: int | None
     image_hash: str
-
-    @classmethod
-    def of(cls, id: str, offset: int, checked: Checked) -> "Entry":
-        """The entry of an example that begins at `offset`."""
-        return cls(
-            id, offset, checked.size, checked.pixels, checked.image_labels, checked.num_boxes, checked.image_hash
-        )
 
     def present(self, num_classes: int, has_background: bool) -> np.ndarray | None:
         """Classes of its mask, or else of its image-level labels, bool [C]; None if both are unknown."""

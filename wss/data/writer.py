@@ -144,9 +144,10 @@ def _write_records(path: epath.Path, part: Part, labels: LabelMap, tick: Callabl
                 checked, found = check_source(source, labels)
                 problems += found
                 if checked is not None:
-                    writer.write(checked.serialized)
-                    entries.append(Entry.of(source.id, offset, checked))
-                    offset += len(checked.serialized) + RECORD_OVERHEAD
+                    serialized, entry = checked
+                    writer.write(serialized)
+                    entries.append(dataclasses.replace(entry, offset=offset))
+                    offset += len(serialized) + RECORD_OVERHEAD
                 tick()
         write_index(path, entries)
         temporary.replace(path)
