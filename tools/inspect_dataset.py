@@ -7,8 +7,8 @@ masks and boxes. Nothing that dataset.json says is believed: every record is rea
 
 Exit code 0: nothing is wrong; there may be notes. 2: wrong flags.
 1: there are problems: damaged files or records, masks of another size than their images, labels that are no class, masks of
-only 0 and "ignored", a class that a split for training with masks never shows, an id twice in a split, images of an
-evaluation split in a training split, or a dataset.json or index that does not fit the records.
+only 0 and "ignored", a class that a split for training with masks never shows, an id twice in a split, images or
+ids of an evaluation split in a training split, or a dataset.json or index that does not fit the records.
 """
 
 import dataclasses

@@ -266,14 +266,14 @@ def test_evaluation_splits_may_share_images(tmp_path):
     assert kinds(findings_of(info, eval_splits=("test",))) == [("leakage", "test")]
 
 
-def test_the_same_id_of_another_image_is_a_note(tmp_path):
+def test_the_same_id_of_another_image_may_be_a_leak(tmp_path):
     info = hand_made(
         tmp_path,
         train=[record(id) for id in "abc"],
         val=[record("a", image=plain([9, 9, 9])), *(record(id) for id in "xyz")],
     )
     level, kind, split, message = only(findings_of(info))
-    assert (level, kind, split) == ("note", "same_id", "val") and "other images (1 in train): 'a'; if" in message
+    assert (level, kind, split) == ("problem", "same_id", "val") and "other images (1 in train): 'a'; if" in message
 
 
 def test_trainval_has_the_images_of_val(tmp_path):

@@ -219,8 +219,8 @@ def _leaks(inspection: Inspection, training: Sequence[Inspection]) -> Found:
         help = "take them out of the one or the other"
         yield PROBLEM, "leakage", f"images that are in training splits too {_by_split(leaks)}; {help}"
     if same_ids:
-        help = "if these are versions of the same photos, take them out"
-        yield NOTE, "same_id", f"ids that training splits have for other images {_by_split(same_ids)}; {help}"
+        help = "if these are versions of the same photos, take them out; if not, give them names of their own"
+        yield PROBLEM, "same_id", f"ids that training splits have for other images {_by_split(same_ids)}; {help}"
 
 
 def _by_split(items: dict[str, list[str]]) -> str:
