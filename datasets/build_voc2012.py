@@ -15,7 +15,7 @@ from absl import flags
 
 from wss.data.checks import LabelMap
 from wss.data.command import convert, define_flags
-from wss.data.layouts.voc import LIST_FOLDER, Devkit, Entry, read_list
+from wss.data.layouts.voc import LIST_FOLDER, Devkit, ListLine, read_list
 from wss.data.lists import identify
 from wss.data.masks import IGNORE, VOC_CLASSES, color_map_of, lookup_table, parse_classes, voc_colors
 from wss.data.source import Source, Split
@@ -66,11 +66,10 @@ def main(argv: list[str]) -> None:
             print(f"{name}: the published list {' = '.join(published)}")
 
 
-def read_lists(devkit: Devkit) -> dict[str, list[Entry]]:
+def read_lists(devkit: Devkit) -> dict[str, list[ListLine]]:
     """Returns the images of each split that is asked for."""
-    lists = devkit.lists()
-    if FLAGS.splits:
-        lists = dict(_list(devkit, name, lists) for name in FLAGS.splits)
+    known = devkit.list_names()
+    lists = dict(_list(devkit, name, known) for name in FLAGS.splits or known)
     if not lists:
         raise UserError(f"{devkit.root / LIST_FOLDER}: no *.txt lists of image ids; expected such as train.txt")
     for name in FLAGS.unlabeled_splits:
@@ -79,7 +78,7 @@ def read_lists(devkit: Devkit) -> dict[str, list[Entry]]:
     return lists
 
 
-def read_sources(devkit: Devkit, lists: dict[str, list[Entry]]) -> tuple[dict[str, Source], list[str]]:
+def read_sources(devkit: Devkit, lists: dict[str, list[ListLine]]) -> tuple[dict[str, Source], list[str]]:
     """Returns all images by id, and a line for each that is twice in a list or has no mask though its split needs it."""
     sources: dict[str, Source] = {}
     problems = []
@@ -102,7 +101,7 @@ def read_sources(devkit: Devkit, lists: dict[str, list[Entry]]) -> tuple[dict[st
     return sources, problems
 
 
-def pools_of(lists: dict[str, list[Entry]]) -> dict[str, list[str]]:
+def pools_of(lists: dict[str, list[ListLine]]) -> dict[str, list[str]]:
     """Returns the ids of the record files: those of validation and test lists, and all others."""
     pools: dict[str, dict[str, None]] = {pool: {} for pool in ("images", *HELD_OUT)}
     held_out = {
@@ -118,11 +117,11 @@ def pools_of(lists: dict[str, list[Entry]]) -> dict[str, list[str]]:
     return {pool: sorted(ids) for pool, ids in pools.items() if ids}
 
 
-def _list(devkit: Devkit, name: str, lists: dict[str, list[Entry]]) -> tuple[str, list[Entry]]:
-    if name in lists:
-        return name, lists[name]
+def _list(devkit: Devkit, name: str, known: list[str]) -> tuple[str, list[ListLine]]:
+    if name in known:
+        return name, devkit.read(name)
     if not Path(name).is_file():
-        raise UserError(f"--splits={name}: no such list; found {', '.join(lists)}.{did_you_mean(name, lists)}")
+        raise UserError(f"--splits={name}: no such list; found {', '.join(known)}.{did_you_mean(name, known)}")
     return Path(name).stem, read_list(devkit.root, Path(name))
 
 

@@ -6,19 +6,18 @@ Files are "train-00000-of-00010.tfrecord" or without ".tfrecord"; the part befor
 """
 
 import re
-from collections.abc import Callable
 
 import tensorflow as tf
 from absl import flags
 from etils import epath
 
 from wss.data.checks import count_pixels, image_hash, raise_problems
-from wss.data.execution import run_jobs
-from wss.data.index import RECORD_OVERHEAD, Entry, write_index
+from wss.data.execution import Tick, run_jobs
+from wss.data.index import RECORD_OVERHEAD, Entry, index_path, write_index
 from wss.data.info import FILE_NAME, DatasetInfo
 from wss.data.layouts.folder import read_classes
 from wss.data.masks import VOC_CLASSES
-from wss.data.schema import check_record, parse_boxes
+from wss.data.schema import check_record, parse_boxes, reason_of
 from wss.data.source import Split
 from wss.data.splits import select
 from wss.data.summary import print_summary
@@ -30,16 +29,17 @@ flags.DEFINE_string("class_names", None, "voc2012, names separated by commas, or
 flags.DEFINE_string("name", None, "Name of the data set; that of the folder by default.")
 flags.DEFINE_bool("has_background", True, "Class 0 is everything else, and no image-level label.")
 flags.DEFINE_integer("ignore_label", 255, "Label of pixels that do not count.", lower_bound=0, upper_bound=255)
-flags.DEFINE_integer("workers", 0, "Processes; 0 or 1 for none but this one.", lower_bound=0)
+flags.DEFINE_integer("workers", 0, "Processes; 0 takes this one, and all cores for many files.", lower_bound=0)
 flags.DEFINE_bool("overwrite", False, "Replace the dataset.json that is there.")
 
+COMMAND = "describe_records.py"
 SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})(\.tfrecords?)?")
 
 
 def main(argv: list[str]) -> None:
     folder = epath.Path(FLAGS.dir)
-    if (folder / FILE_NAME).exists() and not FLAGS.overwrite:
-        raise UserError(f"{folder / FILE_NAME}: exists; add --overwrite to replace it")
+    if (folder / FILE_NAME).exists():
+        check_replaceable(folder)
     names, colors, _ = read_classes(",".join(VOC_CLASSES) if FLAGS.class_names == "voc2012" else FLAGS.class_names)
     info = DatasetInfo(
         FLAGS.name or folder.resolve().name,
@@ -48,16 +48,31 @@ def main(argv: list[str]) -> None:
         {},
         FLAGS.ignore_label,
         FLAGS.has_background,
-        {"command": "describe_records.py"},
+        {"command": COMMAND},
         str(folder),
     )
     shards = find_shards(folder)
     jobs = [(info, file) for files in shards.values() for file in files]
-    raise_problems(
-        line for lines in run_jobs(index_file, jobs, FLAGS.workers, "reading", len(jobs), "file") for line in lines
-    )
+    problems = run_jobs(index_file, jobs, FLAGS.workers, "reading", len(jobs), "file")
+    indexes = [index_path(folder / file) for _, file in jobs]
+    for path in indexes:
+        if any(problems):
+            new_index(path).unlink(missing_ok=True)
+        else:
+            new_index(path).replace(path)
+    raise_problems(line for lines in problems for line in lines)
     info, statistics = select(info, shards, {split: Split((split,)) for split in shards})
     print_summary(info, statistics)
+
+
+def check_replaceable(folder: epath.Path) -> None:
+    """Raises a `UserError` if there is a dataset.json that must not be replaced."""
+    if not FLAGS.overwrite:
+        raise UserError(f"{folder / FILE_NAME}: exists; add --overwrite to replace it")
+    if (command := DatasetInfo.load(folder).provenance.get("command", COMMAND)) != COMMAND:
+        raise UserError(
+            f"{folder / FILE_NAME}: made by {command}, with splits that would be lost; build the data set again"
+        )
 
 
 def find_shards(folder: epath.Path) -> dict[str, list[str]]:
@@ -65,21 +80,25 @@ def find_shards(folder: epath.Path) -> dict[str, list[str]]:
     if not folder.is_dir():
         raise UserError(f"--dir={folder}: no such folder")
     shards: dict[str, list[str]] = {}
-    expected: dict[str, int] = {}
+    expected: dict[str, list[str]] = {}
     for path in sorted(folder.iterdir()):
         if match := SHARD.fullmatch(path.name):
             shards.setdefault(match["split"], []).append(path.name)
-            expected[match["split"]] = int(match["count"])
+            expected.setdefault(match["split"], []).append(match["count"])
     if not shards:
         raise UserError(f"--dir={folder}: no TFRecord files in it; expected such as train-00000-of-00010.tfrecord")
-    for split, files in shards.items():
-        if len(files) != expected[split]:
-            raise UserError(f"{folder}: split {split!r} has {len(files)} files, expected {expected[split]}")
+    for split, counts in expected.items():
+        if len(set(counts)) > 1:
+            raise UserError(
+                f"{folder}: split {split!r} has files -of-{' and -of-'.join(sorted(set(counts)))}; keep one set"
+            )
+        if len(counts) != int(counts[0]):
+            raise UserError(f"{folder}: split {split!r} has {len(counts)} files, expected {int(counts[0])}")
     return shards
 
 
-def index_file(job: tuple[DatasetInfo, str], tick: Callable[[], None]) -> list[str]:
-    """Writes the index of one file; returns a line per problem."""
+def index_file(job: tuple[DatasetInfo, str], tick: Tick) -> list[str]:
+    """Writes the index of one file beside where it belongs; returns a line per problem."""
     info, file = job
     path = epath.Path(info.directory) / file
     entries: list[Entry] = []
@@ -93,28 +112,41 @@ def index_file(job: tuple[DatasetInfo, str], tick: Callable[[], None]) -> list[s
                 problems.append(f"{path}: record {number}: {error}")
             offset += len(serialized) + RECORD_OVERHEAD
     except tf.errors.OpError as error:
-        problems.append(f"{path}: damaged, or no TFRecord file ({error.message.splitlines()[0]})")
+        problems.append(f"{path}: damaged, or no TFRecord file ({reason_of(error)})")
     if not entries and not problems:
         problems.append(f"{path}: has no records")
-    if not problems:
-        write_index(path, entries)
-    tick()
+    write_index(new_index(index_path(path)), entries)
+    tick(1)
     return problems
+
+
+def new_index(path: epath.Path) -> epath.Path:
+    """Where an index lies until all files are read."""
+    return path.with_name(path.name + ".new")
 
 
 def entry_of(serialized: bytes, offset: int, info: DatasetInfo) -> Entry:
     """Checks a record and returns its index entry."""
-    example, boxes = check_record(serialized, info), parse_boxes(serialized)
-    encoded = tf.train.Example.FromString(serialized).features.feature["image/encoded"].bytes_list.value[0]
-    labels = (example["image_label"] > 0).nonzero()[0] + int(info.has_background)
+    example = check_record(serialized, info)
+    id = example["name"].decode(errors="replace")
+    feature = tf.train.Example.FromString(serialized).features.feature
+    labels = list(feature["image/class/label"].int64_list.value) if example["has_image_label"] else None
+    if wrong := [label for label in labels or () if not info.has_background <= label < info.num_classes]:
+        raise UserError(
+            f"image {id!r}: image-level label {wrong[0]}, expected {int(info.has_background)} .. {info.num_classes - 1}"
+        )
+    try:
+        boxes = parse_boxes(serialized)
+    except tf.errors.OpError as error:
+        raise UserError(f"image {id!r}: boxes that cannot be read ({reason_of(error)})") from error
     return Entry(
-        id=example["name"].decode(errors="replace"),
+        id=id,
         offset=offset,
         size=example["image"].shape[:2],
         pixels=count_pixels(example["label"]) if example["has_mask"] else None,
-        image_labels=tuple(map(int, labels)) if example["has_image_label"] else None,
+        image_labels=None if labels is None else tuple(sorted(set(labels))),
         num_boxes=len(boxes["label"]) if boxes["known"] else None,
-        image_hash=image_hash(encoded),
+        image_hash=image_hash(feature["image/encoded"].bytes_list.value[0]),
     )
 
 

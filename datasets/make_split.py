@@ -27,7 +27,7 @@ from wss.data.layouts.folder import read_ids
 from wss.data.layouts.voc import LIST_FOLDER, Devkit, read_list
 from wss.data.lists import describe, get_list, identify, published
 from wss.data.masks import IGNORE, VOC_CLASSES, color_map_of, parse_classes, read_mask, voc_colors
-from wss.data.splits import Record, add_splits, check_names, pick, records_of
+from wss.data.splits import Record, add_splits, check_names, check_not_empty, pick, records_of
 from wss.data.subsets import balanced_subset, subset_size, write_list
 from wss.errors import UserError, run_main
 from wss.progress import track
@@ -62,60 +62,71 @@ def main(argv: list[str]) -> None:
     if FLAGS.show_lists:
         print(describe(FLAGS.list))
         return
-    if FLAGS.output_list and Path(FLAGS.output_list).exists() and not FLAGS.overwrite:
-        raise UserError(f"--output_list={FLAGS.output_list}: exists; add --overwrite to replace it")
     if bool(FLAGS.dataset) == bool(FLAGS.voc_root):
         raise UserError(
             "give either --dataset (a built data set) or --voc_root (a devkit); --show_lists shows the lists"
         )
+    check_flags()
     if FLAGS.dataset:
         split_dataset()
-    elif FLAGS.list or FLAGS.list_file:
-        raise UserError("--list and --list_file choose from a built data set; give --dataset instead of --voc_root")
     else:
         split_devkit()
 
 
-def split_dataset() -> None:
-    """Adds the new splits to a built data set."""
+def check_flags() -> None:
+    """Refuses flags that would do nothing together, and a list file that must not be replaced."""
+    if FLAGS.output_list and Path(FLAGS.output_list).exists() and not FLAGS.overwrite:
+        raise UserError(f"--output_list={FLAGS.output_list}: exists; add --overwrite to replace it")
+    if FLAGS.output_list and FLAGS.output_list.endswith(".json"):
+        raise UserError(
+            f"--output_list={FLAGS.output_list}: expected another ending; what is recorded goes to the .json"
+        )
     by_list = FLAGS.list or FLAGS.list_file
+    if by_list and FLAGS.voc_root:
+        raise UserError("--list and --list_file choose from a built data set; give --dataset instead of --voc_root")
     if by_list and (FLAGS.num_images or FLAGS.fraction):
         raise UserError("give either a list (--list, --list_file) or a size (--num_images, --fraction)")
+    if FLAGS.dataset and FLAGS.classes:
+        raise UserError("--classes is for --voc_root; a data set has the classes that it was built with")
+    if FLAGS.hide_masks and not FLAGS.rest_name:
+        raise UserError("--hide_masks is for the further split; --rest_name is missing")
+
+
+def split_dataset() -> None:
+    """Adds the new splits to a built data set."""
     name = FLAGS.name or FLAGS.list
     if not name:
         raise UserError("--name is missing: the name of the new split, such as train_1_16")
     info = DatasetInfo.load(FLAGS.dataset)
-    check_names(info, filter(None, [name, FLAGS.rest_name]), FLAGS.overwrite)
+    check_names(info, [name, *filter(None, [FLAGS.rest_name])], FLAGS.overwrite)
     from_split = FLAGS.from_split or (TRAINING_SPLITS[published(FLAGS.list).dataset] if FLAGS.list else "train")
     records = records_of(info, from_split)
+    by_list = FLAGS.list or FLAGS.list_file
     chosen, recorded = from_list(records, from_split) if by_list else choose_records(records, info, from_split)
-    splits = {name: chosen}
-    add_splits(info, splits, {name: recorded}, FLAGS.overwrite)
+    splits, provenance = {name: chosen}, {name: recorded}
     if FLAGS.rest_name:
         taken = {(record.file, record.number) for record in chosen}
         splits[FLAGS.rest_name] = [record for record in records if (record.file, record.number) not in taken]
-        info, rest = DatasetInfo.load(FLAGS.dataset), {FLAGS.rest_name: splits[FLAGS.rest_name]}
-        add_splits(
-            info,
-            rest,
-            {FLAGS.rest_name: {"from_split": from_split, "without": name}},
-            FLAGS.overwrite,
-            FLAGS.hide_masks,
-        )
+        provenance[FLAGS.rest_name] = {"from_split": from_split, "without": name}
+    hidden = list(splits) if info.split(from_split).hide_masks else [FLAGS.rest_name] * FLAGS.hide_masks
+    check_not_empty(info, splits)
     if FLAGS.output_list:
         write_list(FLAGS.output_list, [record.entry.id for record in chosen], recorded)
+    add_splits(info, splits, provenance, FLAGS.overwrite, hidden)
     print(f"{FLAGS.dataset}: " + ", ".join(f"{name} has {len(part)} images" for name, part in splits.items()))
 
 
 def from_list(records: Sequence[Record], from_split: str) -> tuple[list[Record], dict]:
     """Returns the records of a list and what is recorded of it; prints what is easily mistaken about it."""
+    known = {record.entry.id for record in records}
     if not FLAGS.list:
-        ids = read_ids(FLAGS.list_file)
-        if known := identify(ids):
-            print(f"{FLAGS.list_file}: the published list {' = '.join(known)}")
+        # A line may also be the path of the image, and that of its mask.
+        ids = [id if id in known else Path(id.split()[0]).stem for id in read_ids(FLAGS.list_file)]
+        if names := identify(ids):
+            print(f"{FLAGS.list_file}: the published list {' = '.join(names)}")
         return pick(records, ids, FLAGS.list_file, from_split), {"from_split": from_split, "list": "own"}
     entry = published(FLAGS.list)
-    ids = get_list(FLAGS.list, FLAGS.list_file, [record.entry.id for record in records])
+    ids = get_list(FLAGS.list, FLAGS.list_file, sorted(known))
     print(f"{FLAGS.list}: {entry.paper}; verified, {len(ids)} images. {entry.note}")
     return pick(records, ids, FLAGS.list, from_split), {
         "from_split": from_split,
@@ -126,8 +137,8 @@ def from_list(records: Sequence[Record], from_split: str) -> tuple[list[Record],
 
 def choose_records(records: Sequence[Record], info: DatasetInfo, from_split: str) -> tuple[list[Record], dict]:
     """Returns a class-balanced choice, and what is recorded of it."""
-    first = int(info.has_background)
-    present = [record.entry.present(info.num_classes, info.has_background) for record in records]
+    first, use_masks = int(info.has_background), not info.split(from_split).hide_masks
+    present = [record.entry.present(info.num_classes, info.has_background, use_masks) for record in records]
     unknown = [record.entry.id for record, classes in zip(records, present, strict=True) if classes is None]
     if unknown:
         raise UserError(

@@ -16,7 +16,7 @@ def run(*arguments: str) -> None:
     with separate_flags():
         tool = load_module(TOOL)
         tool.measure = lambda output, images, workers: {
-            "images_per_second": 10.0 * workers, "parent_mb": 100.0 + images, "worker_mb": 0.0
+            "images_per_second": 10.0 * workers, "peak_mb": 100.0 + images
         }  # fmt: skip
         flags.FLAGS(["benchmark_conversion", *arguments])
         tool.main([])
@@ -25,7 +25,7 @@ def run(*arguments: str) -> None:
 def test_a_row_for_each_run(tmp_path, capsys):
     run(f"--output={tmp_path}", "--images=50", "--workers=1,3", "--memory_images=20,50")
     rows = json.loads((tmp_path / "benchmark.json").read_text())
-    assert [(row["images"], row["processes"], row["parent_mb"]) for row in rows] == [
+    assert [(row["images"], row["processes"], row["peak_mb"]) for row in rows] == [
         (50, 1, 150),
         (50, 3, 150),
         (20, 1, 120),
@@ -42,7 +42,7 @@ def test_a_conversion_is_measured(tmp_path):
         results: list[dict] = []
         tool.convert(tmp_path, 70, 1, type("Queue", (), {"put": staticmethod(results.append)}))
     (result,) = results
-    assert result["images_per_second"] > 0 and result["parent_mb"] > 100
+    assert result["images_per_second"] > 0 and result["peak_mb"] > 100
     assert json.loads((tmp_path / "dataset/dataset.json").read_text())["splits"]["train"]["num_masks"] == 70
 
 

@@ -5,7 +5,7 @@ python tools/inspect_dataset.py --dataset=data/voc2012 --output=inspection [--sp
 Prints report.txt; beside it in --output are report.json with all numbers, and <split>.png with thumbnails of images, their
 masks and boxes. Nothing that dataset.json says is believed: every record is read.
 
-Exit code 0: nothing is wrong; there may be notes. 2: wrong flags.
+Exit code 0: nothing is wrong; there may be notes. 2: wrong flags, or the report cannot be written.
 1: there are problems: damaged files or records, masks of another size than their images, labels that are no class, masks of
 only 0 and "ignored", a class that a split for training with masks never shows, an id twice in a split, images or
 ids of an evaluation split in a training split, or a dataset.json or index that does not fit the records.
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from absl import flags
 
+from wss.data.files import write_text
 from wss.data.info import DatasetInfo
 from wss.data.inspection.contact_sheet import contact_sheet
 from wss.data.inspection.findings import PROBLEM, find
@@ -62,8 +63,8 @@ def main(argv: list[str]) -> int:
         "findings": [dataclasses.asdict(finding) for finding in findings],
     }
     text = report(info, summaries, findings)
-    write(output / "report.json", json.dumps(content, indent=1) + "\n")
-    write(output / "report.txt", text)
+    write_text(output / "report.json", json.dumps(content, indent=1) + "\n")
+    write_text(output / "report.txt", text)
     print(text, end="")
     return int(any(finding.level == PROBLEM for finding in findings))
 
@@ -72,19 +73,16 @@ def draw_sheet(info: DatasetInfo, inspection: Inspection, path: Path) -> None:
     """Writes the contact sheet of a split and forgets its images; an older picture goes if there is nothing to show."""
     chosen = inspection.candidates.choose(inspection.rarest_first(info))
     inspection.candidates.clear()
-    if not chosen:
-        path.unlink(missing_ok=True)
-        return
     records = [candidate.serialized for candidate in chosen]
     note = f"{len(chosen)} of {inspection.num_images} images"
-    save_png(path, contact_sheet(info, f"{info.name}: {inspection.name}", note, records, inspection.masks_hidden))
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a file, whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+    try:
+        if records:
+            title = f"{info.name}: {inspection.name}"
+            save_png(path, contact_sheet(info, title, note, records, inspection.masks_hidden))
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 if __name__ == "__main__":

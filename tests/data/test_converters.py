@@ -15,7 +15,8 @@ from PIL import Image
 
 from wss.data.checks import MAX_PROBLEMS_SHOWN, load_image
 from wss.data.info import DatasetInfo
-from wss.data.masks import VOC_CLASSES, colorize, encode_mask, lookup_table, read_mask, voc_colors
+from wss.data.layouts.folder import read_classes, read_image_labels
+from wss.data.masks import VOC_CLASSES, colorize, encode_mask, lookup_table, read_mask, voc_colors, wrong_values
 from wss.data.records import split_records
 from wss.data.schema import parse_example, validate_records
 from wss.errors import UserError
@@ -97,6 +98,18 @@ def test_lookup_table_renumbers_by_hand():
     table = lookup_table(21, (0, 8, 15))
     assert [table[value] for value in (0, 8, 15, 1, 20, 255, 21, 254)] == [0, 1, 2, 255, 255, 255, -1, -1]
     assert [lookup_table(3)[value] for value in (0, 1, 2, 3, 255)] == [0, 1, 2, -1, 255]
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.int64, np.uint64])
+def test_wrong_values_do_not_wrap(dtype):
+    valid = lookup_table(2) != -1
+    assert wrong_values(np.array([[0, 1], [255, 1]], dtype), valid, "these") == ""
+    mask = np.array([[0, 1, 255], [256, 256, 7]], dtype)
+    assert wrong_values(mask, valid, "these") == "label values 7, 256 (3 pixels), expected these"
+    if np.iinfo(dtype).min < 0:
+        assert (
+            wrong_values(mask - 256, valid, "these") == "label values -256, -255, -249, -1 (4 pixels), expected these"
+        )
 
 
 def test_devkit_becomes_records(devkit, tmp_path, run_script, capsys):
@@ -183,7 +196,7 @@ def test_an_existing_data_set_is_replaced_only_on_demand(devkit, tmp_path, run_s
     with pytest.raises(UserError, match="has a data set already; add --overwrite"):
         run_script("build_voc2012", *arguments)
     (devkit / "SegmentationClass/b.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match="b.png: broken mask"):
+    with pytest.raises(UserError, match="b.png: not an image"):
         run_script("build_voc2012", *arguments, "--overwrite")
     assert content(output) == before
     run_script("build_voc2012", *arguments, "--overwrite", "--splits=val")
@@ -212,6 +225,7 @@ BAD = {
     "colours of no map": ("SegmentationClass/a.png", photo(), "colours of the mask are not in the colour map"),
     "JPEG mask": ("SegmentationClass/a.png", jpeg("L"), "a JPEG mask"),
     "broken mask": ("SegmentationClass/a.png", encode_mask(mask_of(0, 1))[:-30], "broken mask"),
+    "text as mask": ("SegmentationClass/a.png", b"this is no mask", "a.png: not an image; expected a PNG"),
     "empty mask": ("SegmentationClass/a.png", b"", "empty file"),
     "broken image": ("JPEGImages/a.jpg", jpeg()[:-200], "broken image"),
     "text as image": ("JPEGImages/a.jpg", b"this is not an image", "not an image"),
@@ -362,7 +376,7 @@ def test_own_lists_and_train_in_unlabeled(own, tmp_path, run_script):
 
 
 def test_own_colours(own, tmp_path, run_script):
-    (own / "classes.txt").write_text("bg 0 0 0\nbig road 10 20 30\ntree 1 2 3\nignore 9 9 9\n")
+    (own / "classes.txt").write_text("bg 0 0 0\nbig road\t10\t20\t30\n tree 1  2 3\nignore 9 9 9\n")
     colors = [(0, 0, 0), (10, 20, 30), (1, 2, 3)]
     Image.fromarray(colorize(mask_of(0, 1, 255), colors, (9, 9, 9))).save(own / "masks/0.png")
     arguments = [f"--images={own / 'images'}", f"--masks={own / 'masks'}", "--val_fraction=0"]
@@ -372,6 +386,35 @@ def test_own_colours(own, tmp_path, run_script):
     np.testing.assert_array_equal(examples_of(tmp_path / "out", "train")["0"]["label"][..., 0], mask_of(0, 1, 255))
     with pytest.raises(UserError, match="0.png: a mask with mode RGB, expected a palette or index PNG"):
         run_script("build_folder", *arguments, "--class_names=bg,one,two", f"--output_dir={tmp_path / 'other'}")
+
+
+def test_names_of_own_classes_may_end_in_a_number(tmp_path):
+    path = tmp_path / "classes.txt"
+    path.write_text("bg\nzone 1\nzone 2\n3\n")
+    assert read_classes(str(path))[0] == ["bg", "zone 1", "zone 2", "3"]
+    assert read_classes("bg,zone 1")[0] == ["bg", "zone 1"]
+
+
+@pytest.mark.parametrize(
+    "line", ["cat 0 0", "cat 0 0 0 255", "cat\t256\t0\t0", "0 0 0", "cat 0 0 " + "9" * 5000], ids=lambda line: line[:13]
+)
+def test_bad_colours_of_own_classes_are_one_line(line, tmp_path):
+    path = tmp_path / "classes.txt"
+    path.write_text(f"bg 0 0 0\n\n{line}\n")
+    with pytest.raises(UserError) as error:
+        read_classes(str(path))
+    expected = "expected a name, or a name and its red, green and blue, 0 .. 255 each"
+    assert str(error.value) == f"{path}:3: {line!r}; {expected}"
+
+
+def test_image_labels_that_are_no_csv_are_one_line(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("a.jpg,one\nb.jpg," + "x" * 200_000)
+    with pytest.raises(
+        UserError, match=f"^{path}:2: field larger than field limit .*; expected file name, classes"
+    ) as error:
+        read_image_labels(str(path), ["bg", "one"], ["one"])
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,16 @@ def test_an_output_that_is_a_file_is_refused(clean, tmp_path):
         run(f"--dataset={clean}", f"--output={tmp_path / 'out'}")
 
 
+@pytest.mark.parametrize("file", ["train.png", "report.json", "report.txt"])
+@pytest.mark.parametrize("sheet_images", [0, 4])
+def test_what_cannot_be_written_is_one_line(file, sheet_images, clean, tmp_path):
+    """A folder has the name of the file."""
+    (tmp_path / "out" / file).mkdir(parents=True)
+    with pytest.raises(UserError, match=f"^{tmp_path / 'out' / file}: cannot be written") as error:
+        run(f"--dataset={clean}", f"--output={tmp_path / 'out'}", f"--sheet_images={sheet_images}")
+    assert "\n" not in str(error.value)
+
+
 def test_a_wrong_flag_is_exit_code_2():
     command = [sys.executable, str(ROOT / "tools/inspect_dataset.py"), "--dataset=x", "--output=y", "--smaple=3"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -274,6 +284,18 @@ def test_the_same_id_of_another_image_may_be_a_leak(tmp_path):
     )
     level, kind, split, message = only(findings_of(info))
     assert (level, kind, split) == ("problem", "same_id", "val") and "other images (1 in train): 'a'; if" in message
+
+
+def test_leaks_are_not_looked_for_without_an_evaluation_split(tmp_path):
+    info = hand_made(tmp_path, train=[record(id) for id in "abc"], holdout=[record(id) for id in "abcd"])
+    level, kind, split, message = only(findings_of(info, eval_splits=()))
+    assert (level, kind, split) == ("note", "no_eval_split", "train, holdout")
+    assert message.startswith("none of them is for evaluation") and message.endswith("--eval_splits")
+    assert kinds(findings_of(info, eval_splits=("holdout",))) == [("leakage", "holdout")]
+
+
+def test_one_split_alone_needs_no_evaluation_split(tmp_path):
+    assert findings_of(hand_made(tmp_path, train=[record(id) for id in "abc"]), eval_splits=()) == []
 
 
 def test_trainval_has_the_images_of_val(tmp_path):
@@ -359,6 +381,7 @@ def test_records_are_counted(tmp_path, said):
     level, kind, _, message = only(findings_of(info))
     assert (level, kind) == ("problem", "index")
     assert f"train.tfrecord holds 3 records of the split, dataset.json says {said}; build" in message
+    assert "describe" not in message
 
 
 def test_what_dataset_json_says_is_compared(tmp_path):

@@ -148,6 +148,14 @@ def test_an_existing_split_is_replaced_only_on_demand(dataset, run_script):
         (["--name=few", "--num_images=3", "--voc_root=x"], "either --dataset"),
         (["--list=voc_pseudoseg_1_8_138"], "no published list 'voc_pseudoseg_1_8_138'"),
         (["--list_file=ids.txt", "--num_images=3", "--name=few"], "either a list"),
+        (["--num_images=20", "--name=../../evil"], "split '../../evil': expected a name"),
+        (["--num_images=20", "--name=" + "x" * 101], "expected a name of at most 100"),
+        (["--num_images=20", "--name=a", "--rest_name=a"], "split 'a': the name is given twice"),
+        (["--num_images=48", "--name=a", "--rest_name=b"], "nothing is left for split 'b'"),
+        (["--num_images=20", "--name=a", "--output_list=no/such/folder/a.txt"], "a.json: cannot be written"),
+        (["--num_images=20", "--name=a", "--output_list=a.json"], "--output_list=a.json: expected another ending"),
+        (["--num_images=20", "--name=a", "--hide_masks"], "--rest_name is missing"),
+        (["--num_images=20", "--name=a", "--classes=0,1"], "--classes is for --voc_root"),
     ],
 )
 def test_bad_requests_are_one_line_and_change_nothing(flags, expected, dataset, run_script):
@@ -233,7 +241,30 @@ def test_an_own_list_becomes_a_split(dataset, tmp_path, run_script):
     assert (info.split("mine").num_masks, info.split("others").num_masks) == (2, 0)
     (tmp_path / "ids.txt").write_text("shapes_00003\nshapes_00049\n")  # of val
     with pytest.raises(UserError, match=r"ids.txt: 1 image \(shapes_00049\) is not in split 'train'"):
-        run_script("make_split", *arguments, "--overwrite")
+        run_script("make_split", *arguments, "--rest_name=others", "--overwrite")
+
+
+def test_a_line_of_an_own_list_may_be_paths(dataset, tmp_path, run_script):
+    (tmp_path / "ids.txt").write_text("/JPEGImages/shapes_00003.png /SegmentationClass/shapes_00003.png\n")
+    run_script("make_split", f"--dataset={dataset}", f"--list_file={tmp_path / 'ids.txt'}", "--name=mine")
+    assert names_of(dataset, "mine") == {"shapes_00003"}
+
+
+def test_hidden_masks_stay_hidden(dataset, run_script):
+    arguments = [f"--dataset={dataset}", "--num_images=20"]
+    run_script("make_split", *arguments, "--name=few", "--rest_name=rest", "--hide_masks")
+    with pytest.raises(UserError, match="of rest has neither a mask nor image-level labels"):
+        run_script("make_split", *arguments, "--from_split=rest", "--name=x")
+    (dataset.parent / "ids.txt").write_text("\n".join(sorted(names_of(dataset, "rest"))[:5]))
+    run_script(
+        "make_split",
+        f"--dataset={dataset}",
+        "--from_split=rest",
+        "--name=x",
+        f"--list_file={dataset.parent / 'ids.txt'}",
+    )
+    info = DatasetInfo.load(dataset)
+    assert info.split("x").num_examples == 5 and info.split("x").num_masks == 0 and info.split("x").hide_masks
 
 
 def test_the_lists_are_shown(run_script, capsys):

@@ -1,5 +1,7 @@
 """Streams: order is a function of the seed and the step, hosts share the records, evaluation loses nothing."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -78,6 +80,31 @@ def test_hosts_share_an_epoch_without_overlap(info, hosts):
         size = {2: 16, 3: len(range(index, 32, 3))}[hosts]
         seen += [record.numpy() for _, record in records.take(size)]
     assert len(seen) == len(set(seen)) == 32
+
+
+@pytest.mark.parametrize("hosts", [2, 3])
+def test_hosts_share_a_part_of_files_evenly(info, hosts):
+    """A split of eight images in two files, that has not the same number in each, is dealt out record by record."""
+    seen = []
+    for index in range(hosts):
+        share = len(range(index, 8, hosts))
+        records = [
+            record.numpy() for _, record in data(info)._records("labeled", 0, Shard(index, hosts)).take(2 * share)
+        ]
+        assert len(set(records[:share])) == share
+        seen += records[:share]
+    assert len(seen) == len(set(seen)) == info.split("train_1_4").num_examples == 8
+
+
+def test_hidden_masks_are_not_seen(info):
+    """Neither the label of the stream nor, without stored ones, image-level labels."""
+    hidden = dataclasses.replace(info.split("train"), hide_masks=True)
+    hiding = dataclasses.replace(info, splits={**info.splits, "train": hidden})
+    (seen,), (unseen,) = (take(data(i).batches(("unlabeled",)), 1) for i in (info, hiding))
+    assert (seen["unlabeled"]["label"] < 255).any() and seen["unlabeled"]["image_label_known"].all()
+    assert (unseen["unlabeled"]["label"] == 255).all() and not unseen["unlabeled"]["image_label_known"].any()
+    assert not unseen["unlabeled"]["image_label"].any()
+    np.testing.assert_array_equal(seen["unlabeled"]["weak"], unseen["unlabeled"]["weak"])
 
 
 def test_image_labels_are_of_the_image_or_of_the_crop(info):

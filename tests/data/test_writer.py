@@ -1,16 +1,18 @@
 """One conversion, however it is run: here, in processes, on Beam, killed and run again; and in little memory."""
 
+import dataclasses
 import multiprocessing
 import os
-import resource
 import signal
 import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
+from etils import epath
 
-from wss.data import execution, writer
+from wss.data import beam, execution, writer
 from wss.data.checks import LabelMap
 from wss.data.index import read_index
 from wss.data.info import DatasetInfo
@@ -134,16 +136,27 @@ def test_beam_with_two_workers_writes_the_same(built, tmp_path, monkeypatch):
 
 
 def test_an_unknown_beam_option_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="knows no option --direct_num_wrokers=2"):
-        convert(tmp_path / "out", beam_pipeline_options="direct_num_wrokers=2")
+    for options, expected in {
+        "direct_num_wrokers=2": "knows no option direct_num_wrokers",
+        "direct_num_workers=two": "invalid int value: 'two'",
+        "runner=FooRunner": "FooRunner",
+    }.items():
+        with pytest.raises(UserError, match=f"--beam_pipeline_options={options}: .*{expected}") as error:
+            convert(tmp_path / "out", beam_pipeline_options=options)
+        assert "\n" not in str(error.value)
     assert not any(tmp_path.iterdir())
+
+
+def test_options_of_other_runners_are_known():
+    options = "worker_machine_type=n1-standard-4,no_use_public_ips,flink_master=host:8081,environment_type=LOOPBACK"
+    assert beam.make_pipeline(f"runner=DirectRunner,{options}") is not None
 
 
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _convert_and_die(output: Path, point: str) -> None:
+def _convert_and_die(output: Path, point: str, overwrite: bool = False) -> None:
     """Runs a conversion that kills its own process at a point of it."""
     if point == "in a file":
         calls, check = [], writer.check_source
@@ -153,16 +166,28 @@ def _convert_and_die(output: Path, point: str) -> None:
         writer.write_index = lambda *arguments: write(*arguments) or done.append(1) or (len(done) == 3 and _die())
     elif point == "before dataset.json":
         writer.select = lambda *_: _die()
+    elif point == "while intermediate files go":
+        path, removed = type(epath.Path(output)), []
+        unlink = path.unlink
+        path.unlink = lambda self: unlink(self) or removed.append(1) or (len(removed) == 5 and _die())
     elif point == "before the folder gets its name":
-        writer._keep_only = lambda folder, names: writer.FILE_NAME in names and _die()
-    convert(output, workers=1)
+        path = type(epath.Path(output))
+        rename = path.rename
+        path.rename = lambda self, to: _die() if self.name == ".out.partial" else rename(self, to)
+    convert(output, workers=1, overwrite=overwrite)
+
+
+POINTS = [
+    "in a file",
+    "before a file is marked as done",
+    "before dataset.json",
+    "while intermediate files go",
+    "before the folder gets its name",
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "point",
-    ["in a file", "before a file is marked as done", "before dataset.json", "before the folder gets its name"],
-)
+@pytest.mark.parametrize("point", POINTS)
 def test_a_killed_conversion_is_finished_by_running_it_again(point, built, tmp_path, monkeypatch):
     output = tmp_path / "out"
     process = multiprocessing.get_context("spawn").Process(target=_convert_and_die, args=(output, point))
@@ -175,8 +200,60 @@ def test_a_killed_conversion_is_finished_by_running_it_again(point, built, tmp_p
     monkeypatch.setattr(writer, "_write_records", lambda path, *more: written.append(path.name) or write(path, *more))
     convert(output, workers=1)
     assert content(output) == content(built)
-    assert len(written) == 8 - len(finished) and finished
+    assert len(written) == 8 - len(finished) and (finished or point == "before the folder gets its name")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.slow
+def test_a_data_set_that_is_being_replaced_is_not_lost(built, tmp_path):
+    output = tmp_path / "out"
+    convert(output, seed=7)
+    before = content(output)
+    arguments = (output, "before the folder gets its name", True)
+    process = multiprocessing.get_context("spawn").Process(target=_convert_and_die, args=arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and not output.exists()
+    with pytest.raises(UserError, match="has a data set already"):
+        convert(output)
+    assert content(output) == before
+    convert(output, overwrite=True)
+    assert content(output) == content(built) and [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_two_conversions_to_one_folder_do_not_mix(tmp_path, monkeypatch):
+    """The second one is refused while the first one runs, and takes nothing from it."""
+    check, refused = writer.check_source, []
+
+    def check_source(*arguments):
+        if not refused:
+            refused.append("")
+            with pytest.raises(UserError, match="out: another conversion to it is running"):
+                convert(tmp_path / "out", seed=5)
+        return check(*arguments)
+
+    monkeypatch.setattr(writer, "check_source", check_source)
+    convert(tmp_path / "out", seed=1)
+    monkeypatch.undo()
+    convert(tmp_path / "again", seed=1)
+    assert refused and content(tmp_path / "out") == content(tmp_path / "again")
+
+
+def _tick_often(job: int, tick) -> int:
+    if job < 0:
+        time.sleep(0.5)
+        raise UserError("this one fails")
+    for _ in range(job):
+        tick(1)
+    return job
+
+
+@pytest.mark.slow
+def test_processes_return_results_in_order_and_stop_when_a_job_fails():
+    jobs = [30_000, 1, 2, 3, 4]
+    assert execution.run_jobs(_tick_often, jobs, 3, "x", sum(jobs)) == jobs
+    with pytest.raises(UserError, match="this one fails"):
+        execution.run_jobs(_tick_often, [300_000, -1, 300_000, 300_000], 3, "x", 10**9)
 
 
 @pytest.mark.slow
@@ -187,12 +264,11 @@ def test_a_killed_parent_takes_its_processes_along(tmp_path):
     deadline = time.monotonic() + 120
     while not list(partial.glob("*.tfrecord.tmp-*")) and time.monotonic() < deadline:
         time.sleep(0.05)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
     process.kill()
     process.join()
-    time.sleep(1)
-    sizes = {path.name: path.stat().st_size for path in partial.iterdir()}
-    time.sleep(1)
-    assert {path.name: path.stat().st_size for path in partial.iterdir()} == sizes and sizes
+    assert psutil.wait_procs(children, timeout=20)[1] == []
 
 
 def test_changed_inputs_are_not_taken_for_finished(tmp_path, monkeypatch):
@@ -213,6 +289,31 @@ def test_changed_inputs_are_not_taken_for_finished(tmp_path, monkeypatch):
     assert len(written) == 1
     images = {parse_example(r, 3)["name"].numpy(): parse_example(r, 3)["image"] for r in split_records(info, "train")}
     assert images[b"2"].numpy().max() == 9
+
+
+@pytest.mark.parametrize("change", ["mask", "labels", "seed"])
+def test_files_of_other_masks_labels_or_order_are_written_again(change, tmp_path, monkeypatch):
+    mask, labels, seed = tmp_path / "mask.png", lookup_table(3), 0
+    mask.write_bytes(encode_mask(np.ones([4, 4], np.uint8)))
+    source = Source("a", encode_mask(np.zeros([4, 4], np.uint8)), mask)
+    pools = {"train": [source, dataclasses.replace(source, id="b"), dataclasses.replace(source, id="c")]}
+    select = writer.select
+    monkeypatch.setattr(writer, "select", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(UserError, match="interrupted"):
+        writer.write_dataset(tmp_path / "out", "x", pools=pools, num_shards=1, **CLASSES)
+    monkeypatch.setattr(writer, "select", select)
+    if change == "mask":
+        mask.write_bytes(encode_mask(np.full([4, 4], 2, np.uint8)) + b" ")
+    elif change == "labels":
+        labels = lookup_table(3, (0, 2, 1))
+    else:
+        seed = next(
+            seed for seed in range(9) if assign("train", 3, 1, seed)[0].tolist() != assign("train", 3, 1, 0)[0].tolist()
+        )
+    for name in ("out", "clean"):
+        settings = {**CLASSES, "labels": LabelMap(labels)}
+        writer.write_dataset(tmp_path / name, "x", pools=pools, num_shards=1, seed=seed, **settings)
+    assert content(tmp_path / "out") == content(tmp_path / "clean")
 
 
 def test_splits_of_a_killed_conversion_do_not_stay(tmp_path, monkeypatch):
@@ -249,8 +350,11 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path, monkeypatch):
 
 
 def _peak_memory(output: Path, count: int, result) -> None:
-    convert(output, count=count, workers=1)
-    result.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    pools = {"train": GeneratedPool(count, side=100)}  # 10 kB an image and a mask, 100 MB each in all
+    writer.write_dataset(output, "generated", pools=pools, **CLASSES, workers=1)
+    # Not resource.getrusage, whose peak is that of pytest, which started this process.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    result.put(next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")))
 
 
 @pytest.mark.slow
@@ -261,13 +365,15 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
         result = context.SimpleQueue()
         process = context.Process(target=_peak_memory, args=(tmp_path / str(count), count, result))
         process.start()
-        peaks[count] = result.get()
         process.join()
+        assert process.exitcode == 0
+        peaks[count] = result.get()
     assert peaks[10_000] - peaks[1000] < 100, peaks
 
 
 def test_the_number_of_processes(monkeypatch):
-    monkeypatch.setattr(execution, "_run_here", lambda *_: "here")
+    """Small conversions, and those of one file, start none."""
+    monkeypatch.setattr(execution._Run, "units", lambda *_: pytest.fail("processes"))
     few = execution.MIN_IMAGES_FOR_PROCESSES - 1
-    assert execution.run_jobs(len, [1, 2], 0, "x", few) == "here"
-    assert execution.run_jobs(len, [1], 8, "x", 10**6) == "here"
+    assert execution.run_jobs(lambda job, tick: job, [1, 2], 0, "x", few) == [1, 2]
+    assert execution.run_jobs(lambda job, tick: job, [1], 8, "x", 10**6) == [1]

@@ -6,6 +6,7 @@ from absl import flags
 from etils import epath
 
 from wss.data.checks import LabelMap
+from wss.data.execution import hide_accelerators
 from wss.data.source import Pool, Source, Split
 from wss.data.summary import print_summary
 from wss.data.writer import write_dataset
@@ -47,6 +48,7 @@ def convert(
     problems: Iterable[str] = (),
 ) -> None:
     """Writes the data set with the settings of the flags; see `write_dataset`."""
+    hide_accelerators()
     info, statistics = write_dataset(
         FLAGS.output_dir,
         FLAGS.name or epath.Path(FLAGS.output_dir).name,

@@ -1,36 +1,41 @@
-"""Runs the jobs of a conversion: in this process, in several, or as an Apache Beam pipeline."""
+"""Runs the jobs of a conversion in this process and in others."""
 
-import logging
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
+
+import tensorflow as tf
 
 from wss.errors import UserError
 from wss.progress import track
 
 # Below this many images, starting processes that import TensorFlow takes longer than the work.
 MIN_IMAGES_FOR_PROCESSES = 1500
+SECONDS_BETWEEN_LOOKS = 0.1
+MAX_TICKS_AT_ONCE = 10_000
+
+Tick = Callable[[int], None]
+Job = Callable[[Any, Tick], Any]
 
 
 class ConversionStoppedError(UserError):
     """What was finished is worth keeping: the same command can go on."""
 
 
-Job = Callable[[Any, Callable[[], None]], Any]
-
-
 def run_jobs(function: Job, jobs: Sequence, workers: int, what: str, total: int, unit: str = "image") -> list:
     """Calls `function(job, tick)` for all jobs and returns their results in order.
 
     Args:
-        function: of a module, so that other processes find it; calls `tick()` after each unit of work.
+        function: of a module, so that other processes find it; calls `tick(n)` after `n` units of work.
         jobs: what it is called with; they must pickle.
-        workers: number of processes; 1 for none but this one, 0 for one per core if `total` is large.
+        workers: number of processes, this one included; 0 for one per core if `total` is large, else 1.
         what: a few words for the progress line.
         total: number of units.
         unit: singular name of the unit.
@@ -42,99 +47,110 @@ def run_jobs(function: Job, jobs: Sequence, workers: int, what: str, total: int,
     if not workers:
         workers = (os.cpu_count() or 1) if total >= MIN_IMAGES_FOR_PROCESSES else 1
     workers = min(workers, len(jobs))
-    if workers <= 1:
-        return _run_here(function, jobs, what, total, unit)
-    context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork.
-    ticks, stop = context.SimpleQueue(), context.Event()
-    with ProcessPoolExecutor(workers, context, _start_worker, (ticks, stop)) as executor:
-        futures = [executor.submit(_call, function, job) for job in jobs]
-        try:
-            for _ in track(_ticks_of(futures, ticks), what, total, unit):
-                pass
-            return [future.result() for future in futures]
-        except BrokenProcessPool as error:
-            raise ConversionStoppedError(
-                "a worker process was killed, perhaps because memory ran out; run the same command again with fewer "
-                "--workers, finished files are kept"
-            ) from error
-        finally:
-            stop.set()
-            executor.shutdown(wait=True, cancel_futures=True)
+    run = _Run(function, jobs)
+    units = run.units(workers) if workers > 1 else run.units_here()
+    with contextlib.closing(units):
+        for _ in track(units, what, total, unit):
+            pass
+    return [run.results[number] for number in range(len(jobs))]
 
 
-def beam_options(options: str) -> Any:
-    """Returns the PipelineOptions of Apache Beam.
+def hide_accelerators() -> None:
+    """Converting needs no GPU, and must not hold its memory."""
+    with contextlib.suppress(RuntimeError):  # TensorFlow runs already, so it is the caller's
+        tf.config.set_visible_devices([], "GPU")
 
-    Args:
-        options: "name=value" or "name", separated by commas.
 
-    Raises:
-        UserError: Beam is not installed, or an option is unknown.
-    """
+class _Run:
+    """Jobs of which this process takes the last one that is left, and the other processes the first."""
+
+    def __init__(self, function: Job, jobs: Sequence):
+        self.function = function
+        self.left = deque(enumerate(jobs))
+        self.results: dict[int, Any] = {}
+
+    def units_here(self) -> Generator[None, None, None]:
+        """Does all jobs in this process and yields once for each unit of work, when its job is done."""
+        while self.left:
+            done: list[int] = []
+            number, job = self.left.popleft()
+            self.results[number] = self.function(job, done.append)
+            yield from [None] * sum(done)
+
+    def units(self, workers: int) -> Generator[None, None, None]:
+        """Does all jobs in several processes and yields once for each unit of work."""
+        context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork.
+        ticks, stop = context.SimpleQueue(), context.Event()
+        with (
+            ProcessPoolExecutor(workers - 1, context, _start_worker, (ticks, stop)) as executor,
+            ThreadPoolExecutor(1) as here,
+        ):
+            running: dict[Future, int | None] = {}
+            try:
+                with _without_interrupts():
+                    self._submit(executor, running, workers - 1)
+                running[here.submit(self._work_here, _tick_of(ticks, stop))] = None
+                while running:
+                    for future in wait(running, SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED).done:
+                        number, result = running.pop(future), future.result()
+                        if number is not None:
+                            self.results[number] = result
+                            self._submit(executor, running, 1)
+                    yield from _taken(ticks)
+            except BrokenProcessPool as error:
+                raise ConversionStoppedError(
+                    "a worker process was killed, perhaps because memory ran out; run the same command again with fewer "
+                    "--workers, finished files are kept"
+                ) from error
+            finally:
+                stop.set()
+                self.left.clear()
+                while wait(running, SECONDS_BETWEEN_LOOKS).not_done:
+                    list(_taken(ticks))  # a full pipe would block those who write to it
+
+    def _submit(self, executor: ProcessPoolExecutor, running: dict[Future, int | None], count: int) -> None:
+        for _ in range(min(count, len(self.left))):
+            with contextlib.suppress(IndexError):  # the thread below has just taken the last one
+                number, job = self.left.popleft()
+                running[executor.submit(_call, self.function, job)] = number
+
+    def _work_here(self, tick: Tick) -> None:
+        while self.left:
+            with contextlib.suppress(IndexError):
+                number, job = self.left.pop()
+                self.results[number] = self.function(job, tick)
+
+
+def _taken(ticks) -> Iterator[None]:
+    for _ in range(MAX_TICKS_AT_ONCE):
+        if ticks.empty():
+            return
+        yield from [None] * ticks.get()
+
+
+def _tick_of(ticks, stop) -> Tick:
+    def tick(count: int) -> None:
+        if stop.is_set():
+            raise InterruptedError("stopped")
+        ticks.put(count)
+
+    return tick
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes that are started meanwhile ignore Ctrl-C: it is for their parent, which stops them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        from apache_beam.options.pipeline_options import PipelineOptions
-    except ImportError as error:
-        raise UserError("--beam_pipeline_options: Apache Beam is not installed; pip install 'wss[beam]'") from error
-    flags = [f"--{option.strip()}" for option in options.split(",") if option.strip()]
-    pipeline_options = PipelineOptions(flags)
-    known = pipeline_options.get_all_options(retain_unknown_options=False)
-    unknown = [flag for flag in flags if flag[2:].split("=")[0] not in known]
-    if unknown:
-        raise UserError(f"--beam_pipeline_options={options}: Apache Beam knows no option {', '.join(unknown)}")
-    return pipeline_options
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
-def run_beam(function: Job, jobs: Sequence, pipeline_options: Any) -> None:
-    """Calls `function(job, tick)` for all jobs on Apache Beam; its results are dropped.
-
-    Args:
-        function: of a module that is installed on the workers.
-        jobs: they must pickle.
-        pipeline_options: see `beam_options`.
-    """
-    import apache_beam as beam
-
-    logging.getLogger("apache_beam").setLevel(logging.WARNING)  # it tells of each message between its processes
-    with beam.Pipeline(options=pipeline_options) as pipeline:
-        (
-            pipeline
-            | "jobs" >> beam.Create(jobs)
-            | "spread" >> beam.Reshuffle()
-            | "run" >> beam.Map(_call_without_ticks, function)
-        )
-
-
-def _run_here(function: Job, jobs: Sequence, what: str, total: int, unit: str) -> list:
-    results: list = []
-
-    def units() -> Iterator[None]:
-        """A generator cannot yield from within `function`, so each job reports its units at its end."""
-        for job in jobs:
-            done = 0
-
-            def tick() -> None:
-                nonlocal done
-                done += 1
-
-            results.append(function(job, tick))
-            yield from [None] * done
-
-    for _ in track(units(), what, total, unit):
-        pass
-    return results
-
-
-def _ticks_of(futures: Sequence[Future], ticks) -> Iterator[None]:
-    running = True
-    while running:
-        done, not_done = wait(futures, timeout=0.2, return_when=FIRST_EXCEPTION)
-        running = bool(not_done)
-        for future in done:
-            future.result()
-        while not ticks.empty():
-            yield ticks.get()
-
-
+# Of a worker process.
 _ticks: Any = None
 _stop: Any = None
 
@@ -142,8 +158,7 @@ _stop: Any = None
 def _start_worker(ticks, stop) -> None:
     global _ticks, _stop
     _ticks, _stop = ticks, stop
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # converting needs no GPU, and must not hold its memory
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops its workers
+    hide_accelerators()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -155,13 +170,4 @@ def _end_with_parent() -> None:
 
 
 def _call(function: Job, job):
-    def tick() -> None:
-        if _stop.is_set():
-            raise InterruptedError("stopped")
-        _ticks.put(None)
-
-    return function(job, tick)
-
-
-def _call_without_ticks(job, function: Job) -> None:
-    function(job, lambda: None)
+    return function(job, _tick_of(_ticks, _stop))

@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-import uuid
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 from etils import epath
 
+from wss.data.files import write_text
 from wss.errors import UserError
 
 SUFFIX = ".index.jsonl"
@@ -37,23 +37,19 @@ class Entry:
     num_boxes: int | None
     image_hash: str
 
-    def present(self, num_classes: int, has_background: bool) -> np.ndarray | None:
+    def present(self, num_classes: int, has_background: bool, use_mask: bool = True) -> np.ndarray | None:
         """Classes of its mask, or else of its image-level labels, bool [C]; None if both are unknown."""
-        if self.pixels is not None:
+        if use_mask and self.pixels is not None:
             return np.isin(np.arange(num_classes), list(self.pixels))
         if self.image_labels is None:
             return None
         return np.isin(np.arange(num_classes), [*self.image_labels, *([0] if has_background else [])])
 
 
-def write_index(record_file: epath.Path, entries: Iterable[Entry]) -> None:
-    """Writes the index of a record file, whole or not at all."""
-    path = index_path(record_file)
-    temporary = unique_name(path)
-    temporary.write_text(
-        "".join(json.dumps(dataclasses.asdict(entry), separators=(",", ":")) + "\n" for entry in entries)
-    )
-    temporary.replace(path)
+def write_index(path: epath.Path, entries: Iterable[Entry]) -> None:
+    """Writes an index, whole or not at all; a `UserError` tells that it cannot be written."""
+    lines = (json.dumps(dataclasses.asdict(entry), separators=(",", ":")) + "\n" for entry in entries)
+    write_text(path, "".join(lines))
 
 
 def read_index(record_file: epath.Path) -> Iterator[Entry]:
@@ -65,19 +61,17 @@ def read_index(record_file: epath.Path) -> Iterator[Entry]:
     path = index_path(record_file)
     if not path.exists():
         raise UserError(
-            f"{path}: not found; make it with datasets/describe_records.py --overwrite, or build the data set again"
+            f"{path}: not found; build the data set again, or, if it is not of this project, describe it with "
+            "datasets/describe_records.py --overwrite"
         )
-    with path.open() as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
+    number = 0
+    try:
+        with path.open() as lines:
+            for line in lines:
                 yield _entry(json.loads(line))
-            except (ValueError, TypeError, AttributeError) as error:
-                raise UserError(f"{path}:{number}: damaged ({error!r}); build the data set again") from error
-
-
-def unique_name(path: epath.Path) -> epath.Path:
-    """A temporary name beside `path`, which no other process takes: Beam may run a job twice at once."""
-    return path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex}")
+                number += 1
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path}: damaged after line {number} ({error!r}); build the data set again") from error
 
 
 def index_path(record_file: epath.Path) -> epath.Path:

@@ -6,6 +6,7 @@ import os
 
 from etils import epath
 
+from wss.data.files import write_text
 from wss.errors import UserError, did_you_mean
 
 FILE_NAME = "dataset.json"
@@ -103,10 +104,10 @@ class DatasetInfo:
         path = epath.Path(self.directory) / found.runs_file
         try:
             content = json.loads(path.read_text())
-            runs = {file: [(int(offset), int(count)) for offset, count in content[file]] for file in found.shards}
+            runs = {file: [(int(a), int(b)) for a, b in content["runs"][file]] for file in found.shards}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: missing or damaged ({error!r}); make the split {split!r} again") from error
-        if any(sum(count for _, count in runs[file]) != count for file, count in found.shards.items()):
+        if content.get("checksum") != found.checksum:
             raise UserError(f"{path}: does not fit {FILE_NAME}; make the split {split!r} again")
         return runs
 
@@ -115,9 +116,7 @@ class DatasetInfo:
         content = dataclasses.asdict(self)
         del content["directory"]
         path = epath.Path(directory) / FILE_NAME
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
-        temporary.replace(path)
+        write_text(path, json.dumps(content, indent=1) + "\n")
 
     @classmethod
     def load(cls, directory: str | os.PathLike) -> "DatasetInfo":
@@ -147,6 +146,17 @@ class DatasetInfo:
                 splits=splits,
                 directory=str(directory),
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            info._check_types()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: damaged ({error!r}); build the data set again") from error
         return info
+
+    def _check_types(self) -> None:
+        """Raises a `ValueError` for what JSON may have and a data set not."""
+        if not all(isinstance(name, str) for name in (self.name, *self.class_names)):
+            raise ValueError("a name that is no text")
+        if len(self.colors) != len(self.class_names) or not all(len(color) == 3 for color in self.colors):
+            raise ValueError("expected a colour, (red, green, blue), for each class")
+        for name, split in self.splits.items():
+            if not split.shards or not all(isinstance(count, int) for count in dict(split.shards).values()):
+                raise ValueError(f"split {name!r}: expected the number of records of each file")

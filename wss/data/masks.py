@@ -13,6 +13,8 @@ from wss.errors import UserError
 IGNORE = 255
 INVALID = -1
 MAX_VALUES_SHOWN = 5
+# Of an image that a file declares, in pixels: what is larger is a mistake, and drawing it takes all memory.
+MAX_SIDE = 32768
 
 # What Pillow raises on a file that is no image or a damaged one.
 BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
@@ -52,7 +54,8 @@ def read_mask(path: str | os.PathLike, color_map: dict[tuple[int, int, int], int
             mode, values = image.mode, np.asarray(image)
             lossy = image.format in ("JPEG", "MPO")
     except BROKEN_IMAGE as error:
-        raise UserError(f"{path}: broken mask ({error}); expected a PNG") from error
+        what = "not an image" if isinstance(error, Image.UnidentifiedImageError) else f"broken mask ({error})"
+        raise UserError(f"{path}: {what}; expected a PNG") from error
     if lossy:
         raise UserError(f"{path}: a JPEG mask, whose values are not exact; expected a PNG")
     if mode in ("P", "L", "1"):
@@ -76,6 +79,12 @@ def read_file(path: str | os.PathLike) -> bytes:
     if not content:
         raise UserError(f"{path}: empty file")
     return content
+
+
+def files_by_id(folder: epath.Path, suffix: str) -> dict[str, str]:
+    """Returns the files of a folder whose names end in `suffix`, by what comes before it; sorted."""
+    paths = sorted(path for path in folder.iterdir() if path.name.endswith(suffix))
+    return {path.name.removesuffix(suffix): str(path) for path in paths}
 
 
 def encode_mask(mask: np.ndarray) -> bytes:
@@ -124,13 +133,13 @@ def wrong_labels(mask: np.ndarray, num_classes: int, ignore_label: int = IGNORE)
 
 
 def wrong_values(mask: np.ndarray, valid: np.ndarray, expected: str) -> str:
-    """Returns a few words on the values of a mask that are not `valid`, bool [256], or "" if all are."""
-    counts = np.bincount(mask.ravel())
-    wrong = [int(value) for value in np.flatnonzero(counts) if value >= len(valid) or not valid[value]]
-    if not wrong:
+    """Returns a few words on the values of a mask, any integers, that are not `valid`, bool [256], or "" if all are."""
+    in_bytes = mask.astype(np.uint8)  # changes what does not fit
+    wrong, counts = np.unique(mask[~valid[in_bytes] | (in_bytes != mask)], return_counts=True)
+    if not wrong.size:
         return ""
     shown = ", ".join(map(str, wrong[:MAX_VALUES_SHOWN])) + (", ..." if len(wrong) > MAX_VALUES_SHOWN else "")
-    return f"label value{'s' if len(wrong) > 1 else ''} {shown} ({counts[wrong].sum()} pixels), expected {expected}"
+    return f"label value{'s' if len(wrong) > 1 else ''} {shown} ({counts.sum()} pixels), expected {expected}"
 
 
 def parse_classes(text: str | Sequence[str], num_classes: int) -> tuple[int, ...] | None:

@@ -122,7 +122,8 @@ class TrainingData:
     def _records(self, stream: str, start: int, shard: Shard) -> tf.data.Dataset:
         """Endless (example number, serialized example) from example number `start` on."""
         files = RecordFiles(self.info, self.splits[stream])
-        by_file = len(files) >= shard.count
+        # Files of a split that is a part of them differ in size, and so would the hosts' shares.
+        by_file = len(files) >= shard.count and not self.info.split(self.splits[stream]).runs_file
         numbers = list(range(shard.index if by_file else 0, len(files), shard.count if by_file else 1))
         total = sum(files.sizes)
         per_epoch = sum(files.sizes[i] for i in numbers) if by_file else len(range(shard.index, total, shard.count))

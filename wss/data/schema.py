@@ -10,6 +10,7 @@ image/object/class/label, image/object/is_crowd, image/object/difficult   one pe
 image/object/known                     1 if objects are known, even if there is none
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -164,7 +165,7 @@ def check_record(serialized: bytes, info: DatasetInfo) -> dict[str, np.ndarray]:
     try:
         parsed = parse_example(serialized, info.num_classes, info.has_background, info.ignore_label)
     except tf.errors.OpError as error:
-        raise UserError(f"no readable example of an image ({_reason(error)})") from error
+        raise UserError(f"no readable example of an image ({reason_of(error)})") from error
     example = {key: value.numpy() for key, value in parsed.items()}
     image, label, name = example["image"], example["label"], example["name"].decode(errors="replace")
     if image.shape[:2] != label.shape[:2]:
@@ -192,15 +193,15 @@ def validate_records(info: DatasetInfo, split: str) -> None:
                 check_record(record, info)
         except tf.errors.OpError as error:
             raise UserError(
-                f"{path}: no readable TFRecord file ({_reason(error)}); build the data set again"
+                f"{path}: no readable TFRecord file ({reason_of(error)}); build the data set again"
             ) from error
         except UserError as error:
             raise UserError(f"{path}: {error}; build the data set again") from error
 
 
-def _reason(error: tf.errors.OpError) -> str:
+def reason_of(error: tf.errors.OpError) -> str:
     """The first line of TensorFlow's message, without the op that it names in front."""
-    return str(error.message).splitlines()[0].rsplit("}} ", 1)[-1].rstrip(". ")
+    return re.sub(r" \[Op:.*", "", str(error.message).splitlines()[0].rsplit("}} ", 1)[-1]).rstrip(". ")
 
 
 def _bytes(*values: bytes) -> tf.train.Feature:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 from etils import epath
 
+from wss.data.files import write_text
 from wss.data.index import Entry, read_index
 from wss.data.info import SPLITS_FOLDER, DatasetInfo, SplitInfo
 from wss.data.lists import checksum
@@ -79,15 +81,17 @@ class _Builder:
         """Writes the runs, if the split is not made of whole files of `counts` records."""
         whole = all(counts[file] == count for file, count in self.shards.items())
         runs_file = "" if whole else f"{SPLITS_FOLDER}/{name}.json"
+        ids_checksum = checksum(self.ids)
         if runs_file:
             (folder / SPLITS_FOLDER).mkdir(exist_ok=True)
-            (folder / runs_file).write_text(json.dumps(self.runs, separators=(",", ":")) + "\n")
+            content = {"checksum": ids_checksum, "runs": self.runs}
+            write_text(folder / runs_file, json.dumps(content, separators=(",", ":")) + "\n")
         return SplitInfo(
             self.shards,
             self.statistics.num_masks,
             self.statistics.num_image_labels,
             self.statistics.max_size,
-            checksum(self.ids),
+            ids_checksum,
             self.statistics.num_with_boxes,
             runs_file,
             self.hide_masks,
@@ -105,8 +109,10 @@ def select(
         splits: name -> what belongs to it.
 
     Raises:
-        UserError: an id is not in the pools of a split, is in two of them, or a split is empty.
+        UserError: an id is not in the pools of a split, is in two of them, or a split is empty or has no possible name.
     """
+    for name in splits:
+        check_name(name)
     folder = epath.Path(info.directory)
     builders = {name: _Builder(split.hide_masks) for name, split in splits.items()}
     wanted = {name: None if split.ids is None else set(split.ids) for name, split in splits.items()}
@@ -122,7 +128,7 @@ def select(
                     if ids is None or entry.id in ids:
                         builders[name].add(Record(file, number, entry))
     for name, builder in builders.items():
-        _check_ids(f"split {name!r}", builder.ids, wanted[name])
+        _check_ids(f"{info.name}: split {name!r}", builder.ids, wanted[name])
     new = {name: builder.finish(folder, name, counts) for name, builder in builders.items()}
     info = dataclasses.replace(info, splits={**info.splits, **new})
     info.save(folder)
@@ -158,11 +164,27 @@ def pick(records: Sequence[Record], ids: Sequence[str], what: str, from_split: s
     return found
 
 
-def check_names(info: DatasetInfo, names: Iterable[str], overwrite: bool) -> None:
-    """Raises a `UserError` if one of the names is that of a split already and must not be replaced."""
+def check_name(name: str) -> None:
+    """Raises a `UserError` if a split cannot have this name, which becomes that of a file."""
+    if not re.fullmatch(r"[\w+-][\w.+ -]{0,99}", name):
+        raise UserError(f"split {name[:120]!r}: expected a name of at most 100 letters, digits and . _ + -")
+
+
+def check_names(info: DatasetInfo, names: Sequence[str], overwrite: bool) -> None:
+    """Raises a `UserError` if a name cannot be, is given twice, or is that of a split that must not be replaced."""
     for name in names:
+        check_name(name)
+        if names.count(name) > 1:
+            raise UserError(f"split {name!r}: the name is given twice")
         if name in info.splits and not overwrite:
             raise UserError(f"{info.directory}: has a split {name!r} already; add --overwrite or choose another name")
+
+
+def check_not_empty(info: DatasetInfo, splits: Mapping[str, Sequence[Record]]) -> None:
+    """Raises a `UserError` for a split without records."""
+    for name, records in splits.items():
+        if not records:
+            raise UserError(f"{info.directory}: nothing is left for split {name!r}")
 
 
 def add_splits(
@@ -170,7 +192,7 @@ def add_splits(
     splits: Mapping[str, Sequence[Record]],
     provenance: Mapping[str, dict],
     overwrite: bool = False,
-    hide_masks: bool = False,
+    hide_masks: Collection[str] = (),
 ) -> DatasetInfo:
     """Adds splits of records that the data set has.
 
@@ -179,18 +201,17 @@ def add_splits(
         splits: name -> its records.
         provenance: what to record of a split; its checksum is added.
         overwrite: replace splits of these names.
-        hide_masks: of all the new splits.
+        hide_masks: names of the new splits whose masks training must not see.
 
     Raises:
         UserError: a split of that name exists, or a new one has no images.
     """
-    check_names(info, splits, overwrite)
+    check_names(info, list(splits), overwrite)
+    check_not_empty(info, splits)
     folder, recorded, new = epath.Path(info.directory), dict(info.provenance.get("splits", {})), {}
     counts = {file: sum(1 for _ in read_index(folder / file)) for file in _files_of(splits)}
     for name, records in splits.items():
-        if not records:
-            raise UserError(f"{info.directory}: nothing is left for split {name!r}")
-        builder = _Builder(hide_masks)
+        builder = _Builder(name in hide_masks)
         for record in sorted(records, key=lambda record: (record.file, record.number)):
             builder.add(record)
         new[name] = builder.finish(folder, name, counts)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wss.data.files import write_text
 from wss.data.lists import checksum
 from wss.errors import UserError
 
@@ -79,17 +80,10 @@ def subset_size(total: int, num_images: int | None, fraction: str | None) -> int
     return max(1, round(total * part))
 
 
-def write_list(path: str | Path, ids: Sequence[str], record: dict) -> None:
+def write_list(path: str, ids: Sequence[str], record: dict) -> None:
     """Writes ids, one per line, and `record` with their checksum to a .json file beside."""
-    path = Path(path)
-    content = json.dumps({**record, "checksum": checksum(ids)}, indent=1) + "\n"
-    try:
-        for file, text in ((path, "".join(f"{id}\n" for id in ids)), (path.with_suffix(".json"), content)):
-            temporary = file.with_name(file.name + ".tmp")
-            temporary.write_text(text)
-            temporary.replace(file)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+    write_text(Path(path).with_suffix(".json"), json.dumps({**record, "checksum": checksum(ids)}, indent=1) + "\n")
+    write_text(path, "".join(f"{id}\n" for id in ids))
 
 
 def _greedy_cover(present: np.ndarray, min_images_per_class: int, rng: np.random.Generator) -> list[int]:

@@ -7,24 +7,27 @@ file is finished there is not run again, so that the same command goes on after 
 
 import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
 import pickle
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
 from etils import epath
 
+from wss.data.beam import make_pipeline, run_beam
 from wss.data.checks import LabelMap, check_source, duplicate_ids, raise_problems
-from wss.data.execution import ConversionStoppedError, beam_options, run_beam, run_jobs
-from wss.data.index import RECORD_OVERHEAD, SUFFIX, Entry, unique_name, write_index
+from wss.data.execution import ConversionStoppedError, Tick, run_jobs
+from wss.data.files import WriteError, unique_name, write_text
+from wss.data.index import RECORD_OVERHEAD, SUFFIX, Entry, index_path, write_index
 from wss.data.info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
 from wss.data.source import ListPool, Part, Pool, Source, Split, assign
 from wss.data.splits import Statistics, select
 from wss.errors import UserError
 
-PLAN, DONE = ".plan", ".done"
+PLAN, DONE, LOCK = ".plan", ".done", "lock"
 # Bytes of the records change with the version of this format, so finished files of another one are not kept.
 FORMAT_VERSION = 1
 
@@ -69,7 +72,8 @@ def write_dataset(
         The data set, and what is in each split.
 
     Raises:
-        UserError: lists all problems, one line each; nothing is left behind.
+        ConversionStoppedError, WriteError: interrupted, killed, or the disk is full; the same call goes on.
+        UserError: all problems, one line each; nothing is left behind.
     """
     problems = list(problems)
     splits = {pool: Split((pool,)) for pool in pools} if splits is None else splits
@@ -79,18 +83,18 @@ def write_dataset(
             problems += duplicate_ids(pool, images.sources)
         if not len(images):
             problems.append(f"{pool!r}: no images")
-    pipeline_options = beam_options(beam_pipeline_options) if beam_pipeline_options is not None else None
+    pipeline = None if beam_pipeline_options is None else make_pipeline(beam_pipeline_options)
     with _replacing(output_dir, overwrite) as folder:
         files = {pool: _plan(folder, pool, images, labels, num_shards, seed) for pool, images in sized.items()}
         jobs = [(str(folder), file, count) for pool in files.values() for file, count in pool.items()]
-        if pipeline_options is None:
+        if pipeline is None:
             run_jobs(convert_file, jobs, workers, f"writing {name}", sum(len(images) for images in sized.values()))
         else:
-            run_beam(convert_file, jobs, pipeline_options)
+            run_beam(convert_file, jobs, pipeline)
         for _, file, _ in jobs:
             problems += json.loads(_path(folder, file, DONE).read_text())["problems"]
         raise_problems(problems)
-        _keep_only(folder, {name for _, file, _ in jobs for name in (file, file + SUFFIX, file + DONE)})
+        _keep_only(folder, {LOCK, *(name for _, file, _ in jobs for name in (file, file + SUFFIX, file + DONE))})
         info = DatasetInfo(
             name,
             tuple(class_names),
@@ -110,29 +114,25 @@ def shard_names(pool: str, count: int) -> list[str]:
     return [f"{pool}-{index:05d}-of-{count:05d}.tfrecord" for index in range(count)]
 
 
-def convert_file(job: tuple[str, str, int], tick: Callable[[], None]) -> None:
+def convert_file(job: tuple[str, str, int], tick: Tick) -> None:
     """Writes one record file of a plan with its index, unless that is done: the job of `execution.run_jobs`.
 
     Args:
         job: the folder of the conversion, the name of the file in it, and the number of its images.
-        tick: called after each image.
+        tick: called with the number of images that are done.
     """
     folder, file, count = epath.Path(job[0]), job[1], job[2]
     part, labels = pickle.loads(_path(folder, file, PLAN).read_bytes())
     fingerprint = hashlib.sha256(pickle.dumps((FORMAT_VERSION, labels, part.fingerprint()))).hexdigest()
     done = _path(folder, file, DONE)
     if done.exists() and json.loads(done.read_text())["fingerprint"] == fingerprint:
-        for _ in range(count):
-            tick()
+        tick(count)
         return
     problems = _write_records(folder / file, part, labels, tick)
-    with _disk_errors(done):
-        temporary = unique_name(done)
-        temporary.write_text(json.dumps({"fingerprint": fingerprint, "problems": problems}))
-        temporary.replace(done)
+    write_text(done, json.dumps({"fingerprint": fingerprint, "problems": problems}))
 
 
-def _write_records(path: epath.Path, part: Part, labels: LabelMap, tick: Callable[[], None]) -> list[str]:
+def _write_records(path: epath.Path, part: Part, labels: LabelMap, tick: Tick) -> list[str]:
     """Writes a record file and its index; returns a line for each problem."""
     entries: list[Entry] = []
     problems: list[str] = []
@@ -148,8 +148,8 @@ def _write_records(path: epath.Path, part: Part, labels: LabelMap, tick: Callabl
                     writer.write(serialized)
                     entries.append(dataclasses.replace(entry, offset=offset))
                     offset += len(serialized) + RECORD_OVERHEAD
-                tick()
-        write_index(path, entries)
+                tick(1)
+        write_index(index_path(path), entries)
         temporary.replace(path)
     return problems
 
@@ -170,9 +170,13 @@ def _replacing(output_dir: str | os.PathLike, overwrite: bool) -> Iterator[epath
     """Yields the folder of the conversion, which becomes `output_dir` at the end and vanishes after a `UserError`.
 
     Raises:
+        ConversionStoppedError: another conversion to it is running, or it cannot be written; the folder stays.
         UserError: `output_dir` has a data set and `overwrite` is not given, or has something else in it.
     """
     target = epath.Path(os.path.abspath(output_dir) if "://" not in str(output_dir) else output_dir)
+    old = target.parent / f".{target.name}.old"
+    if old.exists():  # a conversion was killed while it took the place of this one, or right after
+        old.rmtree() if target.exists() else old.rename(target)
     if target.exists() and not target.is_dir():
         raise UserError(f"{output_dir}: a file, expected a folder to write to")
     occupied = target.is_dir() and any(target.iterdir())
@@ -183,24 +187,35 @@ def _replacing(output_dir: str | os.PathLike, overwrite: bool) -> Iterator[epath
     folder = target.parent / f".{target.name}.partial"
     with _disk_errors(output_dir):
         folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield folder
-    except ConversionStoppedError:
-        raise
-    except KeyboardInterrupt as error:
-        raise ConversionStoppedError("interrupted; the same command goes on where it stopped") from error
-    except UserError:
-        folder.rmtree()
-        raise
-    with _disk_errors(output_dir):
-        old = target.parent / f".{target.name}.old"
-        if old.exists():
-            old.rmtree()
-        if target.exists():
-            target.rename(old)
-        folder.rename(target)
-        if old.exists():
-            old.rmtree()
+        with _locked(folder, output_dir):
+            try:
+                yield folder
+            except (ConversionStoppedError, WriteError):
+                raise
+            except KeyboardInterrupt as error:
+                raise ConversionStoppedError("interrupted; the same command goes on where it stopped") from error
+            except UserError:
+                folder.rmtree()
+                raise
+            if target.exists():
+                target.rename(old)
+            folder.rename(target)
+            if old.exists():
+                old.rmtree()
+
+
+@contextlib.contextmanager
+def _locked(folder: epath.Path, output_dir: str | os.PathLike) -> Iterator[None]:
+    """Keeps a second conversion from the same folder of this machine; the lock goes with the process."""
+    if "://" in str(folder):
+        yield
+        return
+    with open(folder / LOCK, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConversionStoppedError(f"{output_dir}: another conversion to it is running") from error
+        yield
 
 
 @contextlib.contextmanager
@@ -221,6 +236,7 @@ def _path(folder: epath.Path, file: str, suffix: str) -> epath.Path:
 
 def _keep_only(folder: epath.Path, names: Collection[str]) -> None:
     """Removes everything else, such as what an earlier, killed conversion left."""
-    for path in folder.iterdir():
+    # What is marked as done stays so until all else is gone.
+    for path in sorted(folder.iterdir(), key=lambda path: path.name.endswith(DONE)):
         if path.name not in names:
             path.rmtree() if path.is_dir() else path.unlink()

@@ -252,6 +252,7 @@ SQUARE = [(0, 0), (3, 0), (3, 3), (0, 3)]
         ([("car", [(1, 1, 1), (2, 2, 2)])], "a polygon of 'car' is no list of at least two points (x, y)"),
         ([("car", [(1, 1), (2, "x")])], "a polygon of 'car' is no list of at least two points (x, y)"),
         ([("car", [(1, 1), (2, float("nan"))])], "a polygon of 'car' is no list of at least two points (x, y)"),
+        ([("car", [(1, 1), (2, 10**400)])], "a polygon of 'car' is no list of at least two points (x, y)"),
     ],
 )
 def test_bad_polygons_are_one_line(objects, expected, city, build):
@@ -277,6 +278,11 @@ def test_polygons_of_another_size_are_told(city, build):
         ("[]", "TypeError"),
         ('{"imgWidth": 16, "objects": []}', "KeyError('imgHeight')"),
         ('{"imgWidth": 16, "imgHeight": 0, "objects": []}', "ValueError('size 16x0')"),
+        ('{"imgWidth": 32769, "imgHeight": 8, "objects": []}', "ValueError('size 32769x8')"),
+        ('{"imgWidth": 1000000000, "imgHeight": 8, "objects": []}', "ValueError('size 1000000000x8')"),
+        ('{"imgWidth": 16, "imgHeight": Infinity, "objects": []}', "ValueError('size 16xinf')"),
+        ('{"imgWidth": 16, "imgHeight": NaN, "objects": []}', "ValueError('size 16xnan')"),
+        ("[" * 100_000, "RecursionError"),
         ('{"imgWidth": 16, "imgHeight": 8, "objects": [{"polygon": []}]}', "KeyError('label')"),
         ('{"imgWidth": 16, "imgHeight": 8, "objects": [1]}', "AttributeError"),
         ('{"imgWidth": 16, "imgHeight": 8, "objects": null}', "TypeError"),

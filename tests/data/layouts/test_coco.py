@@ -1,5 +1,6 @@
 """COCO: masks of all kinds of segmentation by hand, tiny trees with real JSON, and every bad input that is named."""
 
+import gzip
 import json
 import os
 import pickle
@@ -363,6 +364,9 @@ INSTANCES = "instances_train2017.json: "
         ("image_id", 31, INSTANCES + 'no such "image_id" among its images (1 annotations), such as {'),
         ("category_id", 2, INSTANCES + 'no such "category_id" among its categories (1 annotations), such as {'),
         ("image_id", None, INSTANCES + "'image_id' is missing or wrong (1 annotations), such as {\"area\": 1.5"),
+        ("iscrowd", "no", INSTANCES + "'iscrowd' is neither 0 nor 1 (1 annotations), such as {"),
+        ("iscrowd", 2, INSTANCES + "'iscrowd' is neither 0 nor 1"),
+        ("iscrowd", None, INSTANCES + "'iscrowd' is neither 0 nor 1"),
         ("bbox", [1, 2, 3], INSTANCES + "'bbox' is not [x, y, width, height] (1 annotations)"),
         ("segmentation", None, INSTANCES + "'segmentation' is missing or wrong (1 annotations)"),
         (
@@ -399,6 +403,8 @@ def test_many_bad_annotations_are_one_line_for_each_kind(tree, build):
         ("file_name", "000000000010.jpg", "train2017/000000000010.jpg: missing"),
         ("height", 7, "000000000009.jpg: mask of 8x7 pixels for an image of 8x6; expected equal sizes"),
         ("height", 0, "instances_train2017.json, 000000000009.jpg: height 0 and width 8; expected those of the image"),
+        ("height", 32769, "000000000009.jpg: height 32769 and width 8; expected those of the image"),
+        ("width", 10**12, "000000000009.jpg: height 6 and width 1000000000000; expected those of the image"),
         ("file_name", "000000000025.jpg", INSTANCES + "2 images of name '000000000025'"),
         ("id", 25, INSTANCES + "2 images of id 25"),
     ],
@@ -442,6 +448,34 @@ def test_truncated_json(kept, tree, build):
     message = str(error.value)
     assert message.startswith(f"{path}: broken or cut off JSON (parse error: premature EOF); expected that of ")
     assert "\n" not in message
+
+
+def test_images_of_the_same_id_are_told_before_annotations_without_an_image(tree, build):
+    tree.json["train2017"]["images"][0]["id"] = 25
+    tree.write()
+    with pytest.raises(UserError) as error:
+        build()
+    assert lines_of(error) == [f"{tree.root / FILES['train2017']}: 2 images of id 25"]
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        gzip.compress,
+        lambda text: text.decode().encode("utf-16"),
+        lambda text: text.replace(b"toothbrush", b"toothbr\xfcsh"),
+    ],
+    ids=["gzip", "UTF-16", "Latin-1"],
+)
+def test_json_that_is_no_text(encode, tree, build):
+    path = tree.root / FILES["train2017"]
+    path.write_bytes(encode(path.read_bytes()))
+    with pytest.raises(UserError) as error:
+        build()
+    expected = (
+        f"{path}: broken or cut off JSON (no UTF-8 text, or compressed); expected that of annotations_trainval2017"
+    )
+    assert str(error.value) == f"{expected}.zip from cocodataset.org"
 
 
 def test_files_with_other_categories(tree, build):

@@ -14,7 +14,7 @@ from scripts import load_module, separate_flags
 from wss.data.checks import LabelMap, load_image, load_mask
 from wss.data.info import DatasetInfo
 from wss.data.layouts.cityscapes import CLASSES, COLORS
-from wss.data.layouts.tfds import Layout, TfdsPart, TfdsPool
+from wss.data.layouts.tfds import DecodedMask, Layout, TfdsPart, TfdsPool
 from wss.data.records import split_records
 from wss.data.schema import parse_boxes, parse_example
 from wss.errors import UserError
@@ -322,17 +322,17 @@ def test_a_channel_may_be_chosen(nested, convert):
         (
             ["--mask_feature=masks/flat", "--splits=good,colored", "--name_feature=number", "--id_map=0:0,2:1"],
             [
-                "101: value 1 (24 pixels) in the mask, expected 0, 2 or 255",
-                "107: value 7 (24 pixels) in the mask, expected 0, 2 or 255",
+                "101: label value 1 (24 pixels), expected one of 0, 2 or 255 (ignore)",
+                "107: label value 7 (24 pixels), expected one of 0, 2 or 255 (ignore)",
             ],
         ),
         (
             ["--mask_feature=masks/flat", "--splits=colored"],
-            ["colored_00000000: value 7 (24 pixels) in the mask, expected 0 .. 2 or 255"],
+            ["colored_00000000: label value 7 (24 pixels), expected classes 0 .. 2 or 255 (ignore)"],
         ),
         (
             ["--mask_feature=masks/wide", "--splits=colored"],
-            ["colored_00000000: value 300 (24 pixels) in the mask, expected 0 .. 2 or 255"],
+            ["colored_00000000: label value 300 (24 pixels), expected classes 0 .. 2 or 255 (ignore)"],
         ),
         (
             ["--mask_feature=masks/rgb", "--splits=good,colored"],
@@ -350,11 +350,27 @@ def test_wrong_masks_are_named(flags, problems, nested, convert, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.int64])
+def test_masks_of_wide_integers_are_read(dtype):
+    pixels = np.array([[0, 1], [2, 255]], dtype)
+    mask = DecodedMask("x", pixels, Layout(class_names=("a", "b", "c"))).read()
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, pixels)
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(256, np.uint16), (2**40, np.int64), (-1, np.int8), (-256, np.int64)])
+def test_values_that_no_class_can_have_are_told(value, dtype):
+    mask = DecodedMask("x", np.array([[0, value], [value, 1]], dtype), Layout(class_names=("a", "b")))
+    with pytest.raises(UserError, match=rf"^x: label value {value} \(2 pixels\), expected classes 0 .. 1 or 255"):
+        mask.read()
+
+
 @pytest.mark.parametrize(
     ("dataset", "flags", "expected"),
     [
         ("oxford_iit_pet", [], r"TFDS has no such data set. Did you mean 'oxford_iiit_pet'\?"),
         ("coco/2017_panoptc", [], r"coco has no such config, but 2014, .*Did you mean '2017_panoptic'\?"),
+        ("oxford_iiit_pet/small", [], "oxford_iiit_pet has no such config, but none.$"),
         ("coco:9.9.9", [], r"--dataset=coco:9.9.9: Dataset coco cannot be loaded at version 9.9.9, only: 1.1.0"),
         ("coco", [], r"--mask_feature=panoptic_image: coco/2014/1.1.0 has no such feature, but .*coco/2017_panoptic"),
         ("pets and dogs", [], "--dataset=pets and dogs: "),
@@ -401,6 +417,31 @@ def test_bad_input_is_one_line(dataset, flags, expected, pets, convert, tmp_path
         convert(dataset, pets, *flags)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [("{", "Failed to load JSON"), ('{"size": 5}', 'no field named "size"'), ("\xff", "'utf-8' codec can't decode")],
+)
+def test_damaged_metadata_is_one_line(content, expected, tmp_path, convert):
+    write_tfds(tmp_path / "tfds", "oxford_iiit_pet", PETS)
+    path = tmp_path / "tfds/oxford_iiit_pet/4.0.0/dataset_info.json"
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(UserError, match=f"^--dataset=oxford_iiit_pet: .*{expected}.* \\(data in .*tfds\\)$"):
+        convert("oxford_iiit_pet", tmp_path / "tfds")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ModuleNotFoundError("No module named 'huggingface_hub'\nInstall it."), "No module named 'huggingface_hub'"),
+        (NotImplementedError(), "NotImplementedError"),
+    ],
+)
+def test_whatever_tfds_raises_is_one_line(error, expected, tmp_path, convert):
+    with mock.patch.object(tfds, "builder", side_effect=error), pytest.raises(UserError) as raised:
+        convert("huggingface:mnist", tmp_path)
+    assert str(raised.value) == f"--dataset=huggingface:mnist: {expected} (data in {tmp_path})"
 
 
 def test_download_prepares_the_data_set(tmp_path, convert):
@@ -456,7 +497,7 @@ def test_random_examples_of_known_data_sets_are_read(name, presets):
         try:
             labels = load_mask(source.mask, source.id, LabelMap(layout.lookup()))
         except UserError as error:
-            assert str(error).startswith(f"{source.id}: value ") and " in the mask, expected " in str(error)
+            assert str(error).startswith(f"{source.id}: label value") and " pixels), expected " in str(error)
         else:
             assert labels.ndim == 2 and set(np.unique(labels)) <= {*range(len(layout.class_names)), 255}
 

@@ -1,5 +1,6 @@
 """The devkit of PASCAL VOC with its boxes, and SBD beside it."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,12 @@ def save_mat(path: Path, mask: np.ndarray) -> None:
     """As SBD's files are: a struct GTcls with boundaries, segmentation and the classes that are present."""
     present = np.setdiff1d(mask, [0]).reshape(-1, 1)
     savemat(path, {"GTcls": {"Boundaries": np.zeros(20), "Segmentation": mask, "CategoriesPresent": present}})
+
+
+def mat(segmentation) -> bytes:
+    buffer = io.BytesIO()
+    savemat(buffer, {"GTcls": {"Segmentation": segmentation}})
+    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -125,7 +132,13 @@ BAD = {
     "empty .mat": ("cls/t.mat", b"", "t.mat: empty file"),
     "missing .mat": ("cls/t.mat", None, "t.jpg: no mask for it, though list 'train_aug' has it; give --sbd_root"),
     "broken XML": ("Annotations/a.xml", b"<annotation><object>", "a.xml: no annotation of PASCAL VOC"),
-    "unknown class": ("Annotations/a.xml", obj("camel", 1, 1, 2, 2).encode(), "a.xml: no annotation of PASCAL VOC"),
+    "unknown class": (
+        "Annotations/a.xml",
+        obj("camel", 1, 1, 2, 2).encode(),
+        "a.xml: no annotation of PASCAL VOC (class 'camel')",
+    ),
+    "unknown encoding": ("Annotations/a.xml", b"<?xml version='1.0' encoding='klingon'?><a/>", "a.xml: no annotation"),
+    ".mat of a text": ("cls/t.mat", mat("text"), "t.mat: "),
     "no box": ("Annotations/a.xml", b"<object><name>cat</name></object>", "a.xml: no annotation of PASCAL VOC"),
     "box outside": (
         "Annotations/a.xml",
@@ -155,6 +168,22 @@ def test_a_mask_of_sbd_of_another_shape_is_named(tmp_path):
     savemat(tmp_path / "x.mat", {"GTcls": {"Segmentation": np.zeros(5)}})
     with pytest.raises(UserError, match=r"x.mat: float64 of shape \(5,\), expected class ids"):
         SbdMask(str(tmp_path / "x.mat")).read()
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("uint16", 271), ("uint16", 256), ("int16", -1)])
+def test_values_of_sbd_that_are_no_class_do_not_wrap(dtype, value, tmp_path):
+    savemat(tmp_path / "x.mat", {"GTcls": {"Segmentation": np.full([2, 3], value, dtype)}})
+    with pytest.raises(UserError, match=f"x.mat: label value {value} "):
+        SbdMask(str(tmp_path / "x.mat")).read()
+
+
+def test_test_images_need_neither_masks_nor_annotations(trees, tmp_path, run_script):
+    root, _ = trees
+    Image.fromarray(np.zeros([HEIGHT, WIDTH, 3], np.uint8)).save(root / "JPEGImages/x.jpg")
+    (root / "ImageSets/Segmentation/test.txt").write_text("x\n")
+    output = build(run_script, tmp_path, trees, "--unlabeled_splits=test")
+    split = DatasetInfo.load(output).split("test")
+    assert (split.num_examples, split.num_masks, split.num_with_boxes) == (1, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,7 @@ DEFECTS = {
         "labels that are no class",
         "expected {classes}; correct them, or name all classes of the masks, and build (or describe) the records again",
     ),
-    "index": (
-        "records that differ from dataset.json or from the index beside them",
-        "build the data set again, or describe it with datasets/describe_records.py --overwrite",
-    ),
+    "index": ("records that differ from dataset.json or from the index beside them", "build the data set again"),
 }
 
 
@@ -39,7 +36,7 @@ class Finding:
     Attributes:
         level: "problem" or "note".
         kind: short name, the same for all findings of the kind.
-        split: which it is about.
+        split: which it is about; several are separated by commas.
         message: what was found, and what to do.
     """
 
@@ -69,6 +66,10 @@ def find(info: DatasetInfo, inspections: Sequence[Inspection], eval_splits: Coll
             *([] if is_training else _leaks(inspection, training)),
         ]
         findings += [Finding(level, kind, inspection.name, message) for level, kind, message in found]
+    if len(training) > 1 and not eval_splits:
+        names = _listed([inspection.name for inspection in training], MAX_NAMES)
+        help = "so nobody looked for images that training and evaluation share; name some with --eval_splits"
+        findings.append(Finding(NOTE, "no_eval_split", names, f"none of them is for evaluation, {help}"))
     return findings
 
 

@@ -2,7 +2,7 @@
 
 from etils import epath
 
-from wss.data.masks import read_file
+from wss.data.masks import files_by_id, read_file
 from wss.data.source import Source
 from wss.errors import UserError
 
@@ -81,7 +81,7 @@ def read_split(root: epath.Path, split: str, problems: list[str]) -> list[Source
     Raises:
         UserError: the folder of the images or of the masks is missing or empty.
     """
-    images, masks = _by_id(root / "images" / split, ".jpg"), _by_id(root / "annotations" / split, ".png")
+    images, masks = _files(root / "images" / split, ".jpg"), _files(root / "annotations" / split, ".png")
     problems += [
         f"{path}: no mask for it; expected {id}.png in {root / 'annotations' / split}, from {ARCHIVE}"
         for id, path in images.items()
@@ -95,9 +95,9 @@ def read_split(root: epath.Path, split: str, problems: list[str]) -> list[Source
     return [Source(id, path, masks.get(id)) for id, path in images.items()]
 
 
-def _by_id(folder: epath.Path, suffix: str) -> dict[str, str]:
-    paths = sorted(path for path in folder.iterdir() if path.name.endswith(suffix)) if folder.is_dir() else []
-    if not paths:
+def _files(folder: epath.Path, suffix: str) -> dict[str, str]:
+    files = files_by_id(folder, suffix) if folder.is_dir() else {}
+    if not files:
         what = f"no *{suffix} in it" if folder.is_dir() else "no such folder"
         raise UserError(f"{folder}: {what}; expected the files of {ARCHIVE}")
-    return {path.name.removesuffix(suffix): str(path) for path in paths}
+    return files

@@ -8,7 +8,7 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw
 
-from wss.data.masks import read_file
+from wss.data.masks import MAX_SIDE, files_by_id, read_file
 from wss.data.source import Source
 from wss.errors import UserError, did_you_mean
 
@@ -86,12 +86,12 @@ class PolygonMask:
         text = read_file(self.path)
         try:
             content = json.loads(text)
-            size = int(content["imgWidth"]), int(content["imgHeight"])
-            if min(size) < 1:
-                raise ValueError(f"size {size[0]}x{size[1]}")
-            mask = Image.new("L", size)
+            width, height = content["imgWidth"], content["imgHeight"]
+            if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+                raise ValueError(f"size {width}x{height}")
+            mask = Image.new("L", (int(width), int(height)))
             objects = [(str(item["label"]), item["polygon"]) for item in content["objects"] if not item.get("deleted")]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{self.path}: no annotation of Cityscapes ({error!r}); expected JSON with imgWidth, imgHeight and objects"
             ) from error
@@ -116,7 +116,7 @@ class PolygonMask:
     def _points(self, label: str, polygon: Sequence[Sequence[float]]) -> list[float]:
         try:
             points = np.asarray(polygon, np.float64)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             points = np.empty(0)
         if points.ndim != 2 or len(points) < 2 or points.shape[1] != 2 or not np.isfinite(points).all():
             raise UserError(f"{self.path}: a polygon of {label!r} is no list of at least two points (x, y)")
@@ -169,7 +169,7 @@ def read_pool(root: epath.Path, name: str, problems: list[str], use_masks: bool 
     layout = POOLS[name]
     images = _cities(root / IMAGE_FOLDER / layout.split, f"unpack {layout.image_archive} from {SITE}")
     if layout.truth is None or not use_masks:
-        return [Source(id, path) for city in images.values() for id, path in _by_id(city, IMAGE_SUFFIX).items()]
+        return [Source(id, path) for city in images.values() for id, path in files_by_id(city, IMAGE_SUFFIX).items()]
     truth = _cities(
         root / layout.truth / layout.split,
         f"unpack {layout.truth_archive} from {SITE}, or add --unlabeled_splits={name} to do without masks",
@@ -193,10 +193,10 @@ def read_pool(root: epath.Path, name: str, problems: list[str], use_masks: bool 
 
 
 def _read_city(images: epath.Path, truth: epath.Path, layout: Layout, problems: list[str]) -> list[Source]:
-    image_of = _by_id(images, IMAGE_SUFFIX)
+    image_of = files_by_id(images, IMAGE_SUFFIX)
     label_ids, polygons = f"_{layout.truth}_labelIds.png", f"_{layout.truth}_polygons.json"
-    drawn = {id: PolygonMask(path) for id, path in _by_id(truth, polygons).items()}
-    mask_of: dict[str, str | PolygonMask] = {**drawn, **_by_id(truth, label_ids)}
+    drawn = {id: PolygonMask(path) for id, path in files_by_id(truth, polygons).items()}
+    mask_of: dict[str, str | PolygonMask] = {**drawn, **files_by_id(truth, label_ids)}
     problems += [
         f"{path}: no mask for it; expected {id}{label_ids} or {id}{polygons} in {truth}, from {layout.truth_archive}"
         for id, path in image_of.items()
@@ -216,8 +216,3 @@ def _cities(folder: epath.Path, help: str) -> dict[str, epath.Path]:
         what = "no folders of cities in it" if folder.is_dir() else "no such folder"
         raise UserError(f"{folder}: {what}; {help}")
     return cities
-
-
-def _by_id(folder: epath.Path, suffix: str) -> dict[str, str]:
-    paths = sorted(path for path in folder.iterdir() if path.name.endswith(suffix))
-    return {path.name.removesuffix(suffix): str(path) for path in paths}

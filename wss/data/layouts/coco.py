@@ -49,7 +49,7 @@ def read_coco(root: str | os.PathLike, splits: Sequence[str] = ()) -> tuple[list
         Names of the classes, the background first; split name -> its images; and a line per problem.
 
     Raises:
-        UserError: a missing package, folder or file, broken JSON, or files whose categories differ.
+        UserError: a missing package, folder or file, broken JSON, images of the same id, or files whose categories differ.
     """
     _check_packages()
     folder = epath.Path(root)
@@ -137,6 +137,8 @@ class CocoPool:
             return 'no such "category_id" among its categories'
         if len(item["bbox"]) != 4 or not all(isinstance(number, int | float) for number in item["bbox"]):
             return "'bbox' is not [x, y, width, height]"
+        if item.get("iscrowd", 0) not in (0, 1):
+            return "'iscrowd' is neither 0 nor 1"
         return ""
 
 
@@ -155,7 +157,8 @@ def read_items(path: epath.Path, key: str) -> Iterator[Any]:
                 found = True
                 yield item
     except ijson.JSONError as error:
-        reason = str(error).splitlines()[0]
+        # ijson shows bytes where it cannot read text.
+        reason = "no UTF-8 text, or compressed" if isinstance(error.args[0], bytes) else str(error).splitlines()[0]
         raise UserError(f"{path}: broken or cut off JSON ({reason}); expected that of {_archive(path)}") from error
     except OSError as error:
         reason = "missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
@@ -210,13 +213,18 @@ def _read_categories(root: epath.Path, splits: Sequence[str]) -> dict[int, str]:
 
 
 def _read_images(path: epath.Path, problems: list[str]) -> tuple[CocoImage, ...]:
-    """Returns the images that a JSON file lists, by name; adds a line for each that occurs more than once."""
+    """Returns the images that a JSON file lists, by name; adds a line for each name that occurs more than once."""
     items = _objects(path, "images", IMAGE_FIELDS)
     images = sorted((CocoImage(*(item[key] for key in IMAGE_FIELDS)) for item in items), key=lambda image: image.name)
-    for what in ("id", "name"):
-        counts = Counter(getattr(image, what) for image in images)
-        problems += [f"{path}: {n} images of {what} {value!r}" for value, n in counts.items() if n > 1]
+    # Told at once: which annotations belong to which of them is unknown.
+    raise_problems(_repeated(path, images, "id"))
+    problems += _repeated(path, images, "name")
     return tuple(images)
+
+
+def _repeated(path: epath.Path, images: Sequence[CocoImage], what: str) -> list[str]:
+    counts = Counter(getattr(image, what) for image in images)
+    return [f"{path}: {n} images of {what} {value!r}" for value, n in counts.items() if n > 1]
 
 
 def _list_folder(folder: epath.Path) -> list[Source]:

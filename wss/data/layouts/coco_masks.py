@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
-from wss.data.masks import IGNORE
+from wss.data.masks import IGNORE, MAX_SIDE
 from wss.data.source import Box, Part, Source
 from wss.errors import UserError
 
@@ -117,9 +117,9 @@ class CocoMask:
         """Returns class ids and `IGNORE`, uint8 [H, W].
 
         Raises:
-            UserError: no size, or a segmentation that is neither polygons nor run lengths of this size.
+            UserError: an impossible size, or a segmentation that is neither polygons nor run lengths of this size.
         """
-        if min(self.size) < 1:
+        if not all(1 <= side <= MAX_SIDE for side in self.size):
             raise UserError(f"{self.path}: height {self.size[0]} and width {self.size[1]}; expected those of the image")
         layers = []
         for annotation in self.annotations:

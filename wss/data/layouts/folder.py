@@ -1,6 +1,7 @@
 """Folders of a user's own images, masks, lists and image-level labels."""
 
 import csv
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,7 +71,11 @@ def read_classes(text: str) -> tuple[list[str], list[tuple[int, ...]], dict | No
     if not is_file and "," not in text:
         raise UserError(f"--class_names={text}: no such file, and no list of names such as background,cat")
     lines = _read_text(Path(text)).splitlines() if is_file else text.split(",")
-    entries = [_class_entry(line.strip(), text) for line in lines if line.strip()]
+    entries = [
+        _class_entry(line.strip(), f"{text}:{number}" if is_file else f"--class_names={text}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
     ignored = [color for name, color in entries if name == IGNORE_NAME]
     entries = [entry for entry in entries if entry[0] != IGNORE_NAME]
     names = [name for name, _ in entries]
@@ -96,7 +101,12 @@ def read_image_labels(
     """
     labels: dict[str, tuple[int, ...]] = {}
     problems = []
-    for number, row in enumerate(csv.reader(_read_text(Path(path)).splitlines()), start=1):
+    reader = csv.reader(_read_text(Path(path)).splitlines())
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        raise UserError(f"{path}:{reader.line_num}: {error}; expected file name, classes separated by ';'") from error
+    for number, row in enumerate(rows, start=1):
         if not row or (number == 1 and row[0].strip() == HEADER):
             continue
         if len(row) != 2:
@@ -166,13 +176,14 @@ def _files(folder: str) -> list[tuple[str, Path]]:
     return sorted((id_of(path.relative_to(root).as_posix()), path) for path in paths)
 
 
-def _class_entry(line: str, text: str) -> tuple[str, tuple[int, ...]]:
-    name, *color = line.rsplit(maxsplit=3) if line.count(" ") >= 3 else [line]
-    if not color:
-        return name, ()
-    if not all(part.isdecimal() and int(part) < 256 for part in color):
+def _class_entry(line: str, place: str) -> tuple[str, tuple[int, ...]]:
+    """Returns the name and the colour, () without one; the name may end in a number itself, such as "zone 1"."""
+    numbers = [*itertools.takewhile(str.isdecimal, reversed(line.split()[1:]))][::-1]
+    if len(numbers) < 2:
         return line, ()
-    return name, tuple(int(part) for part in color)
+    if len(numbers) != 3 or not all(len(number) < 4 and int(number) < 256 for number in numbers):
+        raise UserError(f"{place}: {line!r}; expected a name, or a name and its red, green and blue, 0 .. 255 each")
+    return line.rsplit(maxsplit=3)[0], tuple(map(int, numbers))
 
 
 def _read_text(path: Path) -> str:

@@ -12,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
+from wss.data.checks import LabelMap
 from wss.data.layouts.folder import IMAGE_SUFFIXES
 from wss.data.layouts.tfds_builders import feature_keys, find_builder, first_line
-from wss.data.masks import IGNORE, INVALID
+from wss.data.masks import IGNORE, INVALID, wrong_values
 from wss.data.source import Box, Part, Source
 from wss.errors import UserError
 
@@ -86,17 +87,9 @@ class DecodedMask:
                 "the classes"
             )
         values = values[..., self.layout.channel or 0]
-        known = np.flatnonzero(self.layout.lookup() != INVALID)
-        found, counts = np.unique(values, return_counts=True)
-        for value, count in zip(found, counts, strict=True):
-            if value not in known:
-                expected = [f"0 .. {len(self.layout.class_names) - 1}"]
-                if self.layout.id_map is not None:
-                    expected = [str(value) for value in known if value != IGNORE]
-                raise UserError(
-                    f"{self.path}: value {value} ({count} pixels) in the mask, expected {', '.join(expected)} or {IGNORE}; "
-                    "--id_map gives values a meaning"
-                )
+        labels = LabelMap(self.layout.lookup())
+        if wrong := wrong_values(values, labels.lookup != INVALID, labels.expected):
+            raise UserError(f"{self.path}: {wrong}; --id_map gives values a meaning")
         return values.astype(np.uint8)
 
 

@@ -23,7 +23,7 @@ def find_builder(dataset: str, data_dir: str | None) -> Any:
         data_dir: where TFDS keeps its data; None for its default.
 
     Raises:
-        UserError: no such data set, config or version.
+        UserError: no such data set, config or version, or damaged metadata.
     """
     import tensorflow_datasets as tfds
 
@@ -33,15 +33,19 @@ def find_builder(dataset: str, data_dir: str | None) -> Any:
         return tfds.builder(dataset, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
         raise UserError(f"--dataset={dataset}: TFDS has no such data set.{did_you_mean(name, known)}") from error
-    except (ValueError, AssertionError, TypeError) as error:
-        configs = list(tfds.builder_cls(name).builder_configs) if name in known else []
-        if f"{name}/" in dataset and configs and rest[0] not in configs:
+    except Exception as error:  # of TFDS, JSON, protocol buffers, a missing package
+        has_config = name in known and dataset.startswith(f"{name}/") and isinstance(error, ValueError | TypeError)
+        configs = list(tfds.builder_cls(name).builder_configs) if has_config else []
+        if has_config and rest[0] not in configs:
             raise UserError(
-                f"--dataset={dataset}: {name} has no such config, but {', '.join(configs)}.{did_you_mean(rest[0], configs)}"
+                f"--dataset={dataset}: {name} has no such config, but {', '.join(configs) or 'none'}."
+                f"{did_you_mean(rest[0], configs)}"
             ) from error
         # The message of TFDS begins with what it was called with.
-        reason = first_line(str(error)).rsplit('}": ', 1)[-1]
-        raise UserError(f"--dataset={dataset}: {reason}") from error
+        reason = first_line(str(error)).rsplit('}": ', 1)[-1] or type(error).__name__
+        raise UserError(
+            f"--dataset={dataset}: {reason} (data in {data_dir or 'the default folder of TFDS'})"
+        ) from error
 
 
 def prepare(builder: Any, dataset: str, data_dir: str | None, download: bool) -> None:

@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 
-from wss.data.masks import VOC_CLASSES, read_file
+from wss.data.masks import VOC_CLASSES, read_file, wrong_labels
 from wss.data.source import Box, Source
 from wss.errors import UserError
 
@@ -21,7 +21,7 @@ SBD_SOURCE = "benchmark.tgz of SBD, the Semantic Boundaries Dataset of Berkeley"
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class ListLine:
     """One line of a list; `image` and `mask` are None where the line is only an id."""
 
     id: str
@@ -45,11 +45,14 @@ class SbdMask:
 
         content = read_file(self.path)
         try:
-            values = loadmat(io.BytesIO(content), squeeze_me=True, struct_as_record=False)["GTcls"].Segmentation
+            struct = loadmat(io.BytesIO(content), squeeze_me=True, struct_as_record=False)["GTcls"]
+            values = np.asarray(struct.Segmentation)
         except Exception as error:  # scipy raises what it likes on a file that is none of MATLAB's
             raise UserError(f"{self.path}: no mask of SBD ({error!r}); expected GTcls.Segmentation in it") from error
         if values.ndim != 2 or values.dtype.kind not in "ui":
             raise UserError(f"{self.path}: {values.dtype} of shape {values.shape}, expected class ids of shape [H, W]")
+        if wrong := wrong_labels(values, len(VOC_CLASSES)):
+            raise UserError(f"{self.path}: {wrong}")
         return values.astype(np.uint8)
 
 
@@ -74,25 +77,30 @@ class Devkit:
         """
         return cls(find_devkit(root), find_sbd(sbd_root) if sbd_root else None)
 
-    def lists(self) -> dict[str, list[Entry]]:
-        """Returns all lists in ImageSets/Segmentation, and train_aug if SBD is there and no list has that name."""
-        lists = {path.stem: read_list(self.root, path) for path in sorted((self.root / LIST_FOLDER).glob("*.txt"))}
-        if self.sbd and "train_aug" not in lists and {"train", "val"} <= lists.keys():
-            lists["train_aug"] = self.train_aug(lists["train"], lists["val"])
-        return lists
+    def list_names(self) -> list[str]:
+        """Returns the names of the lists in ImageSets/Segmentation, and train_aug if SBD is there."""
+        names = [path.stem for path in sorted((self.root / LIST_FOLDER).glob("*.txt"))]
+        return [*names, *(["train_aug"] if self.sbd and "train_aug" not in names else [])]
 
-    def train_aug(self, train: Sequence[Entry], val: Sequence[Entry]) -> list[Entry]:
+    def read(self, name: str) -> list[ListLine]:
+        """Reads a list; train_aug is made of SBD where the devkit has no such list."""
+        path = self.root / LIST_FOLDER / f"{name}.txt"
+        if name == "train_aug" and self.sbd and not path.exists():
+            return self.train_aug(self.read("train"), self.read("val"))
+        return read_list(self.root, path)
+
+    def train_aug(self, train: Sequence[ListLine], val: Sequence[ListLine]) -> list[ListLine]:
         """Returns train and all images of SBD that are not in val: the 10 582 images that the papers train on."""
         paths = [self.sbd / f"{name}.txt" for name in ("train", "val")] if self.sbd else []
         sbd = [entry for path in paths for entry in read_list(self.root, path)]
         held_out = {entry.id for entry in val}
-        return [Entry(id) for id in sorted({entry.id for entry in [*train, *sbd]} - held_out)]
+        return [ListLine(id) for id in sorted({entry.id for entry in [*train, *sbd]} - held_out)]
 
-    def source(self, entry: Entry, use_mask: bool = True) -> Source:
-        """Returns an image with its mask, if it has one, and the boxes and classes of Annotations, if that folder is there.
+    def source(self, entry: ListLine, use_mask: bool = True) -> Source:
+        """Returns an image with its mask and with the boxes and classes of its annotation, as far as it has them.
 
         Raises:
-            UserError: its annotation file is missing or broken.
+            UserError: its annotation file is broken.
         """
         image = entry.image or self.root / "JPEGImages" / f"{entry.id}.jpg"
         if self.sbd and not image.exists() and (other := self.sbd / "img" / f"{entry.id}.jpg").exists():
@@ -101,7 +109,7 @@ class Devkit:
         labels = None if boxes is None else tuple(sorted({box.label for box in boxes}))
         return Source(entry.id, image, self._mask(entry) if use_mask else None, labels, boxes)
 
-    def _mask(self, entry: Entry) -> Path | SbdMask | None:
+    def _mask(self, entry: ListLine) -> Path | SbdMask | None:
         if entry.mask:
             return entry.mask
         candidates = (self.root / folder / f"{entry.id}.png" for folder in self._mask_folders)
@@ -115,11 +123,9 @@ class Devkit:
         return [folder for folder in MASK_FOLDERS if (self.root / folder).is_dir()]
 
     def _boxes(self, id: str) -> tuple[Box, ...] | None:
-        if not (self.root / "Annotations").is_dir():
-            return None
+        # Images of test lists, and those of SBD that are not of the devkit, have none.
         path = self.root / "Annotations" / f"{id}.xml"
-        # Images of SBD that are not of the devkit have no file there.
-        return read_boxes(path) if path.exists() or not self.sbd else None
+        return read_boxes(path) if path.exists() else None
 
 
 def find_devkit(root: str | Path) -> Path:
@@ -144,7 +150,7 @@ def find_sbd(root: str | Path) -> Path:
     raise UserError(f"--sbd_root={root}: no folder cls in it; expected benchmark_RELEASE/dataset, of {SBD_SOURCE}")
 
 
-def read_list(root: Path, path: Path) -> list[Entry]:
+def read_list(root: Path, path: Path) -> list[ListLine]:
     """Reads a list: a line is an id, or the paths of image and mask relative to `root`; "#" begins a comment.
 
     Raises:
@@ -168,23 +174,29 @@ def read_boxes(path: Path) -> tuple[Box, ...]:
     """
     try:
         root = ElementTree.fromstring(read_file(path))
-        return tuple(_box(element.findtext) for element in root.iter("object"))
-    except (ElementTree.ParseError, TypeError, ValueError) as error:
+        return tuple(_box(element) for element in root.iter("object"))
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise UserError(
             f"{path}: no annotation of PASCAL VOC ({error}); expected objects with name and bndbox"
         ) from error
 
 
-def _box(text_of: Callable[[str], str | None]) -> Box:
-    ymin, xmin, ymax, xmax = (float(text_of(f"bndbox/{edge}") or "") for edge in ("ymin", "xmin", "ymax", "xmax"))
-    label = VOC_CLASSES.index(text_of("name") or "")
-    return Box(label, max(ymin - 1, 0), max(xmin - 1, 0), ymax, xmax, is_difficult=text_of("difficult") == "1")
+def _box(element: ElementTree.Element) -> Box:
+    texts = {edge: element.findtext(f"bndbox/{edge}") for edge in ("ymin", "xmin", "ymax", "xmax")}
+    ymin, xmin, ymax, xmax = (float(text or "nan") for text in texts.values())
+    name = element.findtext("name")
+    if name not in VOC_CLASSES:
+        raise ValueError(f"class {name!r}")
+    if np.isnan([ymin, xmin, ymax, xmax]).any():
+        raise ValueError(f"bndbox of {name} {texts}")
+    is_difficult = element.findtext("difficult") == "1"
+    return Box(VOC_CLASSES.index(name), max(ymin - 1, 0), max(xmin - 1, 0), ymax, xmax, is_difficult=is_difficult)
 
 
-def _entry(root: Path, fields: list[str]) -> Entry:
+def _entry(root: Path, fields: list[str]) -> ListLine:
     if len(fields) > 1 and fields[1] in ("0", "1", "-1"):  # "id -1", as in ImageSets/Main, is no pair of paths
         fields = fields[:1]
     if len(fields) > 1:
-        return Entry(Path(fields[0]).stem, root / fields[0].lstrip("/"), root / fields[1].lstrip("/"))
+        return ListLine(Path(fields[0]).stem, root / fields[0].lstrip("/"), root / fields[1].lstrip("/"))
     # An id may have a dot in it, so only what is clearly a file name loses its ending.
-    return Entry(Path(fields[0]).stem if fields[0].endswith((".jpg", ".png")) else fields[0])
+    return ListLine(Path(fields[0]).stem if fields[0].endswith((".jpg", ".png")) else fields[0])
