@@ -118,7 +118,7 @@ def test_files_are_of_equal_size_and_none_is_empty():
     assert [len(part) for part in parts] == [3, 3, 2, 2]
     assert sorted(np.concatenate(parts)) == list(range(10))
     assert len(assign("train", 2, 4, seed=0)) == 2
-    assert (len(assign("train", 2500, 0, 0)), len(assign("train", 118_287, 0, 0))) == (4, 119)
+    assert (len(assign("train", 2500, 0, 0)), len(assign("train", 118_287, 0, 0))) == (5, 237)
     assert assign("train", 10, 4, 0)[0].tolist() != assign("val", 10, 4, 0)[0].tolist()
 
 

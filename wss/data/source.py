@@ -137,7 +137,7 @@ class Split:
     hide_masks: bool = False
 
 
-IMAGES_PER_FILE = 1000
+IMAGES_PER_FILE = 500
 MIN_FILES = 4
 
 

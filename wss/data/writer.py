@@ -60,7 +60,7 @@ def write_dataset(
         labels: how mask values become classes.
         splits: name -> which images of which pools; by default each pool is a split.
         has_background: class 0 is the background.
-        num_shards: files per pool, at most one per image; 0: one per 1000 images, at least 4.
+        num_shards: files per pool, at most one per image; 0: one per 500 images, at least 4.
         seed: of the shuffle.
         workers: see `execution.run_jobs`.
         beam_pipeline_options: see `execution.run_beam`; None without Beam.
