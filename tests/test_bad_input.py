@@ -49,6 +49,9 @@ class Workspace:
         breaking(root)
         return ["datasets/build_voc2012.py", f"--voc_root={root}", f"--output_dir={root}-records", *flags]
 
+    def build(self, converter: str, *flags: str) -> list[str]:
+        return [f"datasets/build_{converter}.py", f"--output_dir={self.path / converter}-records", *flags]
+
 
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:37])
@@ -120,12 +123,12 @@ CASES = {
         "dataset.json: damaged",
     ),
     "missing shard": (
-        lambda w: w.broken_records("shard", lambda d: next(d.glob("train_1_16-*")).unlink()),
-        "train_1_16-.*: missing, though dataset.json lists it",
+        lambda w: w.broken_records("shard", lambda d: [path.unlink() for path in d.glob("train-*.tfrecord")]),
+        "train-.*: missing, though dataset.json lists it",
     ),
     "truncated shard": (
-        lambda w: w.broken_records("cut", lambda d: truncate(next(d.glob("train_1_16-*")))),
-        r"train_1_16-.*build the data set again",
+        lambda w: w.broken_records("cut", lambda d: [truncate(path) for path in d.glob("train-*.tfrecord")]),
+        r"train-.*build the data set again",
     ),
     "unknown split": (
         lambda w: w.parameter("TrainingData.labeled_split = 'train_1_15'"),
@@ -157,6 +160,27 @@ CASES = {
         "duplicate id 'one'",
     ),
     "wrong classes flag": (lambda w: w.devkit("classes", lambda root: None, "--classes=0,cat"), "cat"),
+    "unknown Beam option": (
+        lambda w: w.devkit("beam", lambda root: None, "--beam_pipeline_options=runer=DirectRunner"),
+        "Apache Beam knows no option runer",
+    ),
+    "no COCO": (lambda w: w.build("coco", f"--coco_root={w.path}"), "train2017.zip and val2017.zip from cocodataset.org"),
+    "no Cityscapes": (lambda w: w.build("cityscapes", f"--cityscapes_root={w.path}"), "leftImg8bit_trainvaltest.zip"),
+    "no ADE20K": (lambda w: w.build("ade20k", f"--ade20k_root={w.path}"), "ADEChallengeData2016"),
+    "no such TFDS": (lambda w: w.build("tfds", "--dataset=oxford_pet"), "no such data set"),
+    "no SBD": (lambda w: w.devkit("sbd", lambda root: None, f"--sbd_root={w.path}"), "--sbd_root=.*benchmark.tgz of SBD"),
+    "no records to describe": (
+        lambda w: ["datasets/describe_records.py", f"--dir={w.path}", "--class_names=voc2012"],
+        "no TFRecord files in it",
+    ),
+    "unknown list": (
+        lambda w: ["datasets/make_split.py", f"--dataset={w.records}", "--list=voc_pseudoseg_1_8"],
+        "no published list 'voc_pseudoseg_1_8'",
+    ),
+    "unknown split to inspect": (
+        lambda w: ["tools/inspect_dataset.py", f"--dataset={w.records}", "--output=x", "--splits=trian"],
+        r"no split 'trian'.* Did you mean 'train'\?",
+    ),
 }  # fmt: skip
 
 

@@ -22,9 +22,7 @@ def define_flags(name: str | None = None) -> None:
     """
     flags.DEFINE_string("output_dir", None, "Where to write the data set.", required=True)
     flags.DEFINE_string("name", name, "Name of the data set" + ("." if name else "; that of output_dir by default."))
-    flags.DEFINE_integer(
-        "num_shards", 0, "Files per pool of images; 0: one per 500 images, at least 4.", lower_bound=0
-    )
+    flags.DEFINE_integer("num_shards", 0, "Files per pool of images; 0: one per 500 images, at least 4.", lower_bound=0)
     flags.DEFINE_integer("seed", 0, "Of the order of the images, and of choices by chance.", lower_bound=0)
     flags.DEFINE_integer("workers", 0, "Processes; 0 takes one per core for large data sets, else one.", lower_bound=0)
     flags.DEFINE_string(
