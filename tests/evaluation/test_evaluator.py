@@ -79,7 +79,8 @@ def test_two_replicas_give_the_same(result, two_replicas):
         model = build_model()
     mirrored = evaluator.evaluate(model, batches(), INFO, "val", two_replicas)
     np.testing.assert_array_equal(mirrored.confusion, result.confusion)
-    np.testing.assert_allclose(mirrored.calibration, result.calibration, rtol=1e-12)
+    # Confidences are float32, and some processors round them differently in batches of another size.
+    np.testing.assert_allclose(mirrored.calibration, result.calibration, rtol=1e-6)
     assert mirrored.num_images == result.num_images
 
 
