@@ -13,12 +13,13 @@ import tensorflow as tf
 from scripts import load_module, separate_flags
 
 from wss import config
-from wss.data.checks import LabelMap, Source
+from wss.data.checks import LabelMap
 from wss.data.info import DatasetInfo
-from wss.data.layouts.voc import LIST_FOLDER, read_list
+from wss.data.layouts.voc import Devkit
 from wss.data.masks import VOC_CLASSES, lookup_table, read_mask, voc_colors
 from wss.data.records import split_records
 from wss.data.schema import parse_example
+from wss.data.source import Source
 from wss.data.writer import write_dataset
 from wss.errors import UserError
 from wss.models.deeplab import build_model
@@ -175,10 +176,11 @@ VOC_ANIMALS = (8, 10, 12, 13, 17)
 def photos_of(root: Path, split: str, number: int) -> list[Source]:
     """The first photos of a devkit's list that show one kind of animal only, `number` of each kind."""
     found = {animal: [] for animal in VOC_ANIMALS}
-    for entry in read_list(root, root / LIST_FOLDER / f"{split}.txt"):
-        shown = np.intersect1d(read_mask(entry.mask), VOC_ANIMALS)
+    devkit = Devkit(root)
+    for source in map(devkit.source, devkit.read(split)):
+        shown = np.intersect1d(read_mask(source.mask), VOC_ANIMALS)
         if len(shown) == 1 and len(found[shown[0]]) < number:
-            found[shown[0]].append(Source(entry.id, entry.image, entry.mask))
+            found[shown[0]].append(source)
     return [photo for photos in found.values() for photo in photos]
 
 
