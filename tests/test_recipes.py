@@ -8,6 +8,7 @@ import gin
 import pytest
 
 from wss.config import PROJECT_ROOT, parse_config, recipes
+from wss.data.lists import load_manifest
 from wss.errors import UserError
 from wss.models.backbones import BACKBONES
 
@@ -135,23 +136,49 @@ def test_a_method_file_after_a_recipe_replaces_its_method():
     assert str(gin.query_parameter("train.method")) == "@Supervised()"
 
 
-# In no data set of the original: "2_clean" was never published, and the union is a split of one's own.
 @pytest.mark.parametrize(
-    ("dataset", "original", "own"),
-    [("voc2012", "pascal_voc_seg", {"2_clean", "coco2voc", "coco2voc_v9k"}), ("coco", "coco", set())],
+    ("dataset", "converted"),
+    [
+        # The unions with COCO are splits of one's own.
+        ("voc2012", {"train", "train_aug", "coco2voc", "coco2voc_v9k"}),
+        ("coco", {"train2017"}),
+        ("cityscapes", {"train_fine"}),
+    ],
 )
-def test_split_names_are_the_originals(goldens, dataset, original, own):
-    known = set(json.loads((goldens / "datasets.json").read_text())[original]["splits_to_sizes"]) | own
+def test_splits_are_published_lists_or_the_converters(dataset, converted):
+    known = {name for name, entry in load_manifest().items() if entry.dataset == dataset} | converted
     text = "".join((PROJECT_ROOT / path).read_text() for path in FILES if path.startswith(PSEUDOSEG + dataset))
     named = set(re.findall(r"TrainingData\.(?:un)?labeled_split = '([^']+)'", text))
-    assert named and named <= known
+    assert named - converted and named <= known
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "original"),
+    [
+        ("voc_pseudoseg_1_16_s1_92", "pascal_voc_seg", "16_clean_3"),
+        ("voc_pseudoseg_1_16_s2_92", "pascal_voc_seg", "16_clean_14"),
+        ("voc_pseudoseg_1_16_s3_92", "pascal_voc_seg", "16_clean_20"),
+        ("voc_pseudoseg_1_8_183", "pascal_voc_seg", "8_clean"),
+        ("voc_pseudoseg_1_4_366", "pascal_voc_seg", "4_clean"),
+        ("voc_train_aug10582", "pascal_voc_seg", "train_aug"),
+        ("coco_pseudoseg_1_32", "coco", "32_all"),
+        ("coco_pseudoseg_1_64", "coco", "64_all"),
+        ("coco_pseudoseg_1_128", "coco", "128_all"),
+        ("coco_pseudoseg_1_256", "coco", "256_all"),
+        ("coco_pseudoseg_1_512", "coco", "512_all"),
+        ("cityscapes_train2975", "cityscapes", "train_fine"),
+    ],
+)
+def test_lists_have_the_sizes_of_the_original(goldens, name, dataset, original):
+    sizes = json.loads((goldens / "datasets.json").read_text())[dataset]["splits_to_sizes"]
+    assert load_manifest()[name].num_images == sizes[original]
 
 
 @pytest.mark.parametrize(
     ("typo", "right"),
     [
         ("PseudoSeg.gama = 0.3", "gamma"),
-        ("TrainingData.labelled_split = '8_clean'", "labeled_split"),
+        ("TrainingData.labelled_split = 'train'", "labeled_split"),
         ("train.num_step = 10", "num_steps"),
         ("build_modle.backbone = 'xception_65'", "build_model"),
     ],
