@@ -1,0 +1,1 @@
+"""What `tools/benchmark.py` measures: each module has its cases and builds their workloads."""
