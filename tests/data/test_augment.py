@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from wss.data import augment
+from wss.data.resize import nearest_sources, resize_crop
 
 GREY = (127.5, 127.5, 127.5)
 
@@ -73,49 +74,50 @@ def test_flip_equals_original(golden, check):
 @pytest.mark.parametrize("case", range(3))
 def test_cutout_equals_original(golden, check, case):
     y, x, half_side = golden[f"cutout/{case}/center_yx_pad"]
-    hole = augment.cutout_hole((40, 56), tf.constant([y, x]), half_side)
-    valid_before = np.arange(40)[:, None, None] < 35  # the golden's input has five rows of padding
-    check("labels and valid masks", valid_before * (1 - hole), f"cutout/{case}/valid", 0, "different")
+    valid = tf.cast(tf.range(40)[:, None, None] < 35, tf.float32)  # the golden's input has five rows of padding
+    valid = augment.cut_out(tf.repeat(valid, 56, 1), tf.constant([y, x]), half_side, [0.0])
+    check("labels and valid masks", valid, f"cutout/{case}/valid", 0, "different")
 
 
 @pytest.mark.parametrize("image_name", ["random_scale", "random_scale_odd"])
 def test_scale_equals_original(golden, check, image_name):
     suffix = "_odd" if image_name.endswith("odd") else ""
-    image, label = tf.constant(golden["image" + suffix], tf.float32), tf.constant(golden["label" + suffix], tf.int32)
+    image, label = tf.constant(golden["image" + suffix]), tf.constant(golden["label" + suffix], tf.int32)
     cases = [key.split("/")[1] for key in golden if key.startswith(image_name + "/") and key.endswith("image")]
     assert cases
     for case in cases:
-        scaled, scaled_label = augment.scale(image, label, float(case), label_align_corners=True)
-        check("random scale", scaled, f"{image_name}/{case}/image")
+        size = augment.scaled_size(image.shape[:2], float(case))
+        whole = size, tf.zeros([2], tf.int32), size
+        check("random scale", resize_crop(image, *whole), f"{image_name}/{case}/image")
+        check("random scale", resize_crop(tf.cast(image, tf.float32), *whole), f"{image_name}/{case}/image")
+        rows, columns = (nearest_sources(*sides, True) for sides in zip(image.shape[:2], size, strict=True))
+        scaled_label = tf.gather(tf.gather(label, rows), columns, axis=1)
         check("labels and valid masks", scaled_label, f"{image_name}/{case}/label", 0, "different")
 
 
 def replay(golden, case, jitter_scope="image"):
-    """Our view with the original's draws in place of random ones."""
+    """Our view with the original's draws in place of random ones, and where its CutOut is."""
     factor, offset_y, offset_x, flip_draw = golden[f"train/{case}/scale_offy_offx_flipdraw"]
     views = augment.Augmentation((129, 129), GREY, jitter_scope=jitter_scope, label_align_corners=True)
-    image, label = augment.scale(
-        tf.constant(golden["train/image"], tf.float32), tf.constant(golden["train/label"], tf.int32), factor, True
-    )
+    image, label = tf.constant(golden["train/image"], tf.float32), tf.constant(golden["train/label"], tf.int32)
     offset, flip = tf.constant([int(offset_y), int(offset_x)]), tf.constant(flip_draw <= 0.5)
-    weak = views._view(image, label, offset, flip)
+    geometry = augment.Geometry(augment.scaled_size(image.shape[:2], factor), offset, flip)
     if case.startswith("labeled"):
-        return weak, None, None
+        return *views.views(image, label, geometry), tf.zeros([129, 129, 1])
     draws, order = golden[f"train/{case}/jitter_b_c_s_h"], tf.constant(golden[f"train/{case}/jitter_perm"])
-    jitter = lambda x: augment.color_jitter(x / 255, tf.unstack(draws), order) * 255  # noqa: E731
-    strong = views._view(image, label, offset, flip, jitter)
-    hole = augment.cutout_hole((129, 129), golden[f"train/{case}/cutout_center_yx"], 50)
-    return weak, strong, tf.reverse(hole, [1]) if flip else hole  # the original flips after CutOut
+    jitter = lambda x: augment.color_jitter(x, tf.unstack(draws), order, 255.0)
+    center = tf.constant(golden[f"train/{case}/cutout_center_yx"])
+    hole = 1 - augment.cut_out(tf.ones([129, 129, 1]), center, 50, [0.0])
+    # The original flips after CutOut.
+    return *views.views(image, label, geometry, jitter), tf.reverse(hole, [1]) if flip else hole
 
 
 @pytest.mark.parametrize("case", ["strong_big", "strong_pad", "strong_mixed", "labeled_pad", "labeled_big"])
 def test_views_equal_original(golden, check, case):
     weak, strong, hole = replay(golden, case)
     check("weak and strong views", weak["image"], f"train/{case}/weak")
-    if strong is None:
-        hole = tf.zeros_like(weak["valid"])
-    else:
-        check("weak and strong views", tf.where(hole > 0, 127.5, strong["image"]), f"train/{case}/strong")
+    if not case.startswith("labeled"):
+        check("weak and strong views", tf.where(hole > 0, 127.5, strong), f"train/{case}/strong")
     check("labels and valid masks", weak["valid"] * (1 - hole), f"train/{case}/valid", 0, "different")
     # The original's label of an unlabelled image lacks what CutOut hides; ours keeps it.
     check("labels and valid masks", tf.where(hole > 0, 255, weak["label"]), f"train/{case}/label", 0, "different")
@@ -124,7 +126,7 @@ def test_views_equal_original(golden, check, case):
 def test_jitter_of_the_crop_is_near_that_of_the_image(golden):
     _, strong, hole = replay(golden, "strong_big", jitter_scope="crop")
     distance = lambda image: np.mean(np.abs(image - golden["train/strong_big/strong"]) * (1 - hole))  # noqa: E731
-    assert distance(strong["image"]) < 0.2 * distance(golden["train/strong_big/weak"])
+    assert distance(strong) < 0.2 * distance(golden["train/strong_big/weak"])
 
 
 @pytest.fixture
@@ -166,7 +168,7 @@ def test_padding_is_mean_ignored_and_invalid(example):
 def test_zero_strength_leaves_the_weak_view(example):
     views = augment.Augmentation((65, 65), GREY, jitter_strength=0.0, cutout_half_side=0)
     view = views.weak_and_strong(*example, tf.constant([0, 1], tf.int64))
-    np.testing.assert_allclose(view["strong"], view["weak"], atol=1e-2)
+    np.testing.assert_array_equal(view["strong"], view["weak"])
 
 
 def test_scale_factors_are_the_seven_of_the_paper():
@@ -180,3 +182,29 @@ def test_image_label_leaves_out_background_and_void():
     label = tf.constant([[0, 2], [255, 3]])[..., None]
     np.testing.assert_array_equal(augment.image_label_of(label, 5), [0, 1, 1, 0])
     np.testing.assert_array_equal(augment.image_label_of(label, 5, has_background=False), [1, 0, 1, 1, 0])
+
+
+def test_cut_out_by_hand():
+    """Two rows and columns on each side of (1, 4), as far as 3 x 5 pixels go."""
+    out = augment.cut_out(tf.zeros([3, 5, 2]), tf.constant([1, 4]), 2, [1.0, 2.0])
+    expected = [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 1, 1, 1]]
+    np.testing.assert_array_equal(out[..., 0], expected)
+    np.testing.assert_array_equal(out[..., 1], 2 * np.array(expected))
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_pad_by_hand(left):
+    image = tf.constant([[[1, 2], [3, 4]]])
+    padded = augment.pad(image, (2, 3), [8, 9], tf.constant(left)).numpy()
+    row = [[8, 9], [1, 2], [3, 4]] if left else [[1, 2], [3, 4], [8, 9]]
+    assert padded.tolist() == [row, [[8, 9]] * 3]
+    np.testing.assert_array_equal(augment.pad(padded, (2, 3), [0, 0], left), padded)
+
+
+def test_color_jitter_is_the_same_in_parts_of_any_maximum(example):
+    draws, image = [0.2, 1.3, 0.7, -0.1], example[0]
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0]):
+        parts = augment.color_jitter(image / 255, draws, tf.constant(order))
+        np.testing.assert_allclose(
+            augment.color_jitter(image, draws, tf.constant(order), 255.0), parts * 255, atol=1e-3
+        )

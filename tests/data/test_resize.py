@@ -8,11 +8,17 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from wss.data.augment import scale
 from wss.data.info import DatasetInfo, SplitInfo
 from wss.data.masks import encode_mask
 from wss.data.pipeline import TrainingData, evaluation_batches
-from wss.data.resize import ResizeToRange, resize_to_range, size_in_range
+from wss.data.resize import (
+    ResizeToRange,
+    aligned_range,
+    nearest_sources,
+    resize_crop,
+    resize_to_range,
+    size_in_range,
+)
 from wss.data.schema import encode_example, image_size
 from wss.errors import UserError
 
@@ -157,7 +163,8 @@ def test_augmentation_comes_after_the_resize(golden, tmp_path):
     image, label = tf.constant(golden["image"], tf.float32), tf.constant(golden["label"], tf.int32)
     bind(min_size=20)
     example = training_view(data_set(tmp_path, (golden["image"], golden["label"][..., 0])), "labeled", factor=2.0)
-    expected, expected_label = scale(*resize_to_range(image, label, 20), 2.0)
+    image, label = resize_to_range(image, label, 20)
+    expected, expected_label = tf.image.resize(image, (40, 56), antialias=True), np.repeat(np.repeat(label, 2, 0), 2, 1)
     assert example["valid"].sum() == 40 * 56
     np.testing.assert_allclose(example["image"][:40, :56], expected, atol=1e-3)
     np.testing.assert_array_equal(example["label"][:40, :56], expected_label)
@@ -173,3 +180,39 @@ def test_image_labels_keep_what_the_resize_drops(tmp_path):
     assert 3 not in example["label"]
     np.testing.assert_array_equal(example["image_label"], [0, 0, 1, 0])
     np.testing.assert_array_equal(training_view(info, "unlabeled", "crop")["image_label"], [0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.75, 0.9, 1.0, 1.25, 1.37, 1.5, 2.0])
+@pytest.mark.parametrize("shape", [(60, 80), (37, 53), (1, 7)])
+def test_a_crop_equals_that_of_the_whole(factor, shape):
+    """The oracle resizes all of the image, as TensorFlow's own function does."""
+    image = np.random.default_rng(0).integers(0, 256, [*shape, 3], np.uint8)
+    size = np.maximum((np.array(shape) * factor).astype(np.int32), 1)
+    whole = tf.image.resize(image, size, antialias=True)
+    for offset, extent in (([0, 0], size), (size // 2, (size + 1) // 2), (size // 3, np.maximum(size // 4, 1))):
+        window = tuple(slice(o, o + e) for o, e in zip(offset, extent, strict=True))
+        actual = resize_crop(*map(tf.constant, (image, size, offset, extent)))
+        np.testing.assert_allclose(actual, whole[window], atol=2e-3)
+
+
+def test_nearest_sources_by_hand():
+    """Centres of 6 pixels over 4 lie at 0.33, 1, 1.67 ...; with aligned corners, steps are of 3 / 5."""
+    assert nearest_sources(4, 6).numpy().tolist() == [0, 1, 1, 2, 3, 3]
+    assert nearest_sources(4, 6, align_corners=True).numpy().tolist() == [0, 1, 1, 2, 2, 3]
+    assert nearest_sources(4, 2).numpy().tolist() == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("length", "resized", "offset", "extent", "expected"),
+    [
+        (10, 20, 8, 4, (6, 14)),  # source pixels 4 and 5, and one more on each side
+        (10, 20, 7, 4, (4, 14)),  # begins within pixel 3; only whole ones are taken
+        (10, 20, 0, 20, (0, 20)),
+        (4, 6, 3, 1, (0, 6)),  # edges meet at 0, 3 and 6
+        (40, 60, 30, 3, (27, 36)),
+        (7, 9, 4, 1, (0, 9)),  # edges meet nowhere
+    ],
+)
+def test_aligned_range_by_hand(length, resized, offset, extent, expected):
+    both = [tf.constant([value, value]) for value in (length, resized, offset, extent)]
+    np.testing.assert_array_equal(aligned_range(*both), np.transpose([expected, expected]))

@@ -1,12 +1,17 @@
 """Weak and strong views: PseudoSeg, section "Data augmentation", and the original's input_preprocess.py.
 
-Every random function takes a stateless seed (int64 [2]); the deterministic ones below them take the draws, so that a test
-can replay the original's. Images are float32 [H, W, 3] in 0 .. 255 (colour operations: 0 .. 1), labels int32 [H, W, 1].
+Every random function takes a stateless seed (int64 [2]); the deterministic ones take the draws, so that a test can replay
+the original's. Only the pixels of the crop are computed, the strong view's from the weak one's, and padding comes last.
 """
+
+import dataclasses
+import functools
+from collections.abc import Callable
 
 import gin
 import tensorflow as tf
 
+from wss.data.resize import crop, nearest_sources, resize_crop
 from wss.errors import UserError
 
 COLOR_OPS = ("brightness", "contrast", "saturation", "hue")
@@ -15,6 +20,21 @@ COLOR_OPS = ("brightness", "contrast", "saturation", "hue")
 def split_seed(seed: tf.Tensor, number: int) -> list[tf.Tensor]:
     """Returns `number` independent stateless seeds."""
     return tf.unstack(tf.random.split(seed, number))
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """Which pixels of an image a view shows.
+
+    Attributes:
+        size: int32 (height, width) of the whole image after scaling.
+        offset: int32 (y, x) of the crop in it.
+        flip: bool [], from left to right, with the padding.
+    """
+
+    size: tf.Tensor
+    offset: tf.Tensor
+    flip: tf.Tensor
 
 
 @gin.configurable
@@ -27,7 +47,7 @@ class Augmentation:
         ignore_label: label of padding.
         min_scale, max_scale, scale_step: random scale; step 0 draws it continuously.
         flip_probability: of a left-right flip.
-        jitter_strength: s of the paper's Figure 5e: brightness, contrast and saturation 0.5 s, hue 0.25 s.
+        jitter_strength: s of the paper's Figure 5e: brightness, contrast and saturation 0.5 s, hue 0.25 s; 0 for none.
         jitter_scope: "crop" jitters what survives the crop; "image" the whole scaled image, as the original does (the
             contrast's mean differs).
         cutout_half_side: half the side of the square hole; 50 in the original's flags, 25 in the paper; 0 for none.
@@ -62,12 +82,20 @@ class Augmentation:
         self.label_align_corners = label_align_corners
 
     def weak(self, image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Scale, crop, flip. Returns image [h, w, 3], label [h, w, 1], valid [h, w, 1] (0 on padding)."""
-        image, label, offset, flip = self._draw_geometry(image, label, seed)
-        return self._view(image, label, offset, flip)
+        """Scale, crop, flip.
+
+        Args:
+            image: [H, W, 3] in 0 .. 255, uint8 or float32.
+            label: int32 [H, W, 1].
+            seed: stateless.
+
+        Returns:
+            image float32 [h, w, 3], label int32 [h, w, 1], valid float32 [h, w, 1] (0 on padding).
+        """
+        return self.views(image, label, self._draw_geometry(tf.shape(image)[:2], seed))[0]
 
     def weak_and_strong(self, image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The weak view and, with the same geometry, the strong one.
+        """The weak view and, with the same geometry, the strong one; arguments as for `weak`.
 
         Returns:
             weak, strong: float32 [h, w, 3].
@@ -76,44 +104,64 @@ class Augmentation:
             not_padding: float32 [h, w, 1], 0 on padding only.
         """
         seed, jitter_seed, cutout_seed = split_seed(seed, 3)
-        image, label, offset, flip = self._draw_geometry(image, label, seed)
-        jitter = random_jitter(jitter_seed, self.jitter_strength)
-        weak = self._view(image, label, offset, flip)
-        strong = self._view(image, label, offset, flip, jitter)["image"]
-        hole = tf.zeros_like(weak["valid"])
+        geometry = self._draw_geometry(tf.shape(image)[:2], seed)
+        jitter = random_jitter(jitter_seed, self.jitter_strength) if self.jitter_strength else None
+        view, strong = self.views(image, label, geometry, jitter)
+        valid = view["valid"]
         if self.cutout_half_side:
             center = random_position(cutout_seed, self.crop_size)
-            hole = cutout_hole(self.crop_size, center, self.cutout_half_side)
+            strong = cut_out(strong, center, self.cutout_half_side, self.mean_pixel)
+            valid = cut_out(valid, center, self.cutout_half_side, [0.0])
         return {
-            "weak": weak["image"],
-            "strong": tf.where(hole > 0, tf.constant(self.mean_pixel, tf.float32), strong),
-            "label": weak["label"],
-            "valid": weak["valid"] * (1.0 - hole),
-            "not_padding": weak["valid"],
+            "weak": view["image"],
+            "strong": strong,
+            "label": view["label"],
+            "valid": valid,
+            "not_padding": view["valid"],
         }
 
-    def _draw_geometry(self, image, label, seed):
+    def _draw_geometry(self, shape: tf.Tensor, seed: tf.Tensor) -> Geometry:
         scale_seed, offset_seed, flip_seed = split_seed(seed, 3)
-        factor = random_scale_factor(scale_seed, *self.scales)
-        image, label = scale(image, label, factor, self.label_align_corners)
-        spare = tf.maximum(tf.shape(image)[:2] - self.crop_size, 0)
-        offset = random_position(offset_seed, spare + 1)
-        flip = tf.random.stateless_uniform([], flip_seed) <= self.flip_probability
-        return image, label, offset, flip
+        size = scaled_size(shape, random_scale_factor(scale_seed, *self.scales))
+        offset = random_position(offset_seed, tf.maximum(size - self.crop_size, 0) + 1)
+        return Geometry(size, offset, tf.random.stateless_uniform([], flip_seed) <= self.flip_probability)
 
-    def _view(self, image, label, offset, flip, jitter=None):
-        if jitter is not None and self.jitter_scope == "image":
-            image = jitter(image)
-        image, label = crop(image, offset, self.crop_size), crop(label, offset, self.crop_size)
-        if jitter is not None and self.jitter_scope == "crop":
-            image = jitter(image)
-        valid = tf.ones_like(label, tf.float32)
-        view = {
-            "image": pad(image, self.crop_size, self.mean_pixel),
-            "label": pad(label, self.crop_size, [self.ignore_label]),
-            "valid": pad(valid, self.crop_size, [0.0]),
-        }
-        return {name: tf.where(flip, tf.reverse(value, [1]), value) for name, value in view.items()}
+    def views(
+        self, image: tf.Tensor, label: tf.Tensor, geometry: Geometry, jitter: Callable | None = None
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """Returns the weak view, see `weak`, and its image after `jitter`, a function of images in 0 .. 255."""
+        size, offset, flip = geometry.size, geometry.offset, geometry.flip
+        extent = tf.minimum(size, self.crop_size)
+        mirror = lambda pixels: tf.cond(flip, lambda: tf.reverse(pixels, [1]), lambda: pixels)
+        padded = lambda pixels: pad(pixels, self.crop_size, self.mean_pixel, left=flip)
+        pixels = mirror(resize_crop(image, size, offset, extent))
+        weak = {"image": padded(pixels), **self._label_view(label, geometry)}
+        if jitter is None:
+            return weak, weak["image"]
+        if self.jitter_scope == "crop":
+            pixels = jitter(pixels)
+        else:
+            whole = jitter(resize_crop(image, size, tf.zeros_like(offset), size))
+            pixels = mirror(crop(whole, offset, extent))
+        return weak, padded(pixels)
+
+    def _label_view(self, label: tf.Tensor, geometry: Geometry) -> dict[str, tf.Tensor]:
+        """Label and valid of the view; rows and columns are gathered by number, padding's from behind the last one."""
+        height, width = tf.unstack(tf.shape(label)[:2])
+        rows, columns = self._sources(height, geometry, 0), self._sources(width, geometry, 1)
+        columns = tf.where(geometry.flip, columns[::-1], columns)
+        label = tf.pad(tf.squeeze(label, -1), [[0, 1], [0, 1]], constant_values=self.ignore_label)
+        # To transpose twice and gather rows takes a third of the time of gathering columns.
+        label = tf.gather(tf.transpose(tf.gather(tf.transpose(label), columns)), rows)
+        valid = tf.cast((rows < height)[:, None] & (columns < width), tf.float32)
+        return {"label": label[..., None], "valid": valid[..., None]}
+
+    def _sources(self, length: tf.Tensor, geometry: Geometry, axis: int) -> tf.Tensor:
+        """Number of the label's row (or column) that each one of the view shows; `length` for padding."""
+        begin, side = geometry.offset[axis], self.crop_size[axis]
+        shown = nearest_sources(length, geometry.size[axis], self.label_align_corners)[begin : begin + side]
+        shown = tf.pad(shown, [[0, side - tf.size(shown)]], constant_values=length)
+        return tf.ensure_shape(shown, [side])
 
 
 def random_position(seed: tf.Tensor, limit) -> tf.Tensor:
@@ -129,70 +177,75 @@ def random_scale_factor(seed: tf.Tensor, minimum: float, maximum: float, step: f
     return tf.linspace(minimum, maximum, count)[tf.random.stateless_uniform([], seed, 0, count, tf.int32)]
 
 
-def scale(image: tf.Tensor, label: tf.Tensor, factor: tf.Tensor, label_align_corners: bool = False):
-    """Resizes the image (antialiased bilinear) and the label (nearest) by a factor; sizes truncate."""
-    size = tf.cast(tf.cast(tf.shape(image)[:2], tf.float32) * factor, tf.int32)
-    label = tf.raw_ops.ResizeNearestNeighbor(
-        images=label[None], size=size, align_corners=label_align_corners, half_pixel_centers=not label_align_corners
-    )[0]
-    return tf.image.resize(image, size, antialias=True), label
+def scaled_size(shape: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """The int32 (height, width) that an image of int32 `shape` is scaled to; sizes truncate."""
+    return tf.cast(tf.cast(shape, tf.float32) * factor, tf.int32)
 
 
-def crop(image: tf.Tensor, offset: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Cuts [offset, offset + size), or as much of it as the image has."""
-    return image[offset[0] : offset[0] + size[0], offset[1] : offset[1] + size[1]]
+def pad(image: tf.Tensor, size: tuple[int, int], value, left: tf.Tensor | bool = False) -> tf.Tensor:
+    """Pads to a static [h, w, channels] with one pixel's `value`, at the bottom and at the right (or the left)."""
+    height, width = tf.unstack(tf.shape(image)[:2])
+
+    def padded() -> tf.Tensor:
+        spare = size[1] - width
+        before = tf.where(left, spare, 0)
+        beside = [filled(height, part, value, image.dtype) for part in (before, spare - before)]
+        rows = tf.concat([beside[0], image, beside[1]], 1)
+        return tf.concat([rows, filled(size[0] - height, size[1], value, image.dtype)], 0)
+
+    full = (height == size[0]) & (width == size[1])
+    return tf.ensure_shape(tf.cond(full, lambda: image, padded), [*size, image.shape[-1]])
 
 
-def pad(image: tf.Tensor, size: tuple[int, int], value) -> tf.Tensor:
-    """Pads at the bottom and the right with one pixel's `value` to a static [h, w, channels]."""
-    value = tf.cast(value, image.dtype)
-    shape = tf.shape(image)
-    image = tf.pad(image - value, [[0, size[0] - shape[0]], [0, size[1] - shape[1]], [0, 0]]) + value
-    return tf.ensure_shape(image, [*size, image.shape[-1]])
+def filled(height: tf.Tensor, width: tf.Tensor, value, dtype: tf.DType) -> tf.Tensor:
+    """Returns [height, width, channels] of one pixel's `value`; by rows, as small inner sides are broadcast slowly."""
+    row = tf.tile(tf.cast(value, dtype), [width])
+    return tf.reshape(tf.broadcast_to(row, [height, tf.size(row)]), [height, width, len(value)])
 
 
-def random_jitter(seed: tf.Tensor, strength: float = 1.0):
-    """Draws a colour jitter; returns a function of images in 0 .. 255, so that two calls share the draw."""
+def random_jitter(seed: tf.Tensor, strength: float = 1.0) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Draws a colour jitter of images in 0 .. 255."""
     order_seed, *seeds = split_seed(seed, 5)
     s = 0.5 * strength
     ranges = ((-s, s), (1 - s, 1 + s), (1 - s, 1 + s), (-s / 2, s / 2))
     draws = [tf.random.stateless_uniform([], sd, low, high) for sd, (low, high) in zip(seeds, ranges, strict=True)]
     order = tf.random.experimental.stateless_shuffle(tf.range(4), order_seed)
-    return lambda image: color_jitter(image / 255.0, draws, order) * 255.0
+    return lambda image: color_jitter(image, draws, order, 255.0)
 
 
-def color_jitter(image: tf.Tensor, draws, order: tf.Tensor) -> tf.Tensor:
-    """Applies the four colour operations in `order`, clipping to 0 .. 1 after each.
+def color_jitter(image: tf.Tensor, draws, order: tf.Tensor, maximum: float = 1.0) -> tf.Tensor:
+    """Applies the four colour operations in `order`, clipping to 0 .. maximum after each.
 
     Args:
-        image: [H, W, 3] in 0 .. 1.
-        draws: added brightness, contrast factor, saturation factor, added hue.
+        image: [H, W, 3] in 0 .. maximum.
+        draws: brightness to add, in parts of `maximum`, contrast factor, saturation factor, hue to add.
         order: permutation of 0 .. 3 over COLOR_OPS.
+        maximum: of the values.
     """
     brightness, contrast, saturation, hue = draws
+    clipped = lambda x: tf.clip_by_value(x, 0.0, maximum)
+    operations = (
+        lambda x: clipped(x + brightness * maximum),
+        lambda x: clipped(tf.image.adjust_contrast(x, contrast)),
+        # These two never leave the range, and a factor of all values passes through them.
+        lambda x: tf.image.adjust_saturation(x, saturation),
+        lambda x: tf.image.adjust_hue(x, hue),
+    )
     for position in range(len(COLOR_OPS)):
-        image = tf.switch_case(
-            order[position],
-            [
-                lambda x=image: x + brightness,
-                lambda x=image: tf.image.adjust_contrast(x, contrast),
-                lambda x=image: tf.image.adjust_saturation(x, saturation),
-                lambda x=image: tf.image.adjust_hue(x, hue),
-            ],
-        )
-        image = tf.clip_by_value(image, 0.0, 1.0)
+        image = tf.switch_case(order[position], [functools.partial(operation, image) for operation in operations])
     return image
 
 
-def cutout_hole(size: tuple[int, int], center: tf.Tensor, half_side: int) -> tf.Tensor:
-    """Returns float32 [h, w, 1]: 1 within `half_side` of `center` (y, x), clipped at the border."""
-    rows, columns = tf.range(size[0]), tf.range(size[1])
-    inside = lambda p, c: (p >= c - half_side) & (p < c + half_side)  # noqa: E731
-    hole = inside(rows, center[0])[:, None] & inside(columns, center[1])[None, :]
-    return tf.cast(hole, tf.float32)[..., None]
+def cut_out(image: tf.Tensor, center: tf.Tensor, half_side: int, value) -> tf.Tensor:
+    """Fills the square within `half_side` of `center`, int32 (y, x), as far as it lies in the image, with `value`."""
+    begin = tf.maximum(center - half_side, 0)
+    end = tf.minimum(center + half_side, tf.shape(image)[:2])
+    height, width = tf.unstack(end - begin)
+    hole = filled(height, width, value, image.dtype)
+    return tf.raw_ops.TensorStridedSliceUpdate(input=image, begin=begin, end=end, strides=[1, 1], value=hole)
 
 
 def image_label_of(label: tf.Tensor, num_classes: int, has_background: bool = True) -> tf.Tensor:
-    """Multi-hot float32 [K] of the classes that occur in a label map; K = C - has_background."""
-    present = tf.reduce_any(tf.reshape(label, [-1, 1]) == tf.range(num_classes), axis=0)
-    return tf.cast(present[int(has_background) :], tf.float32)
+    """Multi-hot float32 [K] of the classes that occur in a label map of 0 .. 255; K = C - has_background."""
+    counts = tf.math.bincount(tf.reshape(label, [-1]), minlength=num_classes, maxlength=num_classes)
+    return tf.cast(counts[int(has_background) :] > 0, tf.float32)

@@ -173,14 +173,14 @@ class TrainingData:
             example, image, label = _read(serialized, info, self.resize, hide_mask)
             views = self.augmentation.weak_and_strong(image, label, tf.random.fold_in(key, number))
             of_mask = views["label"] if self.image_label_scope == "crop" else example["label"]
-            of_mask = image_label_of(of_mask, info.num_classes, info.has_background)
             stored = example["has_image_label"]
             if self.image_label_scope == "crop":
                 stored &= ~example["has_mask"]
+            counted = lambda: image_label_of(of_mask, info.num_classes, info.has_background)
             known = example["has_mask"] | example["has_image_label"]
             return {
                 **views,
-                "image_label": tf.where(stored, example["image_label"], of_mask),
+                "image_label": tf.cond(stored, lambda: example["image_label"], counted),
                 "image_label_known": tf.cast(known, tf.float32),
             }
 
@@ -188,9 +188,9 @@ class TrainingData:
 
 
 def _read(serialized: tf.Tensor, info: DatasetInfo, resize: ResizeToRange, hide_mask: bool = False):
-    """Returns the parsed example, its image (float32) and its label, both resized."""
+    """Returns the parsed example, its image (uint8, or float32 if it is resized) and its label, both resized."""
     example = parse_example(serialized, info.num_classes, info.has_background, info.ignore_label, not hide_mask)
-    return example, *resize(tf.cast(example["image"], tf.float32), example["label"])
+    return example, *resize(example["image"], example["label"])
 
 
 def _name_of(serialized: tf.Tensor) -> tf.Tensor:
@@ -237,7 +237,7 @@ def evaluation_batches(
 
     def example_of(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         example, image, label = _read(serialized, info, resize)
-        return _padded(image, label, example["name"], size, mean_pixel, info.ignore_label)
+        return _padded(tf.cast(image, tf.float32), label, example["name"], size, mean_pixel, info.ignore_label)
 
     examples = split_records(info, split).map(example_of, num_parallel_calls=tf.data.AUTOTUNE)
     missing = -info.split(split).num_examples % batch_size

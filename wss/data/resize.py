@@ -99,3 +99,71 @@ def size_in_range(size: tf.Tensor, min_size: int, max_size: int | None = None, f
         resized = tf.where(tf.reduce_max(resized) > max_size, within, resized)
     rounded = tf.maximum(tf.cast(resized, tf.int32), 1)
     return rounded if factor is None else rounded + (1 - rounded) % factor
+
+
+def crop(image: tf.Tensor, offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
+    """Cuts [offset, offset + extent) out of an image [H, W, channels]."""
+    return tf.slice(image, [offset[0], offset[1], 0], [extent[0], extent[1], -1])
+
+
+def resize_crop(image: tf.Tensor, size: tf.Tensor, offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
+    """A crop of `tf.image.resize(image, size, antialias=True)`, whose other pixels are not computed.
+
+    Args:
+        image: [H, W, channels], uint8 or float32.
+        size: int32 (height, width) of the whole resized image.
+        offset, extent: int32 [2] each; the crop in it.
+
+    Returns:
+        float32 [*extent, channels].
+    """
+    shape = tf.shape(image)[:2]
+
+    def shrunk() -> tf.Tensor:
+        return tf.raw_ops.ScaleAndTranslate(
+            images=image[None],
+            size=extent,
+            scale=tf.cast(size, tf.float32) / tf.cast(shape, tf.float32),
+            translation=-tf.cast(offset, tf.float32),
+            kernel_type="triangle",
+        )[0]
+
+    def enlarged() -> tf.Tensor:
+        # Nothing to smooth, and this kernel takes half the time; but it has no crop.
+        first, last = tf.unstack(aligned_range(shape, size, offset, extent))
+        part = crop(image, first * shape // size, (last - first) * shape // size)
+        part = tf.raw_ops.ResizeBilinear(images=part[None], size=last - first, half_pixel_centers=True)[0]
+        return crop(part, offset - first, extent)
+
+    return tf.cond(tf.reduce_all(size >= shape), enlarged, shrunk)
+
+
+def aligned_range(shape: tf.Tensor, size: tf.Tensor, offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
+    """The smallest part of an enlarged image around a crop that is the resized form of whole source pixels.
+
+    Args: see `resize_crop`; shape is int32 (H, W) of the source, at most `size`.
+
+    Returns:
+        int32 [2, 2]: (y, x) of its beginning and of its end in the resized image. All source pixels between which the crop
+        is interpolated lie in it.
+    """
+    ranges = []
+    for axis in (0, 1):
+        resized = size[axis]
+        edges = tf.range(resized + 1)
+        source = edges * shape[axis]  # position in 1 / resized of a source pixel
+        whole = source % resized == 0
+        begin, end = offset[axis] * shape[axis] - resized, (offset[axis] + extent[axis]) * shape[axis] + resized
+        first = tf.reduce_max(tf.where(whole & (source <= begin), edges, 0))
+        last = tf.reduce_min(tf.where(whole & (source >= end), edges, resized))
+        ranges.append([first, last])
+    return tf.transpose(ranges)
+
+
+def nearest_sources(length: tf.Tensor, resized: tf.Tensor, align_corners: bool = False) -> tf.Tensor:
+    """Which of `length` rows (or columns) each row shows after resizing to the nearest neighbour; int32 [resized]."""
+    numbers = tf.range(length)[None, :, None, None]
+    nearest = tf.raw_ops.ResizeNearestNeighbor(
+        images=numbers, size=[resized, 1], align_corners=align_corners, half_pixel_centers=not align_corners
+    )
+    return tf.reshape(nearest, [-1])
