@@ -58,13 +58,14 @@ def main(argv: list[str]) -> None:
 
 def draw_panels(output: Path, strategy) -> None:
     """Truth, the predictions of all methods, and what the last one's pseudo label is made of, for the same images."""
-    from wss.evaluation.visualization import predictions_of, split_examples, visualize
+    from wss.evaluation.examples import SplitExamples
+    from wss.evaluation.visualization import predictions_of, visualize
     from wss.training.restore import open_run
 
     others = {}
     for title, recipe in METHODS.items():
         run = open_run(str(output / f"{recipe}_seed{FLAGS.seed}"), [], strategy)
-        examples = split_examples(run.info, "val", 12, run.model.mean_pixel)
+        examples = SplitExamples(run.info, "val", run.model.mean_pixel, number=12)
         others[title] = predictions_of(run.model, examples)
     del others[title]
     visualize(run.model, run.method, run.info, examples, output / "pictures", before=others)

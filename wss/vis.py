@@ -16,21 +16,26 @@ flags.DEFINE_string("split", None, "Split to show; by default that of the evalua
 flags.DEFINE_string("images", None, "Folder of photos (JPEG, PNG) to show instead of a split.")
 flags.DEFINE_integer("num_images", 24, "How many images at most; 0 for all.", lower_bound=0)
 flags.DEFINE_integer("max_side", 1025, "Photos with a longer side are reduced to it.", lower_bound=33)
+flags.DEFINE_integer(
+    "batch_size", 4, "Images that go through the network at once; lower it if memory runs out.", lower_bound=1
+)
 
 
 def main(argv: list[str]) -> None:
     """Draws the pictures."""
     del argv
-    from wss.evaluation.visualization import folder_examples, split_examples, visualize
+    from wss.evaluation.examples import Examples, FolderExamples, SplitExamples
+    from wss.evaluation.visualization import default_split, visualize
     from wss.training.restore import open_run
     from wss.training.strategy import build_strategy
 
     run = open_run(FLAGS.run_dir, gin_parameters(), build_strategy(FLAGS.strategy, FLAGS.tpu))
-    number = FLAGS.num_images or None
+    shared = run.model.mean_pixel, FLAGS.num_images or None, FLAGS.batch_size
+    examples: Examples
     if FLAGS.images is not None:
-        examples = folder_examples(FLAGS.images, number, FLAGS.max_side, run.model.mean_pixel)
+        examples = FolderExamples(FLAGS.images, FLAGS.max_side, *shared)
     else:
-        examples = split_examples(run.info, FLAGS.split, number, run.model.mean_pixel)
+        examples = SplitExamples(run.info, FLAGS.split or default_split(), *shared)
     print(f"showing {run.weights}")
     visualize(run.model, run.method, run.info, examples, FLAGS.output)
 

@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from wss import config
 from wss.data.info import DatasetInfo, SplitInfo
 from wss.data.masks import encode_mask
 from wss.data.schema import encode_example
-from wss.evaluation.evaluation import Evaluation
+from wss.evaluation.evaluation import Evaluation, report
+from wss.models.deeplab import build_model
+from wss.training.checkpoints import CONFIG_NAME, RunDirectory
+from wss.training.experiment import load_dataset
+from wss.training.restore import open_run
 
 GREY = (127.5, 127.5, 127.5)
 
@@ -54,3 +59,39 @@ def test_resized_images_are_compared_with_resized_masks(model, info, two_replica
     np.testing.assert_array_equal(result.confusion, [[2 * 9 * 7, 0], [2 * 9, 2 * 9 * 9]])
     np.testing.assert_allclose(result.mean_iou, (7 / 8 + 9 / 10) / 2)
     assert result.num_images == 2
+
+
+def test_windows_a_few_at_once_change_nothing(model, info, two_replicas):
+    results = [
+        Evaluation(model, info, two_replicas, batch_size=2, window=(3, 3), windows_at_once=at_once)()
+        for at_once in (3, None)
+    ]
+    for result in results:
+        np.testing.assert_array_equal(result.confusion, [[40, 0], [0, 50]])
+
+
+def test_report_says_how_fast_it_was(model, info, two_replicas, tmp_path, capsys):
+    result = Evaluation(model, info, two_replicas, batch_size=2)()
+    report(result, tmp_path, step=1)
+    assert "2 images in " in capsys.readouterr().out
+
+
+@pytest.fixture
+def float32_afterwards():
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def test_a_float32_run_can_be_evaluated_in_bfloat16(tmp_path, tiny_parameters, float32_afterwards):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    config.parse_config([], tiny_parameters)
+    (tmp_path / CONFIG_NAME).write_text("\n".join(tiny_parameters))
+    RunDirectory(tmp_path).save_weights(build_model(load_dataset()))
+    results = {}
+    for policy in ("float32", "mixed_bfloat16"):
+        run = open_run(str(tmp_path), [f"set_precision.policy = {policy!r}"], strategy)
+        assert run.model.backbone.output["features"].dtype == policy.removeprefix("mixed_")
+        results[policy] = config.call(Evaluation, run.model, run.info, strategy)()
+    assert results["mixed_bfloat16"].num_images == 6
+    assert results["mixed_bfloat16"].confusion.sum() == results["float32"].confusion.sum()
+    np.testing.assert_allclose(*(result.calibration[:, 1].sum() for result in results.values()), rtol=0.01)

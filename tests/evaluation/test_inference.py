@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from wss.evaluation.inference import explain, predict, predict_sliding
+from wss.evaluation import inference
+from wss.evaluation.inference import predict, predict_and_explain, predict_sliding, to_image_size, valid_pixels
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, [2, 9, 13, 3]).astype(np.float32)
 KERNEL = np.random.default_rng(1).normal(size=[3, 4]).astype(np.float32)
@@ -109,11 +110,94 @@ def test_windows_average_where_they_overlap():
     np.testing.assert_allclose(probabilities[0, 0, :, 0], expected, rtol=1e-5)
 
 
-def test_explain_brings_maps_to_image_size():
-    def explain_fn(images, valid, image_label):
-        assert image_label is None
-        return {"cam": tf.constant([[[[0.0], [1.0]]]], tf.float16)}
+@pytest.mark.parametrize("at_once", [1, 2, 3, 5, None])
+def test_the_number_of_windows_at_once_changes_only_the_batches(at_once):
+    """Five windows of height 9 and width 5, at columns 0, 2, 4, 6, 8."""
+    sizes = []
 
-    maps = explain(explain_fn, np.zeros([1, 2, 3, 3]), np.ones([1, 2, 3, 1]))
-    np.testing.assert_allclose(maps["cam"][0, :, :, 0], [[0, 0.5, 1]] * 2)
-    assert maps["cam"].dtype == tf.float32
+    def model(images, training):
+        sizes.append(images.shape[0])
+        return by_column(images, training)
+
+    expected = predict_sliding(by_column, IMAGES, (9, 5), 0.4, windows_at_once=5)
+    actual = tf.function(predict_sliding)(model, IMAGES, (9, 5), 0.4, windows_at_once=at_once)
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+    assert set(sizes) == {{1: 2, 2: 4, 3: 6, 5: 10, None: 10}[at_once]}
+
+
+def test_windows_average_in_both_directions():
+    """Four windows of 2 x 2 on 3 x 3 pixels: one covers a corner, two an edge, all the centre."""
+    images = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
+
+    def top_left(images, training):
+        """Everywhere the logits (the window's first pixel, 0)."""
+        first = tf.ones_like(images) * images[:, :1, :1]
+        return tf.concat([first, tf.zeros_like(first)], axis=-1)
+
+    a, b, c, d = sigmoid([0, 1, 3, 4])
+    expected = [
+        [a, (a + b) / 2, b],
+        [(a + c) / 2, (a + b + c + d) / 4, (b + d) / 2],
+        [c, (c + d) / 2, d],
+    ]
+    probabilities = predict_sliding(top_left, images, (2, 2), stride=0.5)
+    np.testing.assert_allclose(probabilities[0, ..., 0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("on_cpu", "batches"), [(True, [2, 2]), (False, [4])])
+def test_an_accelerator_gets_mirrored_images_in_the_same_batch(on_cpu, batches, monkeypatch):
+    monkeypatch.setattr(inference, "on_cpu", lambda: on_cpu)
+    seen = []
+
+    def model(images, training):
+        seen.append(images.shape[0])
+        return by_column(images, training)
+
+    rising, falling = sigmoid(range(13)), sigmoid(range(12, -1, -1))
+    np.testing.assert_allclose(predict(model, IMAGES, flip=True)[1, 0, :, 0], (rising + falling) / 2, rtol=1e-5)
+    assert seen == batches
+
+
+def test_maps_are_brought_to_image_size_with_aligned_corners():
+    np.testing.assert_allclose(to_image_size(np.array([[[0.0], [1.0]]], np.float32), (2, 3))[..., 0], [[0, 0.5, 1]] * 2)
+
+
+def test_valid_pixels_by_hand():
+    valid = valid_pixels(tf.constant([[1, 2], [0, 0], [2, 3]]), (2, 3))
+    np.testing.assert_array_equal(valid[..., 0], [[[1, 1, 0], [0, 0, 0]], [[0] * 3] * 2, [[1] * 3] * 2])
+
+
+class FakeModel:
+    """Features are the images; counts the passes of its network."""
+
+    passes = 0
+
+    def features(self, images):
+        self.passes += 1
+        return {"features": images}
+
+    def segment(self, features):
+        return strided(features["features"], False)
+
+    def factor(self):
+        return 2.0
+
+
+class MeanOfBatch:
+    """A method whose map is a mean over its batch."""
+
+    def explain(self, model, images, valid):
+        logits = model.segment(model.features(images))
+        mean = tf.reduce_mean(model(images) * model.factor(), axis=0, keepdims=True)
+        return {"prediction": logits, "mean": mean, "inside": tf.cast(valid, tf.float16)}
+
+
+def test_one_pass_of_the_network_gives_the_prediction_and_maps_of_each_image_alone():
+    model, sizes = FakeModel(), tf.constant([[9, 13], [4, 5]])
+    outputs = predict_and_explain(model, MeanOfBatch(), tf.constant(IMAGES), sizes)
+    assert model.passes == 1
+    assert list(outputs) == ["prediction", "mean", "inside"]
+    np.testing.assert_array_equal(outputs["prediction"], np.argmax(predict(strided, IMAGES), axis=-1))
+    np.testing.assert_allclose(outputs["mean"], 2 * strided(IMAGES, False), rtol=1e-6)
+    assert outputs["inside"].dtype == tf.float32
+    assert tf.reduce_sum(outputs["inside"], axis=[1, 2, 3]).numpy().tolist() == [9 * 13, 4 * 5]

@@ -86,12 +86,14 @@ def test_example_columns_read_the_kind_of_a_map():
     cam = np.ones([4, 6], np.float32)
     soft = np.full([4, 6, 3], 1 / 3, np.float32)
     maps = {"prediction": label, "CAM": cam, "SGC": soft}
-    columns = dict(pictures.example_columns(GREY.astype(np.float32), INFO, label, maps))
+    columns = dict(pictures.example_columns(GREY.astype(np.float32), INFO, label, maps.items()))
     assert list(columns) == ["image", "truth", "prediction", "CAM", "SGC"]
     np.testing.assert_array_equal(columns["image"], GREY)
     np.testing.assert_array_equal(columns["truth"], pictures.overlay(GREY, label, INFO))
     np.testing.assert_array_equal(columns["CAM"], pictures.overlay_heatmap(GREY, cam))
     np.testing.assert_array_equal(columns["SGC"], pictures.overlay_probabilities(GREY, soft, INFO))
+    ((_, _), (_, heat)) = pictures.example_columns(GREY, INFO, maps=[("CAM", cam[..., None])])
+    np.testing.assert_array_equal(heat, columns["CAM"])
 
 
 def count(picture, color):
@@ -169,3 +171,12 @@ def test_save_png_replaces_whole_files_only(tmp_path):
         pictures.save_png(path, np.zeros([2, 2, 7]))
     np.testing.assert_array_equal(np.asarray(Image.open(path)), GREY)
     assert [child.name for child in path.parent.iterdir()] == ["a.png"]
+
+
+def test_a_picture_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path):
+    folder = tmp_path / "a.png"
+    folder.mkdir()
+    with pytest.raises(UserError, match="a.png: cannot be written") as caught:
+        pictures.save_png(folder, GREY)
+    assert "\n" not in str(caught.value)
+    assert [child.name for child in tmp_path.iterdir()] == ["a.png"]

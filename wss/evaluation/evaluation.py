@@ -15,6 +15,7 @@ from wss.evaluation.evaluator import Evaluator, Result, write_json, write_scalar
 from wss.evaluation.inference import predict, predict_sliding
 from wss.evaluation.tables import evaluation_table
 from wss.models.deeplab import DeepLab
+from wss.progress import format_seconds
 
 
 @gin.configurable
@@ -32,6 +33,7 @@ class Evaluation:
         flip: average with the mirrored image.
         window: (height, width) of sliding windows; None takes whole images, as the original does.
         window_stride: distance of windows as a fraction of the window.
+        windows_at_once: how many windows of each image go through the network in one batch at most; None for all.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Evaluation:
         flip: bool = False,
         window: tuple[int, int] | None = None,
         window_stride: float = 2 / 3,
+        windows_at_once: int | None = 4,
     ):
         if info.split(split).num_masks == 0:
             raise UserError(f"Evaluation.split = {split!r} of {info.directory} has no masks to evaluate on")
@@ -57,7 +60,12 @@ class Evaluation:
         predict_fn = functools.partial(predict, scales=scales, flip=flip)
         if window is not None:
             predict_fn = functools.partial(
-                predict_sliding, window=window, stride=window_stride, scales=scales, flip=flip
+                predict_sliding,
+                window=window,
+                stride=window_stride,
+                scales=scales,
+                flip=flip,
+                windows_at_once=windows_at_once,
             )
         self.split, self.info = split, info
         self.evaluator = Evaluator(model, info, strategy, predict_fn)
@@ -75,4 +83,5 @@ def report(result: Result, run_dir: Path, step: int, output: str | None = None) 
     write_json(result, path)
     write_scalars(result, tf.summary.create_file_writer(str(run_dir / f"eval_{result.split}")), step)
     print(evaluation_table(result))
-    print(f"written to {path}")
+    rate = result.num_images / max(result.seconds, 1e-9)
+    print(f"{result.num_images} images in {format_seconds(result.seconds)} ({rate:.1f} images/s), written to {path}")

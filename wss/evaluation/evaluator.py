@@ -15,6 +15,7 @@ from wss.data.info import DatasetInfo
 from wss.errors import UserError
 from wss.evaluation import metrics
 from wss.evaluation.inference import predict
+from wss.evaluation.stream import one_behind
 from wss.progress import track
 
 
@@ -154,9 +155,13 @@ class Evaluator:
         total_batches = max(int(batches.cardinality()), 0) or None
         # Only these go to the devices, which cannot hold strings.
         pairs = batches.map(lambda batch: (batch["image"], batch["label"]))
+        # By default hosts would share the files, and the last batches of each would be lost.
+        options = tf.data.Options()
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+        pairs = pairs.with_options(options)
         pairs = self.strategy.experimental_distribute_dataset(pairs)
-        for images, labels in track(pairs, f"evaluating {split}", total_batches, unit="step"):
-            counts = self._step(images, labels)
+        steps = track(pairs, f"evaluating {split}", total_batches, unit="step")
+        for counts in one_behind(self._step(images, labels) for images, labels in steps):
             if counts["unknown"]:
                 raise UserError(
                     f"{where}: a mask has a value that is neither a class (0 .. "

@@ -1,19 +1,22 @@
 """Pictures of labels and maps: colour masks, overlays, heat maps, panels with titles, legends."""
 
+import contextlib
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from wss.data.files import WriteError
 from wss.data.info import DatasetInfo
 from wss.errors import UserError
 
 PAPER = (250, 250, 249)
 INK = (38, 38, 42)
 PALE_INK = (120, 120, 126)
+Columns = list[tuple[str, np.ndarray]]  # (title, picture)
 MARGIN = 12
 TITLE_SIZE, SMALL_SIZE = 17, 14
 SMALLEST_TILE, LARGEST_TILE = 205, 640
@@ -110,28 +113,27 @@ def example_columns(
     image: np.ndarray,
     info: DatasetInfo,
     label: np.ndarray | None = None,
-    maps: Mapping[str, np.ndarray] | None = None,
-) -> list[tuple[str, np.ndarray]]:
+    maps: Iterable[tuple[str, np.ndarray]] = (),
+) -> Columns:
     """Returns the columns (title, picture) of one image: itself, the truth, then its maps.
 
     Args:
         image: `[H, W, 3]`, 0 .. 255.
         info: the data set.
         label: the truth, integer `[H, W]`, if there is one.
-        maps: by title, an integer label `[H, W]`, a float map `[H, W]` (0 .. 1, shown as heat) or
-            class probabilities `[H, W, C]`.
+        maps: (title, values): an integer label `[H, W]`, a float map `[H, W]` or `[H, W, 1]` (0 .. 1,
+            shown as heat) or class probabilities `[H, W, C]`.
     """
-    columns = [("image", to_uint8(image))]
+    columns: Columns = [("image", to_uint8(image))]
     if label is not None:
         columns.append(("truth", overlay(image, label, info)))
-    for title, values in (maps or {}).items():
-        values = np.asarray(values)
-        if values.ndim == 3:
-            columns.append((title, overlay_probabilities(image, values, info)))
-        elif np.issubdtype(values.dtype, np.integer):
+    for title, values in maps:
+        if np.issubdtype(values.dtype, np.integer):
             columns.append((title, overlay(image, values, info)))
+        elif values.ndim == 3 and values.shape[-1] > 1:
+            columns.append((title, overlay_probabilities(image, values, info)))
         else:
-            columns.append((title, overlay_heatmap(image, values)))
+            columns.append((title, overlay_heatmap(image, values.reshape(values.shape[:2]))))
     return columns
 
 
@@ -201,12 +203,22 @@ def classes_in(labels: Iterable[np.ndarray]) -> list[int]:
 
 
 def save_png(path: str | Path, array: np.ndarray):
-    """Writes uint8 `[H, W, 3]` or `[H, W]` to a file, whole or not at all; makes its folder."""
+    """Writes uint8 `[H, W, 3]` or `[H, W]` to a file, whole or not at all; makes its folder.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    Image.fromarray(array).save(temporary, format="PNG")
-    temporary.replace(path)
+    picture = Image.fromarray(array)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(temporary, format="PNG")
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise WriteError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
