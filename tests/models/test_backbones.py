@@ -243,3 +243,19 @@ def test_clones_keep_names_and_values():
     assert tf1_shapes(clone) == tf1_shapes(backbone)
     images = np.full((1, 33, 33, 3), 200.0, np.float32)
     np.testing.assert_array_equal(clone(images)["features"], backbone(images)["features"])
+
+
+@pytest.mark.parametrize("use_bias", [False, True])
+@pytest.mark.parametrize("shape", [(2, 5, 7, 3), (None, None, None, 3)])
+def test_a_1x1_convolution_as_a_product_equals_the_kernel(use_bias, shape):
+    layer = Conv2D(4, 1, use_bias=use_bias, bias_initializer="normal", tf1_scope="net/conv")
+    x = tf.random.stateless_normal([2, 5, 7, 3], [0, 1])
+    layer(x)
+    run = tf.function(layer, input_signature=[tf.TensorSpec(shape)])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        expected = tf.nn.conv2d(x, layer.kernel.value, 1, "SAME") + (layer.bias.value if use_bias else 0.0)
+        outputs = run(x)
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
+    for source in (x, layer.kernel.value):
+        np.testing.assert_allclose(tape.gradient(outputs, source), tape.gradient(expected, source), atol=1e-4)

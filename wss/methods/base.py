@@ -15,9 +15,11 @@ class Method(Protocol):
 
     Attributes:
         streams: which parts of the batch it reads: "labeled" and perhaps "unlabeled".
+        independent_passes: how many passes of the network do not wait for each other, see `set_cpu_threads`.
     """
 
     streams: tuple[str, ...]
+    independent_passes: int = 1
 
     def losses(self, model: DeepLab, batch: Batch, step: tf.Tensor) -> tuple[Scalars, Scalars]:
         """Runs the passes of one training step on one replica.

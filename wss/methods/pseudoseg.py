@@ -57,6 +57,7 @@ class PseudoSeg:
     """
 
     streams: tuple[str, ...] = ("labeled", "unlabeled")
+    independent_passes = len(VIEWS)
 
     def __init__(
         self,

@@ -56,6 +56,11 @@ def _has_size(x, size):
     return static is not None and tuple(x.shape[1:3]) == tuple(static)
 
 
+def _sides(x) -> list:
+    """The sides of a tensor: a number where it is known, else a scalar tensor."""
+    return [tf.shape(x)[axis] if side is None else side for axis, side in enumerate(x.shape)]
+
+
 @keras.saving.register_keras_serializable(package="wss")
 class ResizeLike(keras.layers.Layer):
     """`resize_bilinear` of the first input `[B, h, w, C]` to the height and width of the second."""
@@ -137,7 +142,18 @@ class _SlimConvolution:
 
 @keras.saving.register_keras_serializable(package="wss")
 class Conv2D(_SlimConvolution, keras.layers.Conv2D):
-    """`keras.layers.Conv2D` with slim's symmetric padding and a TensorFlow 1 scope."""
+    """`keras.layers.Conv2D` with slim's symmetric padding and a TensorFlow 1 scope; 1x1 runs as a matrix product."""
+
+    def call(self, inputs):
+        if (*self.kernel_size, *self.strides) != (1, 1, 1, 1):
+            return super().call(inputs)
+        # On a CPU a product takes two thirds of the time of a convolution, its gradients half; a GPU makes it one anyway.
+        kernel = tf.convert_to_tensor(self.kernel)
+        inputs = tf.convert_to_tensor(inputs)
+        outputs = tf.matmul(tf.reshape(inputs, [-1, kernel.shape[2]]), tf.reshape(kernel, kernel.shape[2:]))
+        if self.use_bias:
+            outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias))
+        return tf.reshape(outputs, [*_sides(inputs)[:3], self.filters])
 
 
 @keras.saving.register_keras_serializable(package="wss")

@@ -84,7 +84,10 @@ class BatchNorm(keras.layers.Layer):
     def call(self, inputs, training=None):
         gamma = tf.ones_like(self.beta) if self.gamma is None else tf.convert_to_tensor(self.gamma)
         beta = tf.convert_to_tensor(self.beta)
-        if not (training and self.fine_tune and self.trainable):
+        inference = not (training and self.trainable)
+        if inference and tf.as_dtype(inputs.dtype) == tf.float32 and _on_cpu():
+            return self._multiply_add(inputs, gamma, beta)
+        if inference or not self.fine_tune:
             return self._fused(inputs, gamma, beta, self.moving_mean, self.moving_variance)[0]
         context = tf.distribute.get_replica_context()
         if self.synchronized and context is not None and context.num_replicas_in_sync > 1:
@@ -101,6 +104,15 @@ class BatchNorm(keras.layers.Layer):
         return tf.raw_ops.FusedBatchNormV3(
             x=inputs, scale=gamma, offset=beta, mean=mean, variance=variance, **attributes
         )[:3]
+
+    def _multiply_add(self, inputs, gamma, beta):
+        """Normalises by the moving statistics, in place.
+
+        Where there is no AVX-512, oneDNN's convolution with a fused batch norm takes 30 times as long as one without, and
+        TensorFlow fuses what it can. In place this is faster than the kernel even without that.
+        """
+        scale = gamma * tf.math.rsqrt(tf.convert_to_tensor(self.moving_variance) + self.epsilon)
+        return inputs * scale + (beta - tf.convert_to_tensor(self.moving_mean) * scale)
 
     def _batch(self, inputs, gamma, beta):
         if not getattr(_switch, "enabled", True):
@@ -148,3 +160,7 @@ class BatchNorm(keras.layers.Layer):
             "fine_tune": self.fine_tune,
             "tf1_scope": self.tf1_scope,
         }
+
+
+def _on_cpu() -> bool:
+    return not (tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("TPU"))
