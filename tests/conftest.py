@@ -7,8 +7,6 @@ from typing import NoReturn
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import wss  # noqa: F401  first: it sets how TensorFlow starts
-
 import gin
 import pytest
 import tensorflow as tf

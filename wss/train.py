@@ -13,6 +13,7 @@ FLAGS = flags.FLAGS
 define_launch_flags()
 flags.DEFINE_multi_string("gin_file", None, "Gin file of the experiment; give it again to add more.", required=True)
 flags.DEFINE_integer("seed", None, "Of weights, order and augmentation; short for train.seed.")
+flags.DEFINE_integer("intra_op_threads", 0, "Threads of one operation on a CPU; 0 chooses.", lower_bound=0)
 flags.DEFINE_bool("dry_run", False, "Build everything, take two steps, estimate time and memory, write nothing.")
 
 
@@ -22,9 +23,12 @@ def main(argv: list[str]) -> None:
     from wss import config
     from wss.training.experiment import train
     from wss.training.strategy import build_strategy
+    from wss.training.host import keep_freed_memory, set_cpu_threads
 
     seed = [] if FLAGS.seed is None else [f"train.seed = {FLAGS.seed}"]
     config.parse_config(FLAGS.gin_file, [*gin_parameters(), *seed])
+    keep_freed_memory()
+    set_cpu_threads(FLAGS.intra_op_threads)
     config.call(train, FLAGS.run_dir, build_strategy(FLAGS.strategy, FLAGS.tpu), dry_run=FLAGS.dry_run)
 
 

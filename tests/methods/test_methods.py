@@ -80,6 +80,16 @@ def test_each_loss_trains_its_parts_only(model, use_image_labels):
         assert parts_with_gradient(model, lambda v, loss=loss: tape.gradient(loss, v)) == ROUTES[name], name
 
 
+def test_joining_labelled_and_strong_changes_batch_norm_only():
+    """With frozen statistics one batch of both gives the losses of two passes; with batch statistics it does not."""
+    step = tf.constant(0, tf.int64)
+    for fine_tune in (False, True):
+        model = tiny_model(fine_tune_batch_norm=fine_tune)
+        apart, joined = (PseudoSeg(join_strong=join).losses(model, random_batch(), step)[0] for join in (False, True))
+        for name in ("segmentation", "consistency", "classification"):
+            assert np.isclose(apart[name], joined[name], rtol=1e-5) == (not fine_tune), name
+
+
 def test_no_gradient_into_the_weak_view(model):
     batch = random_batch()
     with tf.GradientTape(persistent=True) as tape:

@@ -115,3 +115,29 @@ def test_first_steps_of_a_weight_average_follow_faster():
 def test_unknown_optimizer_names_the_nearest():
     with pytest.raises(UserError, match=r"'adamm'.*Did you mean 'adam'"):
         build_optimizer(10, name="adamm")
+
+
+@pytest.mark.parametrize(("scaling", "rate"), [("none", 0.007), ("linear", 0.028), ("sqrt", 0.014)])
+def test_learning_rate_scales_with_the_batch(scaling, rate):
+    """Four times DeepLab's batch of 16; at the start of the schedule."""
+    optimizer = build_optimizer(10, learning_rate=0.007, scaling=scaling, batch_size=64)
+    np.testing.assert_allclose(float(optimizer.learning_rate), rate, rtol=1e-6)
+
+
+def test_slow_start_is_not_scaled():
+    optimizer = build_optimizer(
+        10, learning_rate=0.1, slow_start_steps=2, slow_start_rate=0.01, power=1.0, scaling="linear", batch_size=8,
+        reference_batch_size=4,
+    )  # fmt: skip
+    rates = [float(optimizer._learning_rate(tf.constant(step))) for step in (0, 1, 2, 6)]
+    np.testing.assert_allclose(rates, [0.01, 0.01, 0.2, 0.1], rtol=1e-6)
+
+
+def test_unknown_scaling_names_the_nearest():
+    with pytest.raises(UserError, match=r"scaling = 'liner'.*Did you mean 'linear'"):
+        build_optimizer(10, scaling="liner", batch_size=8)
+
+
+def test_scaling_needs_batch_sizes():
+    with pytest.raises(UserError, match="needs a batch_size and a reference_batch_size above 0, found None and 16"):
+        build_optimizer(10, scaling="linear")

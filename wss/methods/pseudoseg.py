@@ -47,6 +47,8 @@ class PseudoSeg:
         class_threshold: sigmoid score from which a class counts as present in an unlabelled image.
         cam_statistics: "moving" runs the weak view a second time in inference mode for the CAM, as the original does;
             "batch" takes the CAM from the training pass and saves that one.
+        join_strong: the labelled and the strong views are one batch with common batch-norm statistics, not two passes as in
+            the original.
         hole_in_attention: the CutOut hole hides keys of the attention on the weak view too, as in the original, though
             the weak view has no hole.
         batch_norm_views: whose passes move the batch-norm statistics.
@@ -71,6 +73,7 @@ class PseudoSeg:
         threshold: float = 0.0,
         class_threshold: float = 0.5,
         cam_statistics: str = "moving",
+        join_strong: bool = False,
         hole_in_attention: bool = True,
         batch_norm_views: tuple[str, ...] = VIEWS,
         segmentation_weight: float = 1.0,
@@ -88,6 +91,7 @@ class PseudoSeg:
         self.fusion = CalibratedFusion(gamma, temperature, norm_scope, norm_reduce, source, label, threshold)
         self.class_threshold = class_threshold
         self.cam_statistics = cam_statistics
+        self.join_strong = join_strong
         self.hole_in_attention = hole_in_attention
         self.batch_norm_views = batch_norm_views
         self.consistency_ramp_steps = consistency_ramp_steps
@@ -100,16 +104,23 @@ class PseudoSeg:
         }
 
     def losses(self, model: DeepLab, batch: Batch, step: tf.Tensor) -> tuple[Scalars, Scalars]:
-        """See `Method.losses`. Four passes of the backbone: labelled, weak (twice, see `cam_statistics`), strong."""
+        """See `Method.losses`. Four passes: labelled, weak (twice, see `cam_statistics`), strong (see `join_strong`)."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         # First, so that it sees the statistics as the last step left them.
         cam_features = self._cam_features(model, unlabeled["weak"])
-        features = self._features(model, labeled["image"], "labeled")
+        joined = self.join_strong
+        images = tf.concat([labeled["image"], unlabeled["strong"]], 0) if joined else labeled["image"]
+        features = self._features(model, images, "labeled")
         weak_features = self._features(model, unlabeled["weak"], "weak")
-        strong_features = self._features(model, unlabeled["strong"], "strong")
+        strong_features = features if joined else self._features(model, unlabeled["strong"], "strong")
 
         pseudo = self.pseudo_label(model, weak_features, unlabeled, cam_features)
         strong_logits = self._segment(model, strong_features, "strong")
+        logits = strong_logits if joined else self._segment(model, features, "labeled")
+        if joined:
+            number = labeled["image"].shape[0]
+            features = {name: value[:number] for name, value in features.items()}
+            logits, strong_logits = logits[:number], strong_logits[number:]
         valid = _like(unlabeled["valid"], strong_logits)
         cam = model.cam(features, labeled["image_label"])
         sgc_logits = model.refine_cam(features, cam, _like(labeled["valid"], strong_logits), training=True)
@@ -118,7 +129,7 @@ class PseudoSeg:
         else:
             classes, truth, known = features, labeled["image_label"], None
         losses = {
-            "segmentation": self._supervised(self._segment(model, features, "labeled"), labeled["label"]),
+            "segmentation": self._supervised(logits, labeled["label"]),
             "consistency": consistency_loss(strong_logits, pseudo.probabilities, valid, pseudo.confident),
             "classification": image_label_loss(model.classify(classes, training=True), truth, known),
             "sgc": self._supervised(sgc_logits, labeled["label"]),

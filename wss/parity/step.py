@@ -122,6 +122,7 @@ class _RecordedPseudoSeg(PseudoSeg):
             threshold=flags.pseudo_label_threshold,
             class_threshold=0.5,
             cam_statistics="moving",
+            join_strong=False,
             hole_in_attention=True,
             batch_norm_views=VIEWS,
             segmentation_weight=1.0,

@@ -9,6 +9,7 @@
 
 import tempfile
 import warnings
+import weakref
 from pathlib import Path
 
 import gin
@@ -41,11 +42,12 @@ class RunDirectory:
             write_text(self.path / CONFIG_NAME, gin.operative_config_str(max_line_length=120))
 
     def save_weights(self, model: keras.Model) -> None:
-        """Writes `model.weights.h5`, whole or not at all."""
-        if self.writes:
-            temporary = self.path / f"new.{WEIGHTS_NAME}"
+        """Writes `model.weights.h5`, whole or not at all. All processes call it: reading statistics is collective."""
+        with tempfile.TemporaryDirectory() as unused:
+            temporary = (self.path if self.writes else Path(unused)) / f"new.{WEIGHTS_NAME}"
             model.save_weights(temporary)
-            temporary.replace(self.path / WEIGHTS_NAME)
+            if self.writes:
+                temporary.replace(self.path / WEIGHTS_NAME)
 
     @property
     def latest_checkpoint(self) -> str | None:
@@ -78,8 +80,12 @@ def checkpoint_manager(checkpoint: tf.train.Checkpoint, run: RunDirectory, keep:
 
     Saving is collective, so processes that do not write save too, to a folder that is thrown away.
     """
-    folder = str(run.path / CHECKPOINTS_NAME) if run.writes else tempfile.mkdtemp()
-    return tf.train.CheckpointManager(checkpoint, folder, max_to_keep=keep)
+    if run.writes:
+        return tf.train.CheckpointManager(checkpoint, str(run.path / CHECKPOINTS_NAME), max_to_keep=keep)
+    unused = tempfile.TemporaryDirectory()
+    manager = tf.train.CheckpointManager(checkpoint, unused.name, max_to_keep=1)
+    weakref.finalize(manager, unused.cleanup)
+    return manager
 
 
 def write_text(path: Path, text: str) -> None:

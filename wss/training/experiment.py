@@ -17,6 +17,7 @@ from wss.training.checkpoints import RunDirectory
 from wss.training.loop import Intervals, Trainer
 from wss.training.optimizers import build_optimizer
 from wss.training.step import TrainStep
+from wss.training.strategy import hosts_together, is_chief
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -55,6 +56,7 @@ def train(
     clip_norm: float | None = None,
     last_layer_multiplier: float = 1.0,
     ema_decay: float | None = None,
+    jit_compile: bool = False,
     dry_run: bool = False,
 ) -> Result | None:
     """Trains a model, or goes on where the run directory stops.
@@ -76,6 +78,7 @@ def train(
         clip_norm: largest global norm of the gradient; None for no clipping.
         last_layer_multiplier: learning-rate factor of the last layers.
         ema_decay: evaluate and export a moving average of the weights; None for the weights themselves.
+        jit_compile: compile the step by XLA, on a single device; several times slower on a CPU, always done on a TPU.
         dry_run: take two steps and evaluate one batch, print an estimate of time and memory, write nothing lasting.
 
     Returns:
@@ -90,25 +93,25 @@ def train(
     info = load_dataset()
     with strategy.scope():
         model = build_model(info)
-        optimizer = build_optimizer(num_steps)
         if initial_weights:
             print(load_initial_weights(model, initial_weights, initialize_last_layer))
         average = WeightAverage(model, ema_decay) if ema_decay else None
     data = TrainingData(info, model.mean_pixel, seed)
     data.check(method.streams, getattr(method, "use_image_labels", False))
+    with strategy.scope():
+        labeled_images = data.batch_sizes["labeled"] * strategy.num_replicas_in_sync
+        optimizer = build_optimizer(num_steps, batch_size=labeled_images)
     decay = model.default_weight_decay if weight_decay is None else weight_decay
-    step = TrainStep(strategy, model, method, optimizer, decay, seed, clip_norm, last_layer_multiplier, average)
+    step = TrainStep(
+        strategy, model, method, optimizer, decay, seed, clip_norm, last_layer_multiplier, average, jit_compile
+    )
     evaluation = Evaluation(model, info, strategy) if evaluate_at_end or evaluate_every else None
-    run = RunDirectory(run_dir, writes=_is_chief(strategy))
+    run = RunDirectory(run_dir, writes=is_chief(strategy))
     intervals = Intervals(summary_every, pictures_every, checkpoint_every, evaluate_every)
     trainer = Trainer(step, data, run, num_steps, steps_per_loop, intervals, keep_checkpoints, evaluation)
-    if dry_run:
-        trainer.dry_run()
-        return None
-    run.save_config()
-    return trainer.run()
-
-
-def _is_chief(strategy: tf.distribute.Strategy) -> bool:
-    resolver = strategy.cluster_resolver
-    return resolver is None or not resolver.cluster_spec().as_dict() or (resolver.task_id or 0) == 0
+    with hosts_together(strategy):
+        if dry_run:
+            trainer.dry_run()
+            return None
+        run.save_config()
+        return trainer.run()

@@ -4,11 +4,13 @@ import contextlib
 import dataclasses
 import resource
 import signal
+import sys
 import time
 
 import tensorflow as tf
 
 from wss.data.pipeline import Shard, TrainingData
+from wss.data.throughput import pipeline_rate, slow_input_line
 from wss.errors import UserError
 from wss.evaluation.evaluation import Evaluation, report
 from wss.evaluation.evaluator import Result
@@ -16,7 +18,11 @@ from wss.models.deeplab import DeepLab
 from wss.progress import TrainingProgress, format_seconds
 from wss.training.checkpoints import RunDirectory, checkpoint_manager
 from wss.training.step import TrainStep
+from wss.training.strategy import number_of_hosts, of_all_replicas
 from wss.training.summaries import write_pictures, write_scalars
+
+
+WORTH_A_LOOK = 100  # steps to come, below which the speed of the input does not matter
 
 
 class TrainingDiverged(UserError):
@@ -61,7 +67,7 @@ class Trainer:
         if step.average is not None:
             parts["average"] = step.average
         self.checkpoints = checkpoint_manager(tf.train.Checkpoint(**parts), run, keep_checkpoints)
-        self._stop = False
+        self._asked_to_stop = False
 
     @property
     def finished_steps(self) -> int:
@@ -74,15 +80,23 @@ class Trainer:
         writer = self._writer()
         progress = TrainingProgress(self.finished_steps, self.num_steps, self._images_per_step())
         with _on_sigterm(self._request_stop):
-            while (now := self.finished_steps) < self.num_steps and not self._stop:
+            stopped = False
+            seconds: list[float] = []
+            while (now := self.finished_steps) < self.num_steps and not stopped:
                 stop = self.intervals.next_stop(now, self.steps_per_loop, self.num_steps)
+                start = time.monotonic()
                 self._run_steps(iterator, stop - now)
+                seconds.append(time.monotonic() - start)
+                if len(seconds) == 2 and self.num_steps - stop > WORTH_A_LOOK:  # the first loop compiled
+                    self._compare_with_input((stop - now) / seconds[1])
                 self._raise_if_diverged()
                 scalars = self.step.results(stop - now)
                 progress.update(stop, {name: scalars[name] for name in self.step.names[: self.step.losses]})
                 self._after(stop, scalars, writer, progress)
+                # One host alone must not stop: the others would wait for it.
+                stopped = any(of_all_replicas(self.strategy, self._asked_to_stop))
         progress.close()
-        if self._stop:
+        if stopped:
             self.checkpoints.save(self.finished_steps)
             print(f"stopped by SIGTERM after {self.finished_steps} steps, saved; run the same command to go on")
             return None
@@ -120,6 +134,11 @@ class Trainer:
         if latest := self.run_directory.latest_checkpoint:
             self.checkpoints.checkpoint.restore(latest).assert_consumed()
             print(f"resuming {self.run_directory.path} after {self.finished_steps} of {self.num_steps} steps")
+        if len(steps := set(of_all_replicas(self.strategy, self.finished_steps))) > 1:
+            raise UserError(
+                f"{self.run_directory.path}: the hosts found checkpoints of different steps there ({sorted(steps)}); "
+                "--run_dir must be a folder that all of them share"
+            )
 
     def _writer(self) -> tf.summary.SummaryWriter:
         if self.run_directory.writes:
@@ -134,13 +153,19 @@ class Trainer:
 
         return iter(self.strategy.distribute_datasets_from_function(per_host))
 
+    def _compare_with_input(self, steps_per_second: float) -> None:
+        replicas = self.strategy.num_replicas_in_sync // number_of_hosts(self.strategy)
+        rate = pipeline_rate(self.data.batches(self.step.method.streams, replicas), seconds=2.0)
+        if line := slow_input_line(rate, steps_per_second, replicas):
+            print(line, file=sys.stderr)
+
     def _after(self, step: int, scalars: dict[str, float], writer, progress: TrainingProgress) -> None:
         due = lambda every: every and step % every == 0
         if due(self.intervals.summary):
             rate = float(self.step.optimizer.learning_rate)
             steps_per_second = progress.steps_per_second
             write_scalars(writer, {**scalars, "learning_rate": rate, "steps_per_second": steps_per_second}, step)
-        if due(self.intervals.pictures) and self.run_directory.writes:
+        if due(self.intervals.pictures):  # on all hosts: the networks' statistics are read together
             batch = self.strategy.experimental_local_results(next(self._iterator(step)))[0]
             write_pictures(writer, self.step.method.pictures(self.step.model, batch), self.data.info, step)
         if due(self.intervals.checkpoint):
@@ -184,7 +209,7 @@ class Trainer:
         return per_replica * self.strategy.num_replicas_in_sync
 
     def _request_stop(self, *_) -> None:
-        self._stop = True
+        self._asked_to_stop = True
 
     @contextlib.contextmanager
     def _averaged_weights(self):

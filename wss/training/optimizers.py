@@ -67,6 +67,7 @@ class Momentum(keras.optimizers.Optimizer):
 
 
 OPTIMIZERS = ("momentum", "adam", "adamw")
+SCALINGS = ("none", "linear", "sqrt")
 
 
 @gin.configurable
@@ -79,16 +80,26 @@ def build_optimizer(
     slow_start_rate: float = 1e-4,
     momentum: float = 0.9,
     decoupled_weight_decay: float = 0.0,
+    scaling: str = "none",
+    reference_batch_size: int = 16,
+    batch_size: int | None = None,
 ) -> keras.optimizers.Optimizer:
     """Builds an optimizer with a poly schedule over `num_steps`, wrapped for loss scaling under mixed_float16.
 
     Args:
-        num_steps: length of the schedule.
+        num_steps: length of the schedule. Scaling the rate does not shorten it: with k times the batch, set
+            `train.num_steps` to 1/k for as many epochs.
         name: "momentum" (DeepLab), "adam" or "adamw".
         learning_rate, power, slow_start_steps, slow_start_rate: of `PolySchedule`.
         momentum: of "momentum".
         decoupled_weight_decay: of "adamw"; DeepLab's L2 loss is `train.weight_decay`.
+        scaling: of `learning_rate` to the batch, see `rate_factor`. `slow_start_rate` stays as it is, so with
+            `slow_start_steps` it is the warm-up that Goyal et al. advise for large batches.
+        reference_batch_size: labelled images a step, over all replicas, that `learning_rate` is right for; DeepLab's 0.007
+            is for 16.
+        batch_size: labelled images a step, over all replicas; `train` sets it.
     """
+    learning_rate *= rate_factor(scaling, batch_size, reference_batch_size)
     schedule = PolySchedule(learning_rate, num_steps, power, slow_start_steps, slow_start_rate)
     if name == "momentum":
         optimizer = Momentum(schedule, momentum)
@@ -103,3 +114,27 @@ def build_optimizer(
     if keras.config.dtype_policy().name == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
+
+
+def rate_factor(scaling: str, batch_size: int | None, reference_batch_size: int) -> float:
+    """Returns by how much the learning rate grows with the batch.
+
+    Args:
+        scaling: "none": 1; "linear": batch / reference (Goyal et al., 2017, section 2.1; for momentum); "sqrt": the square
+            root of that (Krizhevsky, 2014, section 5; the usual choice for Adam).
+        batch_size: images a step, over all replicas.
+        reference_batch_size: where the factor is 1.
+    """
+    if scaling not in SCALINGS:
+        raise UserError(
+            f"build_optimizer.scaling = {scaling!r}, expected one of {', '.join(SCALINGS)}.{did_you_mean(scaling, SCALINGS)}"
+        )
+    if scaling == "none":
+        return 1.0
+    if not batch_size or reference_batch_size <= 0:
+        raise UserError(
+            f"build_optimizer.scaling = {scaling!r} needs a batch_size and a reference_batch_size above 0, found "
+            f"{batch_size} and {reference_batch_size}"
+        )
+    factor = batch_size / reference_batch_size
+    return factor if scaling == "linear" else factor**0.5

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from wss.errors import UserError
 from wss.losses import weight_decay_loss
 from wss.methods.base import Method
 from wss.models.deeplab import DeepLab
@@ -23,6 +24,10 @@ class TrainStep:
         clip_norm: largest global norm of the gradient, summed over replicas; None for no clipping.
         last_layer_multiplier: learning-rate factor of the last layers; their biases get twice that.
         average: updated after each step, or None.
+        jit_compile: compile what a replica does by XLA; for one device (a TPU always does).
+
+    Raises:
+        UserError: `jit_compile` on several replicas.
     """
 
     def __init__(
@@ -36,7 +41,13 @@ class TrainStep:
         clip_norm: float | None = None,
         last_layer_multiplier: float = 1.0,
         average: WeightAverage | None = None,
+        jit_compile: bool = False,
     ):
+        if jit_compile and strategy.num_replicas_in_sync > 1:
+            raise UserError(
+                f"train.jit_compile = True: expected one device, found {strategy.num_replicas_in_sync}; leave it out, or "
+                "show one by CUDA_VISIBLE_DEVICES=0"
+            )
         self.strategy = strategy
         self.model, self.method, self.optimizer = model, method, optimizer
         self.weight_decay = weight_decay
@@ -44,6 +55,10 @@ class TrainStep:
         self.clip_norm = clip_norm
         self.multipliers = model.gradient_multipliers(last_layer_multiplier)
         self.average = average
+        # Converting plain Python costs a tenth of the time to build the graph.
+        self.replica_step = tf.autograph.experimental.do_not_convert(self._replica_step)
+        if jit_compile:
+            self.replica_step = tf.function(self._replica_step, jit_compile=True, autograph=False)
         self.names: list[str] = []  # of the scalars, in order; known once traced
         self.losses = 0  # the first so many scalars are losses, the first of them their sum
         with strategy.scope():
@@ -65,7 +80,7 @@ class TrainStep:
             self.bad_step.assign(tf.where(first_bad, finished - 1, self.bad_step))
             self.bad_scalars.assign(tf.where(first_bad, scalars, self.bad_scalars))
 
-    def replica_step(self, batch) -> tf.Tensor:
+    def _replica_step(self, batch) -> tf.Tensor:
         """One step on one replica. Returns its scalars, float32 [MAX_SCALARS]: total loss, losses, metrics."""
         variables = self.model.trainable_variables
         step = tf.cast(self.optimizer.iterations, tf.int64)
@@ -87,12 +102,12 @@ class TrainStep:
         return tf.pad(values, [[0, MAX_SCALARS - len(scalars)]])
 
     def _apply(self, gradients, variables):
-        pairs = [
-            (gradient * self.multipliers.get(variable.path, 1.0), variable)
-            for gradient, variable in zip(gradients, variables, strict=True)
-            if gradient is not None
-        ]
+        pairs = [pair for pair in zip(gradients, variables, strict=True) if pair[0] is not None]
         gradients, variables = zip(*pairs, strict=True)
+        gradients = [
+            gradient if (factor := self.multipliers.get(variable.path, 1.0)) == 1.0 else gradient * factor
+            for gradient, variable in pairs
+        ]
         if self.clip_norm is not None:
             gradients = self._clip(gradients)
         self.optimizer.apply(gradients, variables)
