@@ -22,8 +22,8 @@ def main(argv: list[str]) -> None:
     del argv
     from wss import config
     from wss.training.experiment import train
-    from wss.training.strategy import build_strategy
     from wss.training.host import keep_freed_memory, set_cpu_threads
+    from wss.training.strategy import build_strategy
 
     seed = [] if FLAGS.seed is None else [f"train.seed = {FLAGS.seed}"]
     config.parse_config(FLAGS.gin_file, [*gin_parameters(), *seed])

@@ -29,7 +29,7 @@ def fail() -> Workload:
 @pytest.mark.slow
 def test_rows_have_medians_rates_and_facts():
     short, long = measure([Case("short", sleep, {"seconds": 0.05}), Case("long", sleep, {"seconds": 0.2}, 1)], 3)
-    assert 0.05 <= short.fastest <= short.seconds <= short.slowest and 0.2 <= long.seconds
+    assert 0.05 <= short.fastest <= short.seconds <= short.slowest and long.seconds >= 0.2
     assert short.images_per_second == pytest.approx(4 / short.seconds)
     assert (short.gflops, short.share_of_peak) == (None, None) and short.calibration > 0
     assert long.facts == {"slept": 0.2} and long.peak_mb > 1

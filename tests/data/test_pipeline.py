@@ -70,30 +70,15 @@ def test_an_epoch_has_each_image_once_and_the_next_another_order(info):
     assert len({tuple(epoch) for epoch in epochs}) > 1
 
 
-@pytest.mark.parametrize("hosts", [2, 3])
-def test_hosts_share_an_epoch_without_overlap(info, hosts):
-    """Two hosts read two files each their own; three hosts share them record by record."""
-    seen = []
+@pytest.mark.parametrize(("hosts", "replicas"), [(2, 1), (2, 2), (3, 1)])
+def test_hosts_see_together_what_one_host_sees(info, hosts, replicas):
+    """Six steps pass the end of both epochs, of 8 and 32 images; the views are the same too."""
+    whole = take(data(info).batches(BOTH, replicas=hosts * replicas, start_step=1), 6 * hosts * replicas)
     for index in range(hosts):
-        shard = Shard(index, hosts)
-        records = data(info)._records("unlabeled", 0, shard)
-        size = {2: 16, 3: len(range(index, 32, 3))}[hosts]
-        seen += [record.numpy() for _, record in records.take(size)]
-    assert len(seen) == len(set(seen)) == 32
-
-
-@pytest.mark.parametrize("hosts", [2, 3])
-def test_hosts_share_a_part_of_files_evenly(info, hosts):
-    """A split of eight images in two files, that has not the same number in each, is dealt out record by record."""
-    seen = []
-    for index in range(hosts):
-        share = len(range(index, 8, hosts))
-        records = [
-            record.numpy() for _, record in data(info)._records("labeled", 0, Shard(index, hosts)).take(2 * share)
-        ]
-        assert len(set(records[:share])) == share
-        seen += records[:share]
-    assert len(seen) == len(set(seen)) == info.split("train_1_4").num_examples == 8
+        part = take(data(info).batches(BOTH, replicas, 1, Shard(index, hosts)), 6 * replicas)
+        for step in range(6):
+            first = (step * hosts + index) * replicas
+            assert_equal(part[step * replicas : (step + 1) * replicas], whole[first : first + replicas])
 
 
 def test_hidden_masks_are_not_seen(info):

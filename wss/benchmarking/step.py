@@ -77,9 +77,9 @@ def _step(crop, batch, num_classes, precision, backbone, parameters, jit_compile
     from wss.methods.pseudoseg import PseudoSeg
     from wss.models.deeplab import build_model
     from wss.training.experiment import set_precision
+    from wss.training.host import set_cpu_threads
     from wss.training.optimizers import build_optimizer
     from wss.training.step import TrainStep
-    from wss.training.host import set_cpu_threads
 
     gin.parse_config(["train.method = @PseudoSeg()", *parameters])
     set_cpu_threads(intra_op)

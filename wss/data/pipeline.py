@@ -23,7 +23,7 @@ STREAM_KEYS = {"labeled": 1, "unlabeled": 2}
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Which part of the records one host reads: the `index`-th of `count`."""
+    """Which part of each step one host takes: the `index`-th of `count`."""
 
     index: int = 0
     count: int = 1
@@ -100,59 +100,54 @@ class TrainingData:
             streams: "labeled", "unlabeled".
             replicas: of this host.
             start_step: number of steps that were taken before.
-            shard: this host's part of the records.
+            shard: this host's part of each step. All hosts read the same order, undecoded, so that together they see
+                what one host with all replicas would.
         """
         parts = {}
         for stream in streams:
             batch_size = self.batch_sizes[stream]
-            records = self._records(stream, start_step * replicas * batch_size, shard)
-            examples = records.map(self._view_of(stream, shard), num_parallel_calls=tf.data.AUTOTUNE)
+            share = replicas * batch_size
+            records = self._records(stream, start_step * share * shard.count)
+            if shard.count > 1:
+                records = records.batch(share).shard(shard.count, shard.index).unbatch()
+            examples = records.map(self._view_of(stream), num_parallel_calls=tf.data.AUTOTUNE)
             parts[stream] = examples.batch(batch_size, drop_remainder=True)
         return tf.data.Dataset.zip(parts).prefetch(tf.data.AUTOTUNE)
 
-    def names(self, streams: tuple[str, ...], replicas: int, step: int, shard: Shard = Shard()) -> dict[str, list[str]]:
-        """Names of the images that step number `step` (from 0) of this host consumes."""
+    def names(self, streams: tuple[str, ...], replicas: int, step: int) -> dict[str, list[str]]:
+        """Names of the images that step number `step` (from 0) consumes; `replicas` of all hosts."""
         names = {}
         for stream in streams:
             number = self.batch_sizes[stream] * replicas
-            records = self._records(stream, step * number, shard).take(number)
+            records = self._records(stream, step * number).take(number)
             names[stream] = [_name_of(record).numpy().decode() for _, record in records]
         return names
 
-    def _records(self, stream: str, start: int, shard: Shard) -> tf.data.Dataset:
+    def _records(self, stream: str, start: int) -> tf.data.Dataset:
         """Endless (example number, serialized example) from example number `start` on."""
         files = RecordFiles(self.info, self.splits[stream])
-        # Files of a split that is a part of them differ in size, and so would the hosts' shares.
-        by_file = len(files) >= shard.count and not self.info.split(self.splits[stream]).runs_file
-        numbers = list(range(shard.index if by_file else 0, len(files), shard.count if by_file else 1))
         total = sum(files.sizes)
-        per_epoch = sum(files.sizes[i] for i in numbers) if by_file else len(range(shard.index, total, shard.count))
-        if not per_epoch:
-            raise UserError(
-                f"{self.info.directory}: split {self.splits[stream]!r} has {total} images, too few for "
-                f"{shard.count} hosts"
-            )
+        if not total:
+            raise UserError(f"{self.info.directory}: split {self.splits[stream]!r} has no images")
         key = self._key(stream, 0)
 
         def epoch(number: tf.Tensor) -> tf.data.Dataset:
             order_seed, block_seed = split_seed(tf.random.fold_in(key, number), 2)
-            order = tf.random.experimental.stateless_shuffle(tf.constant(numbers, tf.int64), order_seed)
+            order = tf.random.experimental.stateless_shuffle(tf.range(len(files), dtype=tf.int64), order_seed)
             records = tf.data.Dataset.from_tensor_slices(order).interleave(
                 files.read,
-                cycle_length=min(len(numbers), 8),
+                cycle_length=min(len(files), 8),
                 num_parallel_calls=tf.data.AUTOTUNE,
                 deterministic=True,
             )
-            if not by_file:
-                records = records.shard(shard.count, shard.index)
             # Dataset.shuffle takes no seed from the epoch's number; shuffled blocks do.
-            blocks = records.batch(min(self.shuffle_buffer, per_epoch)).enumerate()
+            blocks = records.batch(min(self.shuffle_buffer, total)).enumerate()
             shuffle = lambda index, block: tf.random.experimental.stateless_shuffle(
                 block, tf.random.fold_in(block_seed, index)
             )
             return blocks.map(shuffle).unbatch()
 
-        first_epoch, skipped = divmod(start, per_epoch)
+        first_epoch, skipped = divmod(start, total)
         return tf.data.Dataset.counter(first_epoch).flat_map(epoch).skip(skipped).enumerate(start)
 
     def _key(self, stream: str, *numbers: int) -> tf.Tensor:
@@ -160,8 +155,8 @@ class TrainingData:
         state = np.random.SeedSequence([self.seed, STREAM_KEYS[stream], *numbers]).generate_state(2, np.uint32)
         return tf.constant(state.astype(np.int64))
 
-    def _view_of(self, stream: str, shard: Shard) -> Callable:
-        key, info = self._key(stream, 1, shard.index), self.info
+    def _view_of(self, stream: str) -> Callable:
+        key, info = self._key(stream, 1), self.info
         hide_mask = info.split(self.splits[stream]).hide_masks
 
         def labeled(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -141,7 +141,7 @@ def build_model(
         attention_dim: width of SGC's queries and keys.
         sgc_background, sgc_uniform_masked_queries, sgc_projection_init, sgc_hypercolumn: see `SelfAttentionGradCAM`.
         fine_tune_batch_norm: False freezes the statistics (small batches).
-        synchronized_batch_norm: statistics over all replicas; the original's are per replica.
+        synchronized_batch_norm: statistics over all replicas, SGC's too; the original's are per replica.
         batch_norm_momentum: of the moving statistics in backbone and head; None keeps DeepLab's (0.9997, ResNet 0.95),
             which need tens of thousands of steps. For a run of n steps take about 1 - 10 / n.
 
@@ -178,6 +178,7 @@ def build_model(
         sgc_uniform_masked_queries,
         projection_init=sgc_projection_init,
         hypercolumn=sgc_hypercolumn,
+        synchronized=synchronized_batch_norm,
         name="sgc",
     )
     if classifier_dropout is None:

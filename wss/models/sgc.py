@@ -29,6 +29,7 @@ class SelfAttentionGradCAM(keras.layers.Layer):
         projection_init: initialiser of the 1x1 convolution: "glorot_uniform" as in the original, or "identity", which
             starts from the refined CAM itself.
         hypercolumn: False leaves the last but one stage out (the paper's ablation).
+        synchronized: the batch norm's statistics are of all replicas.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class SelfAttentionGradCAM(keras.layers.Layer):
         uniform_masked_queries: bool = False,
         projection_init: str = "glorot_uniform",
         hypercolumn: bool = True,
+        synchronized: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -52,6 +54,7 @@ class SelfAttentionGradCAM(keras.layers.Layer):
         self.uniform_masked_queries = uniform_masked_queries
         self.projection_init = projection_init
         self.hypercolumn = hypercolumn
+        self.synchronized = synchronized
 
         def conv(filters: int, scope: str, init: str | Callable = "glorot_uniform") -> keras.layers.Conv2D:
             layer = keras.layers.Conv2D(
@@ -65,7 +68,12 @@ class SelfAttentionGradCAM(keras.layers.Layer):
         init = _identity_1x1 if projection_init == "identity" else projection_init
         self.projection = conv(num_classes, "pixel_normalization", init)
         self.norm = BatchNorm(
-            momentum=0.999, epsilon=1e-3, scale=False, dtype="float32", name="pixel_normalization.BatchNorm"
+            momentum=0.999,
+            epsilon=1e-3,
+            scale=False,
+            synchronized=synchronized,
+            dtype="float32",
+            name="pixel_normalization.BatchNorm",
         )
         self.norm.tf1_scope = "pixel_normalization/BatchNorm"
 
@@ -123,7 +131,7 @@ class SelfAttentionGradCAM(keras.layers.Layer):
 
     def get_config(self) -> dict:
         names = ("num_classes", "has_background", "attention_dim", "background", "uniform_masked_queries")
-        config = {name: getattr(self, name) for name in (*names, "projection_init", "hypercolumn")}
+        config = {name: getattr(self, name) for name in (*names, "projection_init", "hypercolumn", "synchronized")}
         return {**super().get_config(), **config}
 
 

@@ -85,7 +85,8 @@ def assign_tf1(
         raise UserError(f"weights: {_some(unknown)} not in the model.{did_you_mean(unknown[0], variables)}")
     if strict and missing:
         raise UserError(f"weights: no value for {_some(missing)} of the model")
-    known = {name: np.asarray(values[name]) for name in variables.keys() & values.keys()}
+    # In the model's order, the same on all hosts: they assign together.
+    known = {name: np.asarray(values[name]) for name in variables if name in values}
     for name, value in known.items():
         if value.shape not in (shapes[name], tuple(variables[name].shape)):
             raise UserError(f"weights: {name} has shape {value.shape}, the model expects {shapes[name]}")

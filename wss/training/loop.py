@@ -21,7 +21,6 @@ from wss.training.step import TrainStep
 from wss.training.strategy import number_of_hosts, of_all_replicas
 from wss.training.summaries import write_pictures, write_scalars
 
-
 WORTH_A_LOOK = 100  # steps to come, below which the speed of the input does not matter
 
 
