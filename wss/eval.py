@@ -21,14 +21,17 @@ def main(argv: list[str]) -> None:
     from wss import config
     from wss.evaluation.evaluation import Evaluation, report
     from wss.training.restore import open_run
-    from wss.training.strategy import build_strategy
+    from wss.training.strategy import build_strategy, hosts_together, is_chief
 
     strategy = build_strategy(FLAGS.strategy, FLAGS.tpu)
     split = [] if FLAGS.split is None else [f"Evaluation.split = {FLAGS.split!r}"]
     run = open_run(FLAGS.run_dir, [*gin_parameters(), *split], strategy)
     print(f"evaluating {run.weights} on {run.info.directory}")
     evaluation = config.call(Evaluation, run.model, run.info, strategy)
-    report(evaluation(), run.directory.path, run.step, FLAGS.output)
+    with hosts_together(strategy):
+        result = evaluation()
+        if is_chief(strategy):
+            report(result, run.directory.path, run.step, FLAGS.output)
 
 
 def console_main() -> None:

@@ -96,6 +96,8 @@ class TrainingData:
     def batches(self, streams: tuple[str, ...], replicas: int = 1, start_step: int = 0, shard: Shard = Shard()):
         """Returns an endless tf.data of {stream: batch of one replica}, `replicas` of them for each step.
 
+        Batches are always full and no image is dropped: an epoch runs into the next.
+
         Args:
             streams: "labeled", "unlabeled".
             replicas: of this host.
@@ -112,7 +114,9 @@ class TrainingData:
                 records = records.batch(share).shard(shard.count, shard.index).unbatch()
             examples = records.map(self._view_of(stream), num_parallel_calls=tf.data.AUTOTUNE)
             parts[stream] = examples.batch(batch_size, drop_remainder=True)
-        return tf.data.Dataset.zip(parts).prefetch(tf.data.AUTOTUNE)
+        batches = tf.data.Dataset.zip(parts).prefetch(tf.data.AUTOTUNE)
+        # Of unknown length several hosts would ask each other before each step whether all have a batch.
+        return batches.apply(tf.data.experimental.assert_cardinality(tf.data.experimental.INFINITE_CARDINALITY))
 
     def names(self, streams: tuple[str, ...], replicas: int, step: int) -> dict[str, list[str]]:
         """Names of the images that step number `step` (from 0) consumes; `replicas` of all hosts."""
