@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
-from scripts import load_module
+from scripts import load_module, separate_flags
 
 from wss.benchmarking import step
 from wss.benchmarking.measure import Case, Workload, measure
@@ -12,6 +12,7 @@ from wss.benchmarking.trace import trace
 
 SMALL = {
     "crop": 33,
+    "batch": 1,
     "num_classes": 3,
     "backbone": "mobilenet_v2",
     "parameters": ["build_model.depth_multiplier = 0.25"],
@@ -43,7 +44,8 @@ def test_a_case_that_fails_is_named():
 
 @pytest.mark.slow
 def test_a_step_in_small_as_a_row_of_the_table():
-    benchmark = load_module(Path(__file__).parents[2] / "tools" / "benchmark.py")
+    with separate_flags():
+        benchmark = load_module(Path(__file__).parents[2] / "tools" / "benchmark.py")
     rows = measure([Case("step", step.build, SMALL)], 1)
     lines = benchmark.table(rows).splitlines()
     assert rows[0].gflops > 0 and rows[0].images_per_second == pytest.approx(2 * step.STEPS / rows[0].seconds)
