@@ -18,6 +18,7 @@ from absl import flags
 from wss.benchmarking import cam, inference, input, startup, step
 from wss.benchmarking.measure import Row, measure
 from wss.benchmarking.trace import trace
+from wss.data.files import write_text
 from wss.errors import UserError, run_main
 
 WHAT = {
@@ -52,7 +53,7 @@ def main(argv: list[str]) -> None:
     if FLAGS.output:
         path = Path(FLAGS.output)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
+        write_text(path, json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
 
 
 def show_costs(cases, folder: Path) -> None:

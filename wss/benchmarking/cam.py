@@ -1,7 +1,5 @@
 """Grad-CAM alone, on the features of a 513 x 513 image at output stride 16: by GradientTape and in closed form."""
 
-import os
-
 from wss.benchmarking.measure import Case, Workload
 
 
@@ -24,7 +22,6 @@ def build(closed_form: bool, num_classes: int = 21, batch: int = 4, side: int = 
         side: of the features.
         channels: of the features.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
     from wss.benchmarking.flops import count_flops

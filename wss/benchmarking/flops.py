@@ -58,30 +58,24 @@ def _out(node, shapes: Mapping[str, Shape]) -> Shape:
     return shapes[f"{node.name}:0"]
 
 
-def _convolution(node, inputs, shapes) -> float:
-    return 2.0 * _size(_out(node, shapes)) * _size(inputs[1][:3])
+def _convolution(summed: int, name: str) -> dict[str, Callable[..., float]]:
+    """The rules of a convolution and of its gradients, by name of the operation.
 
+    Args:
+        summed: each output is a sum over so many of the kernel's first sides: 3, or 2 if it is depthwise.
+        name: of the convolution.
+    """
 
-def _convolution_to_input(node, inputs, shapes) -> float:
-    del node, shapes
-    return 2.0 * _size(inputs[2]) * _size(inputs[1][:3])
+    def forward(node, inputs, shapes) -> float:
+        return 2.0 * _size(_out(node, shapes)) * _size(inputs[1][:summed])
 
+    def to_input(node, inputs, shapes) -> float:
+        return 2.0 * _size(inputs[2]) * _size(inputs[1][:summed])
 
-def _convolution_to_filter(node, inputs, shapes) -> float:
-    return 2.0 * _size(inputs[2]) * _size(_out(node, shapes)[:3])
+    def to_filter(node, inputs, shapes) -> float:
+        return 2.0 * _size(inputs[2]) * _size(_out(node, shapes)[:summed])
 
-
-def _depthwise(node, inputs, shapes) -> float:
-    return 2.0 * _size(_out(node, shapes)) * _size(inputs[1][:2])
-
-
-def _depthwise_to_input(node, inputs, shapes) -> float:
-    del node, shapes
-    return 2.0 * _size(inputs[2]) * _size(inputs[1][:2])
-
-
-def _depthwise_to_filter(node, inputs, shapes) -> float:
-    return 2.0 * _size(inputs[2]) * _size(_out(node, shapes)[:2])
+    return {name: forward, f"{name}BackpropInput": to_input, f"{name}BackpropFilter": to_filter}
 
 
 def _matmul(node, inputs, shapes) -> float:
@@ -97,12 +91,8 @@ def _einsum(node, inputs, shapes) -> float:
 
 
 _RULES: dict[str, Callable[..., float]] = {
-    "Conv2D": _convolution,
-    "Conv2DBackpropInput": _convolution_to_input,
-    "Conv2DBackpropFilter": _convolution_to_filter,
-    "DepthwiseConv2dNative": _depthwise,
-    "DepthwiseConv2dNativeBackpropInput": _depthwise_to_input,
-    "DepthwiseConv2dNativeBackpropFilter": _depthwise_to_filter,
+    **_convolution(3, "Conv2D"),
+    **_convolution(2, "DepthwiseConv2dNative"),
     "MatMul": _matmul,
     "BatchMatMulV2": _matmul,
     "Einsum": _einsum,

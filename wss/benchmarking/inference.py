@@ -1,6 +1,5 @@
 """Inference of one network with random weights: whole images, several scales with flips, sliding windows."""
 
-import os
 from collections.abc import Sequence
 
 from wss.benchmarking.measure import Case, Workload
@@ -43,22 +42,20 @@ def build(
         window: side of sliding windows; None for whole images.
         windows_at_once: as for `predict_sliding`.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import functools
 
     import keras
     import tensorflow as tf
 
     from wss.benchmarking.flops import count_flops
-    from wss.data.info import DatasetInfo
+    from wss.benchmarking.step import dataset_of
     from wss.evaluation.inference import predict, predict_sliding
     from wss.models.deeplab import build_model
     from wss.training.experiment import set_precision
 
     set_precision(precision)
     keras.utils.set_random_seed(0)
-    info = DatasetInfo("benchmark", tuple(f"class_{i}" for i in range(num_classes)), ((0, 0, 0),) * num_classes, {})
-    model = build_model(info, backbone)
+    model = build_model(dataset_of(num_classes), backbone)
     images = tf.random.stateless_uniform([batch, size, size, 3], [0, 1], maxval=255.0)
 
     def labels_by(windows_at_once: int | None) -> tf.types.experimental.PolymorphicFunction:

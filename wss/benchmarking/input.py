@@ -3,7 +3,6 @@
 A stage is timed together with those before it. The records lie in a temporary file, so in the memory of the system.
 """
 
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +45,6 @@ def build(stage: str, crop: int = 513, batch: int = 4, jitter_strength: float = 
         batch: size of the batches.
         jitter_strength: of the strong views.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
     from wss.training.host import keep_freed_memory

@@ -147,13 +147,19 @@ class _Worker:
             raise RuntimeError(f"{self.case.name}: its process ended with an error, see above") from error
 
 
-def _serve(case: Case, pipe) -> None:
+def warmed_up(case: Case) -> Workload:
+    """Builds a case in this process, on its cores, and runs it once."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # all cases are loaded at a time
     if case.cores is not None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: case.cores])
     workload = case.build(**case.options)
     workload.run()
+    return workload
+
+
+def _serve(case: Case, pipe) -> None:
+    workload = warmed_up(case)
     pipe.send((workload.images, workload.flops, workload.facts))
     while True:
         try:

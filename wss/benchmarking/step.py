@@ -2,8 +2,12 @@
 
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from wss.benchmarking.measure import Case, Workload
+
+if TYPE_CHECKING:
+    from wss.data.info import DatasetInfo
 
 STEPS = 2  # of one repeat
 
@@ -73,7 +77,6 @@ def _step(crop, batch, num_classes, precision, backbone, parameters, jit_compile
     import tensorflow as tf
 
     from wss.config import parse_config  # noqa: F401  registers what gin configures
-    from wss.data.info import DatasetInfo
     from wss.methods.pseudoseg import PseudoSeg
     from wss.models.deeplab import build_model
     from wss.training.experiment import set_precision
@@ -85,10 +88,9 @@ def _step(crop, batch, num_classes, precision, backbone, parameters, jit_compile
     set_cpu_threads(intra_op)
     set_precision(precision)
     keras.utils.set_random_seed(0)
-    info = DatasetInfo("benchmark", tuple(f"class_{i}" for i in range(num_classes)), ((0, 0, 0),) * num_classes, {})
     strategy = tf.distribute.MirroredStrategy([f"{_device()}:0"])
     with strategy.scope():
-        model = build_model(info, backbone)
+        model = build_model(dataset_of(num_classes), backbone)
         optimizer = build_optimizer(30_000)
     step = TrainStep(strategy, model, PseudoSeg(), optimizer, weight_decay=4e-5, jit_compile=jit_compile)
     data = tf.data.Dataset.from_tensors(batch_of(crop, batch, num_classes)).repeat()
@@ -100,6 +102,13 @@ def _device() -> str:
     import tensorflow as tf
 
     return "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+
+
+def dataset_of(num_classes: int) -> "DatasetInfo":
+    """A data set without images, for the networks of benchmarks."""
+    from wss.data.info import DatasetInfo
+
+    return DatasetInfo("benchmark", tuple(f"class_{i}" for i in range(num_classes)), ((0, 0, 0),) * num_classes, {})
 
 
 def batch_of(crop: int, batch: int, num_classes: int) -> dict:

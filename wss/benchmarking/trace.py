@@ -4,7 +4,7 @@ import collections
 import multiprocessing
 from pathlib import Path
 
-from wss.benchmarking.measure import Case
+from wss.benchmarking.measure import Case, warmed_up
 
 TOP = 10
 
@@ -24,10 +24,9 @@ def trace(case: Case, folder: Path) -> list[tuple[str, int, float]]:
 
 
 def _trace(case: Case, folder: Path) -> list[tuple[str, int, float]]:
-    workload = case.build(**case.options)
+    workload = warmed_up(case)
     import tensorflow as tf
 
-    workload.run()
     tf.profiler.experimental.start(str(folder))
     workload.run()
     tf.profiler.experimental.stop()

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 import tensorflow as tf
 
-from wss.evaluation.metrics import on_cpu
+from wss.devices import on_cpu
 from wss.methods.base import Method
 from wss.models.deeplab import DeepLab, Features
 from wss.models.layers import resize_bilinear

@@ -7,6 +7,8 @@ batches. The NumPy functions turn the sums into numbers.
 import numpy as np
 import tensorflow as tf
 
+from wss.devices import on_cpu
+
 NUM_BINS = 15
 
 
@@ -59,11 +61,6 @@ def num_unknown_labels(label, num_classes: int, ignore_label: int = 255) -> tf.T
     """Returns how many pixels of `label` are neither a class nor `ignore_label`: int64 `[]`."""
     flat, valid = _flat_label(label, num_classes, ignore_label)
     return tf.math.count_nonzero(~valid & (flat != ignore_label))
-
-
-def on_cpu() -> bool:
-    """Whether there are processors only: their fast ways of counting and of batching are not an accelerator's."""
-    return all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
 
 
 def _count(index, size: int) -> tf.Tensor:

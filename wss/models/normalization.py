@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
+from wss.devices import on_cpu
+
 # MirroredStrategy traces each replica in a thread of its own, so the switch is local to the thread.
 _switch = threading.local()
 
@@ -85,7 +87,7 @@ class BatchNorm(keras.layers.Layer):
         gamma = tf.ones_like(self.beta) if self.gamma is None else tf.convert_to_tensor(self.gamma)
         beta = tf.convert_to_tensor(self.beta)
         inference = not (training and self.trainable)
-        if inference and tf.as_dtype(inputs.dtype) == tf.float32 and _on_cpu():
+        if inference and tf.as_dtype(inputs.dtype) == tf.float32 and on_cpu():
             return self._multiply_add(inputs, gamma, beta)
         if inference or not self.fine_tune:
             return self._fused(inputs, gamma, beta, self.moving_mean, self.moving_variance)[0]
@@ -160,7 +162,3 @@ class BatchNorm(keras.layers.Layer):
             "fine_tune": self.fine_tune,
             "tf1_scope": self.tf1_scope,
         }
-
-
-def _on_cpu() -> bool:
-    return not (tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("TPU"))

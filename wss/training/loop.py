@@ -80,14 +80,14 @@ class Trainer:
         progress = TrainingProgress(self.finished_steps, self.num_steps, self._images_per_step())
         with _on_sigterm(self._request_stop):
             stopped = False
-            seconds: list[float] = []
+            loops = 0
             while (now := self.finished_steps) < self.num_steps and not stopped:
                 stop = self.intervals.next_stop(now, self.steps_per_loop, self.num_steps)
                 start = time.monotonic()
                 self._run_steps(iterator, stop - now)
-                seconds.append(time.monotonic() - start)
-                if len(seconds) == 2 and self.num_steps - stop > WORTH_A_LOOK:  # the first loop compiled
-                    self._compare_with_input((stop - now) / seconds[1])
+                loops += 1
+                if loops == 2 and self.num_steps - stop > WORTH_A_LOOK:  # the first loop compiled
+                    self._compare_with_input((stop - now) / (time.monotonic() - start))
                 self._raise_if_diverged()
                 scalars = self.step.results(stop - now)
                 progress.update(stop, {name: scalars[name] for name in self.step.names[: self.step.losses]})

@@ -1,0 +1,8 @@
+"""What there is to compute on."""
+
+import tensorflow as tf
+
+
+def on_cpu() -> bool:
+    """Whether there are processors only, whose fast ways are not an accelerator's. Starts TensorFlow's runtime."""
+    return all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
