@@ -41,6 +41,7 @@ setup(
             "wss-train = wss.train:console_main",
             "wss-eval = wss.eval:console_main",
             "wss-vis = wss.vis:console_main",
+            "wss-label = wss.label:console_main",
         ]
     },
 )

@@ -41,13 +41,14 @@ def make_pipeline(options: str) -> Any:
     return pipeline
 
 
-def run_beam(function: Job, jobs: Sequence, pipeline: Any) -> None:
+def run_beam(function: Job, jobs: Sequence, pipeline: Any, accelerators: bool = False) -> None:
     """Calls `function(job, tick)` for all jobs; its results are dropped.
 
     Args:
         function: of a module that is installed on the workers.
         jobs: they must pickle.
         pipeline: of `make_pipeline`.
+        accelerators: whether the jobs may see those of their machine.
 
     Raises:
         ConversionStoppedError: a job, or the pipeline, failed.
@@ -55,7 +56,12 @@ def run_beam(function: Job, jobs: Sequence, pipeline: Any) -> None:
     import apache_beam as beam
 
     try:
-        pipeline | "jobs" >> beam.Create(jobs) | "spread" >> beam.Reshuffle() | "run" >> beam.Map(_call, function)
+        (
+            pipeline
+            | "jobs" >> beam.Create(jobs)
+            | "spread" >> beam.Reshuffle()
+            | "run" >> beam.Map(_call, function, accelerators)
+        )
         pipeline.run().wait_until_finish()
     except Exception as error:  # whatever the runner wraps the error of a job in
         found = re.search(r"Error: (.+?) \[while running 'run", str(error), re.DOTALL)
@@ -63,6 +69,7 @@ def run_beam(function: Job, jobs: Sequence, pipeline: Any) -> None:
         raise ConversionStoppedError(reason) from error
 
 
-def _call(job, function: Job) -> None:
-    hide_accelerators()
+def _call(job, function: Job, accelerators: bool) -> None:
+    if not accelerators:
+        hide_accelerators()
     function(job, lambda count: None)

@@ -5,29 +5,27 @@ Beam, and what one writes depends on its images only. They write into `.<name>.p
 file is finished there is not run again, so that the same command goes on after a kill.
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
 import pickle
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
 from etils import epath
 
 from wss.data.beam import make_pipeline, run_beam
 from wss.data.checks import LabelMap, check_source, duplicate_ids, raise_problems
-from wss.data.execution import ConversionStoppedError, Tick, run_jobs
-from wss.data.files import WriteError, unique_name, write_text
+from wss.data.execution import Tick, run_jobs
+from wss.data.files import unique_name, write_text
+from wss.data.folders import DONE, LOCK, disk_errors, keep_only, replacing
 from wss.data.index import RECORD_OVERHEAD, SUFFIX, Entry, index_path, write_index
 from wss.data.info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
 from wss.data.source import ListPool, Part, Pool, Source, Split, assign
 from wss.data.splits import Statistics, select
-from wss.errors import UserError
 
-PLAN, DONE, LOCK = ".plan", ".done", "lock"
+PLAN = ".plan"
 # Bytes of the records change with the version of this format, so finished files of another one are not kept.
 FORMAT_VERSION = 1
 
@@ -84,7 +82,7 @@ def write_dataset(
         if not len(images):
             problems.append(f"{pool!r}: no images")
     pipeline = None if beam_pipeline_options is None else make_pipeline(beam_pipeline_options)
-    with _replacing(output_dir, overwrite) as folder:
+    with replacing(output_dir, overwrite) as folder:
         files = {pool: _plan(folder, pool, images, labels, num_shards, seed) for pool, images in sized.items()}
         jobs = [(str(folder), file, count) for pool in files.values() for file, count in pool.items()]
         if pipeline is None:
@@ -94,7 +92,7 @@ def write_dataset(
         for _, file, _ in jobs:
             problems += json.loads(_path(folder, file, DONE).read_text())["problems"]
         raise_problems(problems)
-        _keep_only(folder, {LOCK, *(name for _, file, _ in jobs for name in (file, file + SUFFIX, file + DONE))})
+        keep_only(folder, {LOCK, *(name for _, file, _ in jobs for name in (file, file + SUFFIX, file + DONE))})
         info = DatasetInfo(
             name,
             tuple(class_names),
@@ -105,7 +103,7 @@ def write_dataset(
             directory=str(folder),
         )
         info, statistics = select(info, files, splits)
-        _keep_only(folder, {FILE_NAME, SPLITS_FOLDER, *(name for _, file, _ in jobs for name in (file, file + SUFFIX))})
+        keep_only(folder, {FILE_NAME, SPLITS_FOLDER, *(name for _, file, _ in jobs for name in (file, file + SUFFIX))})
     return dataclasses.replace(info, directory=str(output_dir)), statistics
 
 
@@ -134,24 +132,33 @@ def convert_file(job: tuple[str, str, int], tick: Tick) -> None:
 
 def _write_records(path: epath.Path, part: Part, labels: LabelMap, tick: Tick) -> list[str]:
     """Writes a record file and its index; returns a line for each problem."""
-    entries: list[Entry] = []
     problems: list[str] = []
+
+    def examples() -> Iterator[tuple[bytes, Entry]]:
+        for source in part:
+            checked, found = check_source(source, labels)
+            problems.extend(found)
+            if checked is not None:
+                yield checked
+            tick(1)
+
+    write_record_file(path, examples())
+    return problems
+
+
+def write_record_file(path: epath.Path, examples: Iterable[tuple[bytes, Entry]]) -> None:
+    """Writes serialized examples with the index beside them, whole or not at all; the entries get their offsets here."""
+    entries: list[Entry] = []
     offset = 0
     temporary = unique_name(path)
-    with _disk_errors(path):
+    with disk_errors(path):
         with tf.io.TFRecordWriter(str(temporary)) as writer:
-            for source in part:
-                checked, found = check_source(source, labels)
-                problems += found
-                if checked is not None:
-                    serialized, entry = checked
-                    writer.write(serialized)
-                    entries.append(dataclasses.replace(entry, offset=offset))
-                    offset += len(serialized) + RECORD_OVERHEAD
-                tick(1)
+            for serialized, entry in examples:
+                writer.write(serialized)
+                entries.append(dataclasses.replace(entry, offset=offset))
+                offset += len(serialized) + RECORD_OVERHEAD
         write_index(index_path(path), entries)
         temporary.replace(path)
-    return problems
 
 
 def _plan(folder: epath.Path, pool: str, images: Pool, labels: LabelMap, num_shards: int, seed: int) -> dict[str, int]:
@@ -165,78 +172,5 @@ def _plan(folder: epath.Path, pool: str, images: Pool, labels: LabelMap, num_sha
     return counts
 
 
-@contextlib.contextmanager
-def _replacing(output_dir: str | os.PathLike, overwrite: bool) -> Iterator[epath.Path]:
-    """Yields the folder of the conversion, which becomes `output_dir` at the end and vanishes after a `UserError`.
-
-    Raises:
-        ConversionStoppedError: another conversion to it is running, or it cannot be written; the folder stays.
-        UserError: `output_dir` has a data set and `overwrite` is not given, or has something else in it.
-    """
-    target = epath.Path(os.path.abspath(output_dir) if "://" not in str(output_dir) else output_dir)
-    old = target.parent / f".{target.name}.old"
-    if old.exists():  # a conversion was killed while it took the place of this one, or right after
-        old.rmtree() if target.exists() else old.rename(target)
-    if target.exists() and not target.is_dir():
-        raise UserError(f"{output_dir}: a file, expected a folder to write to")
-    occupied = target.is_dir() and any(target.iterdir())
-    if occupied and not (target / FILE_NAME).exists():
-        raise UserError(f"{output_dir}: has other files in it; give an empty or a new folder as output")
-    if occupied and not overwrite:
-        raise UserError(f"{output_dir}: has a data set already; add --overwrite to replace it")
-    folder = target.parent / f".{target.name}.partial"
-    with _disk_errors(output_dir):
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder, output_dir):
-            try:
-                yield folder
-            except (ConversionStoppedError, WriteError):
-                raise
-            except KeyboardInterrupt as error:
-                raise ConversionStoppedError("interrupted; the same command goes on where it stopped") from error
-            except UserError:
-                folder.rmtree()
-                raise
-            if target.exists():
-                target.rename(old)
-            folder.rename(target)
-            if old.exists():
-                old.rmtree()
-
-
-@contextlib.contextmanager
-def _locked(folder: epath.Path, output_dir: str | os.PathLike) -> Iterator[None]:
-    """Keeps a second conversion from the same folder of this machine; the lock goes with the process."""
-    if "://" in str(folder):
-        yield
-        return
-    with open(folder / LOCK, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConversionStoppedError(f"{output_dir}: another conversion to it is running") from error
-        yield
-
-
-@contextlib.contextmanager
-def _disk_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Turns errors of writing into one line."""
-    try:
-        yield
-    except (OSError, tf.errors.OpError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error.message
-        raise ConversionStoppedError(
-            f"{path}: cannot be written ({reason}); the same command goes on where it stopped"
-        ) from error
-
-
 def _path(folder: epath.Path, file: str, suffix: str) -> epath.Path:
     return folder / f"{file}{suffix}"
-
-
-def _keep_only(folder: epath.Path, names: Collection[str]) -> None:
-    """Removes everything else, such as what an earlier, killed conversion left."""
-    # What is marked as done stays so until all else is gone.
-    for path in sorted(folder.iterdir(), key=lambda path: path.name.endswith(DONE)):
-        if path.name not in names:
-            path.rmtree() if path.is_dir() else path.unlink()

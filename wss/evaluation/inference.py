@@ -78,8 +78,8 @@ def predict_sliding(
     """
     height, width = images.shape[1:3]
     h, w = min(window[0], height), min(window[1], width)
-    tops = _starts(height, h, max(1, round(stride * h)))
-    lefts = _starts(width, w, max(1, round(stride * w)))
+    tops = window_starts(height, h, max(1, round(stride * h)))
+    lefts = window_starts(width, w, max(1, round(stride * w)))
     corners = list(itertools.product(tops, lefts))
     batch = images.shape[0] or tf.shape(images)[0]
 
@@ -171,7 +171,7 @@ def _probabilities(model, images, size):
     return tf.nn.softmax(resize_bilinear(logits, size))
 
 
-def _starts(side: int, window: int, stride: int) -> list[int]:
+def window_starts(side: int, window: int, stride: int) -> list[int]:
     """First pixels of windows that cover 0 .. side-1; the last one ends at the border."""
     number = math.ceil((side - window) / stride) + 1
     return [min(i * stride, side - window) for i in range(number)]

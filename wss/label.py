@@ -1,0 +1,98 @@
+"""wss-label: pseudo labels for a split, by a trained run; a new data set of TFRecords for self-training.
+
+wss-label --run_dir=runs/teacher --split=unlabeled --output_dir=data/pseudo --alpha=0.2
+wss-label ... --policy=cbst --alpha=0.2 --predictions_dir=runs/teacher/predictions      predicts once for several policies
+wss-label ... --policy=threshold --threshold=0.5
+wss-label ... --predictions_dir=/shared/predictions --stage=predict --shard=3/16        the fourth of 16 hosts
+"""
+
+from absl import flags
+
+from wss.errors import UserError, run_main
+from wss.flags import define_launch_flags, gin_parameters
+
+FLAGS = flags.FLAGS
+define_launch_flags()
+flags.DEFINE_string("split", None, "Split to label; by default the unlabelled one of the run.")
+flags.DEFINE_string(
+    "labeled_split", None, "Split whose classes count for the target; by default the run's labelled one."
+)
+flags.DEFINE_string("output_dir", None, "Where to write the data set; its split is called pseudo.")
+flags.DEFINE_string(
+    "predictions_dir", None, "Keeps the predictions here; by default beside output_dir until it is done."
+)
+flags.DEFINE_string("policy", "dars", "dars, da (without sampling), cbst or threshold.")
+flags.DEFINE_float("alpha", None, "Share of the pixels that get a label.", 0.0, 1.0)
+flags.DEFINE_float("threshold", None, "Confidence for --policy=threshold, instead of --alpha.", 0.0, 1.0)
+flags.DEFINE_string("sample", "candidates", "What dars drops at random: any candidates, or ties at the threshold only.")
+flags.DEFINE_string("rounding", "largest_remainder", "Of the quotas; floor as in the DARS code.")
+flags.DEFINE_integer("seed", 0, "Of the draw.", lower_bound=0)
+flags.DEFINE_float("temperature", 1.0, "Logits are divided by it; 1.27 in the DARS paper.")
+flags.DEFINE_string("fit_temperature_on", None, "Split with masks to fit the temperature on, instead of --temperature.")
+flags.DEFINE_enum("stage", "all", ["all", "predict"], "predict: only fill --predictions_dir.")
+flags.DEFINE_string("shard", "0/1", "With --stage=predict: i/n takes the record files i, i + n, ... of the split.")
+flags.DEFINE_integer("workers", 0, "Processes for the selection; 0: one per core for large splits.", lower_bound=0)
+flags.DEFINE_string("beam_pipeline_options", None, "Runs on Apache Beam with these options, separated by commas.")
+flags.DEFINE_bool("overwrite", False, "Replace the data set that is in output_dir.")
+flags.DEFINE_bool("pngs", True, "Also write the labels as PNGs in colours.")
+flags.DEFINE_bool("confidences", False, "Also keep the confidences in the records.")
+
+
+def main(argv: list[str]) -> None:
+    """Labels a split."""
+    del argv
+    import gin
+
+    from wss.labeling.label import label, predict
+    from wss.labeling.predictions import TeacherSpec, open_teacher
+    from wss.labeling.pseudo_split import Policy, Runner
+
+    if FLAGS.strategy == "multi_worker":
+        raise UserError("--strategy=multi_worker: hosts label on their own; use --stage=predict --shard=i/n on each")
+    spec = TeacherSpec(FLAGS.run_dir, tuple(gin_parameters()), FLAGS.strategy, FLAGS.tpu)
+    run, _, _ = open_teacher(spec)
+    print(f"labelling with {run.weights}")
+    split = FLAGS.split or _default_split("split", "unlabeled_split", gin.get_bindings("TrainingData"))
+    runner = Runner(FLAGS.workers, FLAGS.beam_pipeline_options)
+    shared = {"temperature": FLAGS.temperature, "fit_on": FLAGS.fit_temperature_on, "runner": runner}
+    if FLAGS.stage == "predict":
+        if FLAGS.predictions_dir is None:
+            raise UserError("--stage=predict: expected --predictions_dir, a folder that all hosts see")
+        predict(spec, split, FLAGS.predictions_dir, shard=_shard(FLAGS.shard), **shared)
+        return
+    if FLAGS.output_dir is None:
+        raise UserError("--output_dir is missing: where to write the data set")
+    label(
+        spec,
+        split,
+        FLAGS.labeled_split or _default_split("labeled_split", "labeled_split", gin.get_bindings("TrainingData")),
+        FLAGS.output_dir,
+        Policy(FLAGS.policy, FLAGS.alpha, FLAGS.threshold, FLAGS.sample, FLAGS.rounding, FLAGS.seed),
+        FLAGS.predictions_dir,
+        overwrite=FLAGS.overwrite,
+        write_pngs=FLAGS.pngs,
+        write_confidences=FLAGS.confidences,
+        **shared,
+    )
+
+
+def _default_split(flag: str, parameter: str, bindings: dict) -> str:
+    if not bindings.get(parameter):
+        raise UserError(f"--{flag} is missing, and the run has no TrainingData.{parameter}")
+    return bindings[parameter]
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise UserError(f"--shard={text}: expected i/n with i from 0 to n - 1, such as 3/16")
+    return int(index), int(count)
+
+
+def console_main() -> None:
+    """The command `wss-label`."""
+    run_main(main)
+
+
+if __name__ == "__main__":
+    console_main()

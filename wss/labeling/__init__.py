@@ -1,0 +1,1 @@
+"""Offline pseudo labels: which pixels of unlabelled images keep the label that a model gave them."""
