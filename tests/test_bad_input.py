@@ -136,6 +136,14 @@ CASES = {
     ),
     # a run, photos
     "not a run": (lambda w: ["-m", "wss.eval", f"--run_dir={w.path}"], "no operative_config.gin in it"),
+    "not a run to label by": (
+        lambda w: ["-m", "wss.label", f"--run_dir={w.path}", "--output_dir=x", "--alpha=0.2"],
+        "no operative_config.gin in it",
+    ),
+    "shard past the end": (
+        lambda w: ["-m", "wss.label", f"--run_dir={w.path}", "--stage=predict", "--predictions_dir=x", "--shard=3/3"],
+        "--shard=3/3: expected i/n with i from 0 to n - 1",
+    ),
     "no photos": (
         lambda w: ["-m", "wss.vis", f"--run_dir={w.path}", "--output=x", f"--images={empty_folder(w.path / 'none')}"],
         "no photos in it|no operative_config.gin",

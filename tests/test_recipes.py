@@ -1,6 +1,7 @@
 """Every gin file parses, and the recipes carry the papers' numbers and say how they are run."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -10,13 +11,17 @@ import pytest
 from wss.config import PROJECT_ROOT, parse_config, recipes
 from wss.data.lists import load_manifest
 from wss.errors import UserError
+from wss.labeling.rounds import Plan, Rounds
 from wss.models.backbones import BACKBONES
+from wss.training.optimizers import build_optimizer
 
 FILES = recipes()
 # A base.gin is what the recipes beside it share.
 RECIPES = [path for path in FILES if "/recipes/" in path and Path(path).name != "base.gin"]
 PSEUDOSEG = "gin_configs/recipes/pseudoseg/"
-BINDING = re.compile(r"\b[A-Za-z_]+\.[a-z_]+ = (?:'[^']*'|\([^)]*\)|[\w.]+)")
+DARS = "gin_configs/recipes/dars/"
+COMMANDS = ("wss-train", "python tools/self_train.py")
+BINDING = re.compile(r"\b[A-Za-z_]+\.[a-z_]+ = (?:'[^']*'|\((?:[^()]|\([^()]*\))*\)|[\w.]+)")
 
 
 def query(*names: str) -> list:
@@ -43,15 +48,15 @@ def test_recipe_is_a_complete_experiment(path):
         "TrainingData.labeled_split",
         "load_dataset.directory",
     )
-    assert str(method) in ("@Supervised()", "@PseudoSeg()", "@Classification()")
+    assert str(method) in ("@Supervised()", "@PseudoSeg()", "@Classification()", "@SelfTraining()")
     assert steps > 0 and backbone in BACKBONES and labeled and directory
 
 
 @pytest.mark.parametrize("path", RECIPES)
 def test_header_has_the_command_and_what_was_measured(path):
     text = header(path)
-    commands = [line.split() for line in text.splitlines() if line.split()[:1] == ["wss-train"]]
-    assert commands, f"{path}: its header has no wss-train command"
+    commands = [line.split() for line in text.splitlines() if line.strip().startswith(COMMANDS)]
+    assert commands, f"{path}: its header has no command that trains"
     assert f"--gin_file={path}" in commands[0]
     assert any(word.startswith("--run_dir=") for word in commands[0])
     assert "measured" in text.lower()
@@ -109,6 +114,107 @@ def test_fusion_of_the_paper(name, image_labels, gamma, temperature):
         gamma,
         temperature,
     ]
+
+
+# DARS, the table of its configurations: name, N_l, N_u, epochs, batch of round 0 and of each half later, rate, side at which
+# images are labelled, crop, shares, scales of rounds 1 and 2.
+ROWS = [
+    ("cityscapes_1_8_361", 372, 2603, 200, 16, 8, 0.01, 1024, 361, (0.2, 0.5), [(0.25, 1.0), (0.2, 1.5)]),
+    ("cityscapes_1_4_361", 744, 2231, 200, 16, 8, 0.01, 1024, 361, (0.4, 0.6), [(0.25, 1.0), (0.2, 1.5)]),
+    ("cityscapes_1_8_713", 372, 2603, 200, 16, 8, 0.01, 2048, 713, (0.4, 0.65), [(0.5, 2.0), (0.5, 3.0)]),
+    ("cityscapes_1_4_713", 744, 2231, 200, 16, 8, 0.01, 2048, 713, (0.4, 0.65), [(0.5, 2.0), (0.4, 2.5)]),
+    ("cityscapes_1_8_deeplab_v2_361", 372, 2603, 200, 8, 4, 0.002, 1024, 361, (0.2, 0.45), [(0.25, 1.0)] * 2),
+    ("voc2012_321", 1464, 9118, 50, 16, 8, 0.01, 400, 321, (0.4, 0.5), [(0.5, 1.5), (0.5, 2.0)]),
+]
+
+
+def trainings(path: str) -> list[list[str]]:
+    """The gin bindings of each training of a recipe with rounds."""
+    parse_config([path], [])
+    phases = Plan(Rounds(), Path("runs"), [path], []).phases
+    flag = "--gin_param="
+    return [
+        [word.removeprefix(flag) for word in phase.command if word.startswith(flag)]
+        for phase in phases
+        if phase.command[0] == "wss.train"
+    ]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
+def test_rounds_of_dars(row):
+    name, labeled, unlabeled, epochs, whole, half, rate, side, crop, alphas, scales = row
+    path = f"{DARS}{name}.gin"
+    rounds = trainings(path)
+    assert query("Rounds.alphas", "Labeling.window", "Labeling.base_size") == [alphas, (crop, crop), side]
+    steps = [epochs * math.ceil(labeled / whole)] + 2 * [epochs * math.ceil(unlabeled / half)]
+    starts = [1.0, 0.535887, 0.372041]
+    for number, parameters in enumerate(rounds):
+        parse_config([path], parameters)
+        assert query("train.num_steps")[0] == steps[number]
+        assert query("TrainingData.labeled_batch_size")[0] == (half if number else whole)
+        assert query("TrainingData.pseudo_batch_size", "TrainingData.crop_size") == [half, (crop, crop)]
+        found = query("Augmentation.min_scale", "Augmentation.max_scale")
+        assert found == pytest.approx(scales[max(number - 1, 0)], abs=1e-6)
+        optimizer = build_optimizer(steps[number])
+        assert float(optimizer.learning_rate) == pytest.approx(rate * starts[number], abs=rate * 1e-6)
+        optimizer.iterations.assign(steps[number])
+        assert float(optimizer.learning_rate) == 0
+        assert str(gin.query_parameter("train.method")) == ("@SelfTraining()" if number else "@Supervised()")
+    assert query("train.initial_weights") == ["runs/round_1"]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
+def test_training_and_testing_of_dars(row):
+    name, labeled, unlabeled, _, _, _, _, side, crop, *_ = row
+    parse_config([f"{DARS}{name}.gin"], [])
+    assert query("build_optimizer.name", "build_optimizer.momentum") == ["momentum", 0.9]
+    assert query("build_optimizer.power", "train.weight_decay", "train.head_multiplier") == [0.9, 1e-4, 10]
+    assert query("Augmentation.rotate_degrees", "Augmentation.rotate_probability") == [10, 0.5]
+    assert query("Augmentation.blur_probability", "Augmentation.scale_step") == [0.5, 0]
+    # Windows of the crop on images of the side at which they are labelled: 1024 of Cityscapes' 2048, 400 of VOC's 500.
+    scale = side / (500 if name.startswith("voc") else 2048)
+    (window, _), flip = query("Evaluation.window", "Evaluation.flip")
+    assert gin.get_bindings("Evaluation").get("scales", (1.0,)) == (pytest.approx(scale),)
+    assert (round(scale * (window - 1)) + 1, flip) == (crop, True)  # as `predict` scales
+    published = load_manifest()
+    assert published[gin.query_parameter("TrainingData.labeled_split")].num_images == labeled
+    rest = gin.query_parameter("TrainingData.unlabeled_split")
+    assert f"--rest_name={rest}" in header(f"{DARS}{name}.gin")
+    whole = published["voc_train_aug10582" if name.startswith("voc") else "cityscapes_train2975"].num_images
+    assert whole - labeled == unlabeled
+
+
+def test_the_network_of_each_row_of_dars():
+    parse_config([f"{DARS}cityscapes_1_8_deeplab_v2_361.gin"], [])
+    assert query("build_model.head", "build_model.backbone") == ["deeplab_v2", "resnet_v1_101_keras"]
+    for name, *_ in ROWS:
+        if "deeplab_v2" not in name:
+            parse_config([f"{DARS}{name}.gin"], [])
+            assert query("build_model.head", "build_model.backbone") == ["pspnet", "resnet_v1_50_beta"]
+
+
+def test_self_training_by_one_threshold_starts_afresh():
+    """PseudoSeg's Table 6: labels above 0.5, the student from ImageNet's weights, the schedule of the baseline."""
+    path = "gin_configs/recipes/self_training/voc2012.gin"
+    teacher, student = trainings(path)
+    assert Rounds().threshold == 0.5 and Rounds().policy == "threshold"
+    baseline = f"{PSEUDOSEG}voc2012_supervised.gin"
+    shared = [
+        "train.num_steps",
+        "build_model.backbone",
+        "build_optimizer.learning_rate",
+        "TrainingData.labeled_split",
+        "TrainingData.labeled_batch_size",
+        "TrainingData.crop_size",
+    ]
+    parse_config([baseline], [])
+    expected = query(*shared)
+    for parameters in (teacher, student):
+        parse_config([path], [*parameters])
+        assert query(*shared) == expected
+        assert "steps_before" not in gin.get_bindings("build_optimizer")
+        assert "initial_weights" not in gin.get_bindings("train")
+    assert query("TrainingData.pseudo_batch_size") == [4]
 
 
 @pytest.mark.parametrize(("dataset", "size"), [("voc2012", (513, 513)), ("coco", (641, 641))])

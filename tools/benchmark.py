@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from wss.benchmarking import cam, inference, input, startup, step
+from wss.benchmarking import cam, inference, input, label, startup, step
 from wss.benchmarking.measure import Row, measure
 from wss.benchmarking.trace import trace
 from wss.data.files import write_text
@@ -26,6 +26,7 @@ WHAT = {
     "input": input.cases,
     "inference": inference.cases,
     "cam": cam.cases,
+    "label": label.cases,
     "startup": startup.cases,
     "import": startup.import_cases,
 }

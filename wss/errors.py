@@ -27,7 +27,7 @@ def run_main(main: Callable[[list[str]], int | None]) -> None:
 
     def parse_flags(argv: list[str]) -> list[str]:
         try:
-            return app.parse_flags_with_usage(flags.FLAGS(argv, known_only=False) and argv)
+            return flags.FLAGS(argv)
         except flags.UnrecognizedFlagError as error:
             _fail(f"unknown flag --{error.flagname}.{did_you_mean(error.flagname, flags.FLAGS)}")
         except flags.Error as error:

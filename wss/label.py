@@ -41,31 +41,26 @@ flags.DEFINE_bool("confidences", False, "Also keep the confidences in the record
 def main(argv: list[str]) -> None:
     """Labels a split."""
     del argv
+    _check_flags()
     import gin
 
     from wss.labeling.label import label, predict
-    from wss.labeling.predictions import TeacherSpec, open_teacher
+    from wss.labeling.predicting import TeacherSpec, open_teacher
     from wss.labeling.pseudo_split import Policy, Runner
 
-    if FLAGS.strategy == "multi_worker":
-        raise UserError("--strategy=multi_worker: hosts label on their own; use --stage=predict --shard=i/n on each")
     spec = TeacherSpec(FLAGS.run_dir, tuple(gin_parameters()), FLAGS.strategy, FLAGS.tpu)
-    run, _, _ = open_teacher(spec)
-    print(f"labelling with {run.weights}")
-    split = FLAGS.split or _default_split("split", "unlabeled_split", gin.get_bindings("TrainingData"))
+    print(f"labelling with {open_teacher(spec).run.weights}")
+    bindings = gin.get_bindings("TrainingData")
+    split = FLAGS.split or _default_split("split", "unlabeled_split", bindings)
     runner = Runner(FLAGS.workers, FLAGS.beam_pipeline_options)
     shared = {"temperature": FLAGS.temperature, "fit_on": FLAGS.fit_temperature_on, "runner": runner}
     if FLAGS.stage == "predict":
-        if FLAGS.predictions_dir is None:
-            raise UserError("--stage=predict: expected --predictions_dir, a folder that all hosts see")
         predict(spec, split, FLAGS.predictions_dir, shard=_shard(FLAGS.shard), **shared)
         return
-    if FLAGS.output_dir is None:
-        raise UserError("--output_dir is missing: where to write the data set")
     label(
         spec,
         split,
-        FLAGS.labeled_split or _default_split("labeled_split", "labeled_split", gin.get_bindings("TrainingData")),
+        FLAGS.labeled_split or _default_split("labeled_split", "labeled_split", bindings),
         FLAGS.output_dir,
         Policy(FLAGS.policy, FLAGS.alpha, FLAGS.threshold, FLAGS.sample, FLAGS.rounding, FLAGS.seed),
         FLAGS.predictions_dir,
@@ -74,6 +69,21 @@ def main(argv: list[str]) -> None:
         write_confidences=FLAGS.confidences,
         **shared,
     )
+
+
+def _check_flags() -> None:
+    """Raises a `UserError` for flags that do not go together."""
+    shard = _shard(FLAGS.shard)
+    if FLAGS.strategy == "multi_worker":
+        raise UserError("--strategy=multi_worker: hosts label on their own; use --stage=predict --shard=i/n on each")
+    if FLAGS.fit_temperature_on is not None and FLAGS.temperature != 1:
+        raise UserError("--temperature and --fit_temperature_on: give one of them")
+    if FLAGS.stage == "predict" and FLAGS.predictions_dir is None:
+        raise UserError("--stage=predict: expected --predictions_dir, a folder that all hosts see")
+    if FLAGS.stage == "all" and FLAGS.output_dir is None:
+        raise UserError("--output_dir is missing: where to write the data set")
+    if FLAGS.stage == "all" and shard != (0, 1):
+        raise UserError(f"--shard={FLAGS.shard}: goes with --stage=predict; the same command without both then labels")
 
 
 def _default_split(flag: str, parameter: str, bindings: dict) -> str:

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from wss.data import augment
-from wss.data.resize import nearest_sources, resize_crop
+from wss.data.resize import blur_crop, crop, nearest_sources, resize_crop, with_margin
 
 GREY = (127.5, 127.5, 127.5)
 
@@ -145,7 +145,7 @@ def test_same_seed_same_view_another_seed_another(example):
 
 
 def test_views_in_tf_data_equal_eager(example):
-    views = augment.Augmentation((65, 65), GREY)
+    views = augment.Augmentation((65, 65), GREY, rotate_degrees=10.0, blur_probability=0.5)
     seeds = tf.constant([[5, index] for index in range(8)], tf.int64)
     mapped = tf.data.Dataset.from_tensor_slices(seeds).map(lambda seed: views.weak_and_strong(*example, seed))
     for seed, view in zip(seeds, mapped, strict=True):
@@ -208,3 +208,128 @@ def test_color_jitter_is_the_same_in_parts_of_any_maximum(example):
         np.testing.assert_allclose(
             augment.color_jitter(image, draws, tf.constant(order), 255.0), parts * 255, atol=1e-3
         )
+
+
+def turned(image, angle, fill):
+    """Pixels of an image that turns counter-clockwise about (height / 2, width / 2), interpolated one by one."""
+    height, width, channels = image.shape
+    whole = np.full((height + 2, width + 2, channels), fill, np.float64)
+    whole[1:-1, 1:-1] = image
+    out = np.full(image.shape, fill, np.float64)
+    for y, x in np.ndindex(height, width):
+        dy, dx = y - height / 2, x - width / 2
+        sy = height / 2 + np.sin(angle) * dx + np.cos(angle) * dy
+        sx = width / 2 + np.cos(angle) * dx - np.sin(angle) * dy
+        top, left = int(np.floor(sy)), int(np.floor(sx))
+        if -1 <= top < height and -1 <= left < width:
+            corners = whole[top + 1 : top + 3, left + 1 : left + 3]
+            weights = np.outer([top + 1 - sy, sy - top], [left + 1 - sx, sx - left])
+            out[y, x] = np.tensordot(weights, corners, 2)
+    return out
+
+
+def still(size, offset=(0, 0), degrees=None, blur=None):
+    angle = None if degrees is None else tf.constant(np.radians(degrees), tf.float32)
+    blur = None if blur is None else tf.constant(blur)
+    return augment.Geometry(tf.constant(size), tf.constant(offset), tf.constant(False), angle, blur)
+
+
+def test_a_quarter_turn_by_hand():
+    """About (2, 2) of 4 x 4 pixels, half a pixel from their middle: one row of np.rot90 is lost, one is fill."""
+    label = tf.reshape(tf.range(16), [4, 4, 1])
+    views = augment.Augmentation((4, 4), (100.0, 50.0, 25.0))
+    view, _ = views.views(tf.cast(tf.repeat(label, 3, 2), tf.uint8), label, still((4, 4), degrees=90))
+    expected = [[3, 7, 11, 15], [2, 6, 10, 14], [1, 5, 9, 13]]
+    np.testing.assert_array_equal(view["label"][..., 0], [[255] * 4, *expected])
+    np.testing.assert_array_equal(view["valid"][..., 0], [[0] * 4, *[[1] * 4] * 3])
+    np.testing.assert_allclose(view["image"][1:, :, 0], expected, atol=1e-4)
+    np.testing.assert_allclose(view["image"][0], [[100, 50, 25]] * 4, atol=1e-4)
+
+
+@pytest.mark.parametrize("degrees", [-30.0, 7.5, 45.0])
+@pytest.mark.parametrize("size", [(50, 70), (25, 35), (60, 84)])
+def test_rotation_by_hand(example, size, degrees):
+    """Each pixel of the whole scaled image; the label's corners are ignored, the image's are the mean colour."""
+    image, label = example
+    views = augment.Augmentation(size, GREY)
+    scaled, _ = views.views(image, label, still(size))
+    view, _ = views.views(image, label, still(size, degrees=degrees))
+    np.testing.assert_allclose(view["image"], turned(scaled["image"].numpy(), np.radians(degrees), 127.5), atol=0.05)
+    for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        assert view["valid"].numpy()[corner] == 0
+    inside = view["valid"].numpy() > 0
+    np.testing.assert_array_equal(view["label"].numpy()[~inside], 255)
+    of_class = [
+        turned((scaled["label"].numpy() == number).astype(float), np.radians(degrees), 0) for number in range(3)
+    ]
+    nearest, clear = np.argmax(of_class, 0), np.max(of_class, 0) > 0.75  # more than the other three neighbours together
+    np.testing.assert_array_equal(view["label"].numpy()[clear], nearest[clear])
+    assert clear.sum() > 100 and inside[clear].all()
+
+
+@pytest.mark.parametrize("scope", ["crop", "image"])
+@pytest.mark.parametrize("size", [(50, 70), (25, 35), (60, 84), (110, 150)])
+def test_only_the_pixels_of_the_crop_are_computed(example, size, scope):
+    """They are those of the whole rotated and blurred image, on the strong view too."""
+    for offset in ((0, 0), (4, 1), (size[0] - 20, size[1] - 30)):
+        turn = {"degrees": 20.0, "blur": True}
+        whole, _ = augment.Augmentation(size, GREY).views(*example, still(size, **turn))
+        views = augment.Augmentation((20, 30), GREY, jitter_scope=scope)
+        view, strong = views.views(*example, still(size, offset, **turn), lambda pixels: pixels)
+        for name, value in view.items():
+            expected = crop(whole[name], tf.constant(offset), tf.constant([20, 30]))
+            np.testing.assert_allclose(value, expected, atol=0.01, err_msg=name)
+        np.testing.assert_allclose(strong, view["image"], atol=0.01)
+
+
+@pytest.mark.parametrize("size", [(51, 70), (25, 33), (111, 150)])
+def test_a_view_that_is_not_rotated_or_blurred_after_all_is_the_same_bit_by_bit(example, size):
+    views = augment.Augmentation((40, 30), GREY)
+    expected, _ = views.views(*example, still(size, (0, 3)))
+    view, _ = views.views(*example, still(size, (0, 3), degrees=0.0, blur=False))
+    for name, value in view.items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+def test_a_crop_may_lie_wholly_in_a_corner(example):
+    view, _ = augment.Augmentation((5, 5), GREY).views(*example, still((50, 70), degrees=45.0))
+    assert not np.any(view["valid"]) and np.all(view["label"] == 255) and np.all(view["image"] == 127.5)
+
+
+def test_blur_of_an_impulse_is_the_product_of_its_kernels():
+    row = np.array([1, 4, 6, 4, 1]) / 16
+    image = np.zeros((7, 9, 1), np.float32)
+    image[3, 4] = 256
+    whole = tf.constant((7, 9)), tf.constant((0, 0)), tf.constant((7, 9))
+    expected = np.zeros((7, 9))
+    expected[1:6, 2:7] = 256 * np.outer(row, row)
+    np.testing.assert_array_equal(blur_crop(tf.constant(image), *whole)[..., 0], expected)
+
+
+@pytest.mark.parametrize(("position", "expected"), [(0, [6, 4, 1, 0]), (1, [8, 7, 4, 2]), (3, [0, 1, 4, 6])])
+def test_blur_reflects_the_border_without_repeating_it(position, expected):
+    """One row of four pixels, the same in each row of the image."""
+    image = np.zeros((4, 4, 1), np.float32)
+    image[:, position] = 16
+    whole = tf.constant((4, 4)), tf.constant((0, 0)), tf.constant((4, 4))
+    np.testing.assert_array_equal(blur_crop(tf.constant(image), *whole)[..., 0], [expected] * 4)
+
+
+def test_a_margin_ends_with_the_image():
+    margin = with_margin(tf.constant((10, 10)), tf.constant((1, 5)), tf.constant((9, 3)), 2)
+    np.testing.assert_array_equal(margin, [(0, 3), (10, 7)])
+
+
+def test_rotation_and_blur_leave_the_other_draws(example):
+    seeds = [tf.constant([2, number], tf.int64) for number in range(100)]
+    draw = lambda **changes: [
+        augment.Augmentation((33, 33), GREY, **changes)._draw_geometry(example[0].shape[:2], seed) for seed in seeds
+    ]
+    off, on = draw(), draw(rotate_degrees=10.0, rotate_probability=0.4, blur_probability=0.7)
+    assert all(geometry.angle is None and geometry.blur is None for geometry in off)
+    for one, other in zip(off, on, strict=True):
+        for name in ("size", "offset", "flip"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    degrees = np.degrees([geometry.angle for geometry in on if geometry.angle])
+    assert 25 < len(degrees) < 55 and -10 <= min(degrees) < -7 and 7 < max(degrees) <= 10
+    assert 55 < sum(bool(geometry.blur) for geometry in on) < 85

@@ -1,7 +1,10 @@
 """Streams: order is a function of the seed and the step, hosts share the records, evaluation loses nothing."""
 
+import collections
 import dataclasses
+import shutil
 
+import gin
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +12,7 @@ import tensorflow as tf
 from wss.data.augment import image_label_of, pad
 from wss.data.info import DatasetInfo, SplitInfo
 from wss.data.pipeline import Shard, TrainingData, evaluation_batches, padded_size
+from wss.data.shapes import build_shapes
 from wss.errors import UserError
 from wss.models.backbones import BACKBONES
 
@@ -24,6 +28,14 @@ def info(tiny_shapes):
 def data(info, **kwargs):
     kwargs = {"seed": 3, "labeled_split": "train_1_4", "unlabeled_split": "train", "crop_size": (33, 33), **kwargs}
     return TrainingData(info, GREY, labeled_batch_size=2, unlabeled_batch_size=3, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def pseudo(tmp_path_factory):
+    """Another data set in place of pseudo-labelled images: 20 of them, which TrainingData reads as its third stream."""
+    directory = tmp_path_factory.mktemp("pseudo") / "shapes"
+    build_shapes(directory, num_train=20, num_val=2, size=48, seed=1, num_shards=2)
+    return {"pseudo_directory": str(directory), "pseudo_split": "train", "pseudo_batch_size": 2}
 
 
 def take(dataset, number):
@@ -81,6 +93,44 @@ def test_hosts_see_together_what_one_host_sees(info, hosts, replicas):
             assert_equal(part[step * replicas : (step + 1) * replicas], whole[first : first + replicas])
 
 
+def test_pseudo_labels_are_a_stream_of_their_own(info, pseudo):
+    streams = ("labeled", "pseudo")
+    whole = take(data(info, **pseudo).batches(streams), 12)
+    alone = take(data(info).batches(("labeled",)), 12)
+    for batch, labeled in zip(whole, alone, strict=True):
+        assert_equal(batch["labeled"], labeled["labeled"])
+        assert {name: value.shape for name, value in batch["pseudo"].items()} == {
+            name: value.shape for name, value in batch["labeled"].items()
+        }
+    assert_equal(take(data(info, **pseudo).batches(streams, start_step=7), 2), whole[7:9])
+    for index in range(2):
+        part = take(data(info, **pseudo).batches(streams, shard=Shard(index, 2)), 6)
+        assert_equal(part, whole[index::2])
+
+
+def test_pseudo_labels_are_those_of_their_records(info, pseudo):
+    """Views of whole images, as they are: each is an image of the other data set with its mask."""
+    for name in ("min_scale", "max_scale"):
+        gin.bind_parameter(f"Augmentation.{name}", 1.0)
+    gin.bind_parameter("Augmentation.flip_probability", 0.0)
+    views = [part["pseudo"] for part in take(data(info, crop_size=(48, 48), **pseudo).batches(("pseudo",)), 10)]
+    records = take(evaluation_batches(DatasetInfo.load(pseudo["pseudo_directory"]), "train", 20, GREY, (48, 48)), 1)[0]
+    whole = lambda parts: sorted(np.concatenate([p["image"], p["label"]], -1).tobytes() for p in parts)
+    rows = lambda batch: [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+    assert whole([row for batch in views for row in rows(batch)]) == whole(rows(records))
+
+
+@pytest.mark.parametrize(("labeled", "counts"), [("train_1_4", {2, 3}), ("train", {0, 1})])
+def test_labelled_images_are_repeated_to_the_length_of_a_pass_over_the_pseudo_split(info, pseudo, labeled, counts):
+    """Batches of 2 and 2, 20 pseudo-labelled images: each of 8 labelled ones comes 2 or 3 times, of 32 at most once."""
+    streams = data(info, labeled_split=labeled, **pseudo)
+    steps = [streams.names(("labeled", "pseudo"), 1, step) for step in range(10)]
+    seen = {stream: collections.Counter(name for step in steps for name in step[stream]) for stream in steps[0]}
+    assert len(seen["pseudo"]) == 20 and set(seen["pseudo"].values()) == {1}
+    images = info.split(labeled).num_examples
+    assert set(seen["labeled"].values()) | ({0} if len(seen["labeled"]) < images else set()) == counts
+
+
 def test_hidden_masks_are_not_seen(info):
     """Neither the label of the stream nor, without stored ones, image-level labels."""
     hidden = dataclasses.replace(info.split("train"), hide_masks=True)
@@ -135,6 +185,26 @@ def test_evaluation_refuses_a_size_that_cuts_images(info):
 def test_wrong_streams_are_refused(info, change, message):
     with pytest.raises(UserError, match=message):
         data(info, **change).check(BOTH)
+
+
+def test_wrong_pseudo_labels_are_refused(info, pseudo, tmp_path):
+    def refused(message, **changes):
+        with pytest.raises(UserError, match=message) as caught:
+            data(info, **{**pseudo, **changes}).check(("labeled", "pseudo"))
+        assert str(caught.value).count("\n") == str(caught.value).count("In call to configurable")  # which gin appends
+
+    refused("pseudo_directory is not set, but .* label images with wss-label", pseudo_directory=None)
+    refused("no split 'pseudo'; it has train", pseudo_split="pseudo")
+    refused(r"absent/dataset\.json: not found", pseudo_directory=str(tmp_path / "absent"))
+    shapes = DatasetInfo.load(pseudo["pseudo_directory"])
+    names = (*shapes.class_names[:2], "dog", *shapes.class_names[3:])
+    dataclasses.replace(shapes, class_names=names).save(tmp_path)
+    refused(f"class 2 is 'dog', expected '{shapes.class_names[2]}' as in", pseudo_directory=str(tmp_path))
+    bare = dataclasses.replace(shapes.split("train"), num_masks=3)
+    for file in bare.shards:
+        shutil.copy(f"{pseudo['pseudo_directory']}/{file}", tmp_path)
+    dataclasses.replace(shapes, splits={"train": bare}).save(tmp_path)
+    refused("pseudo_split = 'train': 3 of its 20 images have masks", pseudo_directory=str(tmp_path))
 
 
 def test_original_records_load(goldens, parity):

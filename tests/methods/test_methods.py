@@ -90,6 +90,17 @@ def test_joining_labelled_and_strong_changes_batch_norm_only():
             assert np.isclose(apart[name], joined[name], rtol=1e-5) == (not fine_tune), name
 
 
+@pytest.mark.parametrize("join_strong", [False, True])
+def test_the_labelled_pass_moves_the_statistics_of_backbone_and_decoder(join_strong):
+    model = tiny_model()
+    method = PseudoSeg(join_strong=join_strong, batch_norm_views=("labeled",))
+    method.losses(model, random_batch(), tf.constant(0, tf.int64))
+    for part in (model.backbone, model.segmentation_head):
+        variances = [variable for variable in part.variables if variable.path.endswith("moving_variance")]
+        assert variances
+        assert not [variable.path for variable in variances if np.all(variable.numpy() == 1.0)]
+
+
 def test_no_gradient_into_the_weak_view(model):
     batch = random_batch()
     with tf.GradientTape(persistent=True) as tape:

@@ -133,6 +133,28 @@ def test_slow_start_is_not_scaled():
     np.testing.assert_allclose(rates, [0.01, 0.01, 0.2, 0.1], rtol=1e-6)
 
 
+@pytest.mark.parametrize(("rounds_before", "factor"), [(0, 1.0), (1, 0.535887), (2, 0.372041)])
+def test_a_round_starts_where_the_one_before_stopped(rounds_before, factor):
+    """Rounds of 100 steps: (1 - 1/2)^0.9 and (1 - 2/3)^0.9 of the rate; all end at 0."""
+    optimizer = build_optimizer(100, learning_rate=0.01, steps_before=100 * rounds_before)
+    np.testing.assert_allclose(float(optimizer.learning_rate), 0.01 * factor, rtol=1e-5)
+    assert float(optimizer._learning_rate(tf.constant(100))) == 0
+
+
+def test_slow_start_is_over_after_the_first_round():
+    rates = lambda before: [
+        float(
+            build_optimizer(
+                10, learning_rate=0.1, slow_start_steps=2, slow_start_rate=0.01, power=1.0, steps_before=before
+            )._learning_rate(tf.constant(step))
+        )
+        for step in (0, 1, 2)
+    ]
+    np.testing.assert_allclose(rates(0), [0.01, 0.01, 0.1], rtol=1e-6)
+    # 20 steps, of which 18 decay: at step 11 half of them are over.
+    np.testing.assert_allclose(rates(10), [0.1 * 10 / 18, 0.05, 0.1 * 8 / 18], rtol=1e-6)
+
+
 def test_unknown_scaling_names_the_nearest():
     with pytest.raises(UserError, match=r"scaling = 'liner'.*Did you mean 'linear'"):
         build_optimizer(10, scaling="liner", batch_size=8)

@@ -1,20 +1,22 @@
 """Weak and strong views: PseudoSeg, section "Data augmentation", and the original's input_preprocess.py.
 
 Every random function takes a stateless seed (int64 [2]); the deterministic ones take the draws, so that a test can replay
-the original's. Only the pixels of the crop are computed, the strong view's from the weak one's, and padding comes last.
+the original's. Only the pixels that the crop needs are computed, the strong view's from the weak one's; padding comes last.
 """
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 
 import gin
 import tensorflow as tf
 
-from wss.data.resize import crop, nearest_sources, resize_crop
+from wss.data.resize import BLUR_MARGIN, blur_crop, crop, nearest_sources, resize_crop, rotate_crop, with_margin
 from wss.errors import UserError
 
 COLOR_OPS = ("brightness", "contrast", "saturation", "hue")
+NOTHING = -1  # where a label has no pixel
 
 
 def split_seed(seed: tf.Tensor, number: int) -> list[tf.Tensor]:
@@ -30,11 +32,15 @@ class Geometry:
         size: int32 (height, width) of the whole image after scaling.
         offset: int32 (y, x) of the crop in it.
         flip: bool [], from left to right, with the padding.
+        angle: float32 [], of a rotation of the scaled image in radians, see `rotate_crop`; None never rotates.
+        blur: bool [], blur the image after that; None never does.
     """
 
     size: tf.Tensor
     offset: tf.Tensor
     flip: tf.Tensor
+    angle: tf.Tensor | None = None
+    blur: tf.Tensor | None = None
 
 
 @gin.configurable
@@ -52,6 +58,10 @@ class Augmentation:
             contrast's mean differs).
         cutout_half_side: half the side of the square hole; 50 in the original's flags, 25 in the paper; 0 for none.
         label_align_corners: scale the label by aligned corners, as the original does though its image is not.
+        rotate_degrees: rotate the scaled image by an angle of -rotate_degrees .. rotate_degrees; its corners become as
+            padding is, but are jittered on the strong view. 0 for none.
+        rotate_probability: of that rotation.
+        blur_probability: of a Gaussian blur of 5x5 pixels, after the rotation.
     """
 
     def __init__(
@@ -67,6 +77,9 @@ class Augmentation:
         jitter_scope: str = "crop",
         cutout_half_side: int = 50,
         label_align_corners: bool = False,
+        rotate_degrees: float = 0.0,
+        rotate_probability: float = 0.5,
+        blur_probability: float = 0.0,
     ):
         if jitter_scope not in ("crop", "image"):
             raise UserError(f"jitter_scope={jitter_scope!r}, expected 'crop' or 'image'")
@@ -80,9 +93,12 @@ class Augmentation:
         self.jitter_scope = jitter_scope
         self.cutout_half_side = cutout_half_side
         self.label_align_corners = label_align_corners
+        self.rotate_degrees = rotate_degrees
+        self.rotate_probability = rotate_probability
+        self.blur_probability = blur_probability
 
     def weak(self, image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Scale, crop, flip.
+        """Scale, rotate, blur, crop, flip.
 
         Args:
             image: [H, W, 3] in 0 .. 255, uint8 or float32.
@@ -90,7 +106,8 @@ class Augmentation:
             seed: stateless.
 
         Returns:
-            image float32 [h, w, 3], label int32 [h, w, 1], valid float32 [h, w, 1] (0 on padding).
+            image float32 [h, w, 3], label int32 [h, w, 1], valid float32 [h, w, 1] (0 on padding and in the corners that a
+            rotation leaves).
         """
         return self.views(image, label, self._draw_geometry(tf.shape(image)[:2], seed))[0]
 
@@ -124,7 +141,16 @@ class Augmentation:
         scale_seed, offset_seed, flip_seed = split_seed(seed, 3)
         size = scaled_size(shape, random_scale_factor(scale_seed, *self.scales))
         offset = random_position(offset_seed, tf.maximum(size - self.crop_size, 0) + 1)
-        return Geometry(size, offset, tf.random.stateless_uniform([], flip_seed) <= self.flip_probability)
+        flip = tf.random.stateless_uniform([], flip_seed) <= self.flip_probability
+        # From seeds of their own, so that the three above are the same with them and without.
+        angle = blur = None
+        if self.rotate_degrees:
+            draw, other = tf.unstack(tf.random.stateless_uniform([2], tf.random.fold_in(seed, 1)))
+            angle = tf.where(draw < self.rotate_probability, math.radians(self.rotate_degrees) * (2 * other - 1), 0.0)
+        if self.blur_probability:
+            blur = tf.random.stateless_uniform([], tf.random.fold_in(seed, 2)) < self.blur_probability
+            blur &= tf.reduce_all(size > BLUR_MARGIN)  # a smaller image has no two pixels to reflect at its border
+        return Geometry(size, offset, flip, angle, blur)
 
     def views(
         self, image: tf.Tensor, label: tf.Tensor, geometry: Geometry, jitter: Callable | None = None
@@ -134,34 +160,50 @@ class Augmentation:
         extent = tf.minimum(size, self.crop_size)
         mirror = lambda pixels: tf.cond(flip, lambda: tf.reverse(pixels, [1]), lambda: pixels)
         padded = lambda pixels: pad(pixels, self.crop_size, self.mean_pixel, left=flip)
-        pixels = mirror(resize_crop(image, size, offset, extent))
-        weak = {"image": padded(pixels), **self._label_view(label, geometry)}
+        pixels = mirror(self._pixels(image, geometry, offset, extent))
+        label = pad(mirror(self._labels(label, geometry, offset, extent)), self.crop_size, [NOTHING], left=flip)
+        valid = label != NOTHING
+        weak = {
+            "image": padded(pixels),
+            "label": tf.where(valid, label, self.ignore_label),
+            "valid": tf.cast(valid, tf.float32),
+        }
         if jitter is None:
             return weak, weak["image"]
         if self.jitter_scope == "crop":
             pixels = jitter(pixels)
         else:
-            whole = jitter(resize_crop(image, size, tf.zeros_like(offset), size))
+            whole = jitter(self._pixels(image, geometry, tf.zeros_like(offset), size))
             pixels = mirror(crop(whole, offset, extent))
         return weak, padded(pixels)
 
-    def _label_view(self, label: tf.Tensor, geometry: Geometry) -> dict[str, tf.Tensor]:
-        """Label and valid of the view; rows and columns are gathered by number, padding's from behind the last one."""
-        height, width = tf.unstack(tf.shape(label)[:2])
-        rows, columns = self._sources(height, geometry, 0), self._sources(width, geometry, 1)
-        columns = tf.where(geometry.flip, columns[::-1], columns)
-        label = tf.pad(tf.squeeze(label, -1), [[0, 1], [0, 1]], constant_values=self.ignore_label)
-        # To transpose twice and gather rows takes a third of the time of gathering columns.
-        label = tf.gather(tf.transpose(tf.gather(tf.transpose(label), columns)), rows)
-        valid = tf.cast((rows < height)[:, None] & (columns < width), tf.float32)
-        return {"label": label[..., None], "valid": valid[..., None]}
+    def _pixels(self, image: tf.Tensor, geometry: Geometry, offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
+        """A crop of the scaled, rotated and blurred image, float32 [*extent, 3]."""
+        size, blur = geometry.size, geometry.blur
+        scaled = functools.partial(resize_crop, image, size)
+        rotated = functools.partial(self._rotated, scaled, geometry, interpolation="BILINEAR", fill=self.mean_pixel)
+        if blur is None:
+            return rotated(offset, extent)
+        pixels = rotated(*with_margin(size, offset, extent, BLUR_MARGIN * tf.cast(blur, tf.int32)))
+        return tf.cond(blur, lambda: blur_crop(pixels, size, offset, extent), lambda: pixels)
 
-    def _sources(self, length: tf.Tensor, geometry: Geometry, axis: int) -> tf.Tensor:
-        """Number of the label's row (or column) that each one of the view shows; `length` for padding."""
-        begin, side = geometry.offset[axis], self.crop_size[axis]
-        shown = nearest_sources(length, geometry.size[axis], self.label_align_corners)[begin : begin + side]
-        shown = tf.pad(shown, [[0, side - tf.size(shown)]], constant_values=length)
-        return tf.ensure_shape(shown, [side])
+    def _labels(self, label: tf.Tensor, geometry: Geometry, offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
+        """A crop of the scaled and rotated label, int32 [*extent, 1], `NOTHING` in the corners."""
+
+        def scaled(offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
+            rows, columns = (
+                nearest_sources(length, geometry.size[axis], self.label_align_corners)[offset[axis] :][: extent[axis]]
+                for axis, length in enumerate(tf.unstack(tf.shape(label)[:2]))
+            )
+            # To transpose twice and gather rows takes a third of the time of gathering columns.
+            return tf.gather(tf.transpose(tf.gather(tf.transpose(label[..., 0]), columns)), rows)[..., None]
+
+        return self._rotated(scaled, geometry, offset, extent, "NEAREST", NOTHING)
+
+    def _rotated(self, crop_of, geometry: Geometry, offset: tf.Tensor, extent: tf.Tensor, interpolation: str, fill):
+        if geometry.angle is None:
+            return crop_of(offset, extent)
+        return rotate_crop(crop_of, geometry.size, geometry.angle, offset, extent, interpolation, fill)
 
 
 def random_position(seed: tf.Tensor, limit) -> tf.Tensor:

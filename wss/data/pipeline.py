@@ -1,10 +1,11 @@
-"""tf.data streams from TFRecords: labelled and unlabelled training batches, evaluation batches.
+"""tf.data streams from TFRecords: labelled, unlabelled and pseudo-labelled training batches, evaluation batches.
 
 Order and augmentation are a function of (seed, example number): a pipeline built at step n goes on exactly as one that ran
 there. Each epoch is a shuffled pass over the files (interleaved) and over blocks of undecoded records.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 import gin
@@ -18,7 +19,11 @@ from wss.data.resize import ResizeToRange
 from wss.data.schema import parse_example, validate_records
 from wss.errors import UserError
 
-STREAM_KEYS = {"labeled": 1, "unlabeled": 2}
+STREAM_KEYS = {"labeled": 1, "unlabeled": 2, "pseudo": 3}
+MASKS_FROM = {
+    "labeled": "make a split of those with datasets/make_split.py",
+    "pseudo": "label the images with wss-label",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +39,15 @@ class TrainingData:
     """The training streams of one experiment.
 
     Args:
-        info: the data set of both streams.
+        info: the data set of the labelled and the unlabelled stream.
         mean_pixel: RGB of padding, the backbone's.
         seed: of order and augmentation.
         labeled_split: with masks.
         unlabeled_split: its masks, if any, are used for monitoring only; None where the method needs no such stream.
-        labeled_batch_size, unlabeled_batch_size: per replica.
+        pseudo_directory: the data set of the pseudo-labelled stream, whose masks are a model's predictions; of the same
+            classes. None where the method needs no such stream.
+        pseudo_split: its split.
+        labeled_batch_size, unlabeled_batch_size, pseudo_batch_size: per replica.
         crop_size: (height, width) of the views, best k * output_stride + 1.
         image_label_scope: image-level labels of the unlabelled stream are of the whole "image" (stored, or classes of
             its mask) or of the "crop" (classes of its mask after cropping, as in the original code).
@@ -58,13 +66,23 @@ class TrainingData:
         crop_size: tuple[int, int] = (513, 513),
         image_label_scope: str = "image",
         shuffle_buffer: int = 2000,
+        pseudo_directory: str | None = None,
+        pseudo_split: str = "pseudo",
+        pseudo_batch_size: int = 4,
     ):
         if image_label_scope not in ("image", "crop"):
             raise UserError(f"TrainingData.image_label_scope = {image_label_scope!r}, expected 'image' or 'crop'")
         self.info = info
         self.seed = seed
-        self.splits = {"labeled": labeled_split, "unlabeled": unlabeled_split or ""}
-        self.batch_sizes = {"labeled": labeled_batch_size, "unlabeled": unlabeled_batch_size}
+        self.infos = {"labeled": info, "unlabeled": info}
+        if pseudo_directory:
+            self.infos["pseudo"] = DatasetInfo.load(pseudo_directory)
+        self.splits = {"labeled": labeled_split, "unlabeled": unlabeled_split or "", "pseudo": pseudo_split}
+        self.batch_sizes = {
+            "labeled": labeled_batch_size,
+            "unlabeled": unlabeled_batch_size,
+            "pseudo": pseudo_batch_size,
+        }
         height, width = crop_size
         self.crop_size = height, width
         self.image_label_scope = image_label_scope
@@ -77,13 +95,24 @@ class TrainingData:
         for stream in streams:
             if not self.splits[stream]:
                 raise UserError(f"TrainingData.{stream}_split is not set, but the method reads the {stream} stream")
-            validate_records(self.info, self.splits[stream])
-        if "labeled" in streams:
-            labeled = self.info.split(self.splits["labeled"])
-            if labeled.num_masks < labeled.num_examples:
+            if stream not in self.infos:
                 raise UserError(
-                    f"TrainingData.labeled_split = {self.splits['labeled']!r}: {labeled.num_masks} of its "
-                    f"{labeled.num_examples} images have masks; make a split of those with datasets/make_split.py"
+                    f"TrainingData.{stream}_directory is not set, but the method reads the {stream} stream; label images "
+                    "with wss-label and give the folder that it wrote"
+                )
+            info, split = self.infos[stream], self.splits[stream]
+            for number, names in enumerate(itertools.zip_longest(info.class_names, self.info.class_names)):
+                if names[0] != names[1]:
+                    raise UserError(
+                        f"TrainingData.{stream}_directory = {info.directory!r}: class {number} is {names[0]!r}, expected "
+                        f"{names[1]!r} as in {self.info.directory}; label images with a model of these classes"
+                    )
+            validate_records(info, split)
+            found = info.split(split)
+            if stream != "unlabeled" and found.num_masks < found.num_examples:
+                raise UserError(
+                    f"TrainingData.{stream}_split = {split!r}: {found.num_masks} of its {found.num_examples} images have "
+                    f"masks; {MASKS_FROM[stream]}"
                 )
         if use_image_labels:
             unlabeled = self.info.split(self.splits["unlabeled"])
@@ -99,7 +128,7 @@ class TrainingData:
         Batches are always full and no image is dropped: an epoch runs into the next.
 
         Args:
-            streams: "labeled", "unlabeled".
+            streams: some of "labeled", "unlabeled", "pseudo".
             replicas: of this host.
             start_step: number of steps that were taken before.
             shard: this host's part of each step. All hosts read the same order, undecoded, so that together they see
@@ -129,10 +158,11 @@ class TrainingData:
 
     def _records(self, stream: str, start: int) -> tf.data.Dataset:
         """Endless (example number, serialized example) from example number `start` on."""
-        files = RecordFiles(self.info, self.splits[stream])
+        info = self.infos[stream]
+        files = RecordFiles(info, self.splits[stream])
         total = sum(files.sizes)
         if not total:
-            raise UserError(f"{self.info.directory}: split {self.splits[stream]!r} has no images")
+            raise UserError(f"{info.directory}: split {self.splits[stream]!r} has no images")
         key = self._key(stream, 0)
 
         def epoch(number: tf.Tensor) -> tf.data.Dataset:
@@ -160,7 +190,7 @@ class TrainingData:
         return tf.constant(state.astype(np.int64))
 
     def _view_of(self, stream: str) -> Callable:
-        key, info = self._key(stream, 1), self.info
+        key, info = self._key(stream, 1), self.infos[stream]
         hide_mask = info.split(self.splits[stream]).hide_masks
 
         def labeled(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -183,7 +213,7 @@ class TrainingData:
                 "image_label_known": tf.cast(known, tf.float32),
             }
 
-        return {"labeled": labeled, "unlabeled": unlabeled}[stream]
+        return unlabeled if stream == "unlabeled" else labeled
 
 
 def _read(serialized: tf.Tensor, info: DatasetInfo, resize: ResizeToRange, hide_mask: bool = False):

@@ -5,9 +5,9 @@ not run again.
 """
 
 import dataclasses
-import functools
 import hashlib
 import io
+import itertools
 import json
 from collections.abc import Iterator
 
@@ -18,12 +18,13 @@ from PIL import Image
 
 from wss.data.checks import count_pixels
 from wss.data.execution import Tick
-from wss.data.files import write_text
+from wss.data.files import unique_name, write_text
 from wss.data.folders import DONE
 from wss.data.index import Entry
 from wss.data.info import DatasetInfo
 from wss.data.masks import encode_mask
-from wss.data.records import RecordFiles
+from wss.data.records import split_records
+from wss.data.schema import reason_of
 from wss.data.splits import records_of
 from wss.data.writer import write_record_file
 from wss.errors import UserError
@@ -32,6 +33,7 @@ from wss.labeling.predictions import Predictions, load_arrays, save_arrays
 
 PNGS = "pngs"
 MASK, CONFIDENCE = "image/segmentation/class/encoded", "image/confidence/encoded"
+IGNORE_COLOR = (224, 224, 192)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,109 +41,145 @@ class SelectJob:
     """One pass over one part of the predictions.
 
     Attributes:
-        predictions, info: of what, and the data set with the images.
-        folder: to write to.
-        seed: of the draw.
-        selection, cut: what is kept, as far as it is known.
-        write_pngs, write_confidences: see `write_pseudo_split`.
-        part: record file of the predictions.
+        predictions: of this part.
+        info: the data set with its images, see `only_file`.
+        folder: to write to; what is finished there is of the same predictions, selection and options.
         file: name of the new record file.
+        seed: of the draw.
+        selection: what is kept.
+        cut: of the draw, as far as it is known after `number` passes.
+        number: of the pass, from 0.
+        write_pngs, write_confidences: see `write_pseudo_split`.
     """
 
     predictions: Predictions
     info: DatasetInfo
     folder: str
+    file: str
     seed: int
     selection: policies.Selection
     cut: sampling.Cut
+    number: int
     write_pngs: bool
     write_confidences: bool
-    part: str = ""
-    file: str = ""
 
     @property
-    def split(self) -> str:
-        return self.predictions.content["split"]
+    def num_images(self) -> int:
+        return sum(self.predictions.parts.values())
 
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """Of everything that the result depends on."""
-        cut = [dataclasses.astuple(search) for search in self.cut.searches]
-        options = [self.seed, self.write_pngs, self.write_confidences, self.selection.to_json(), cut]
-        return hashlib.sha256(f"{self.predictions.fingerprint}{json.dumps(options)}".encode()).hexdigest()
+    @property
+    def source(self) -> str:
+        """The record file of the images."""
+        return self.info.files(self.predictions.split)[0]
+
+    @property
+    def counts(self) -> epath.Path:
+        return self.path(f".count-{self.number}.npz")
 
     def path(self, suffix: str) -> epath.Path:
         return epath.Path(self.folder) / f"{self.file}{suffix}"
 
     def images(self) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
         """Yields id, key of the draw, prediction and confidence of each image."""
-        for name, prediction, confidence in self.predictions.read(self.part):
-            yield name, sampling.image_key(self.seed, name), prediction, confidence
+        for part in self.predictions.parts:
+            for name, prediction, confidence in self.predictions.read(part):
+                yield name, sampling.image_key(self.seed, name), prediction, confidence
+
+    def originals(self) -> Iterator[tuple[bytes, Entry]]:
+        """Yields the serialized examples of the images, with their entries in the index."""
+        split = self.predictions.split
+        entries = [record.entry for record in records_of(self.info, split)]
+        try:
+            yield from zip(split_records(self.info, split).as_numpy_iterator(), entries, strict=True)
+        except tf.errors.OpError as error:
+            raise UserError(f"{self.source}: damaged ({reason_of(error)}); build the data set again") from error
 
 
 def count_part(job: SelectJob, tick: Tick) -> None:
     """Counts the hashes of one part, for the next cut."""
-    path = job.path(".count.npz")
-    if path.exists() and str(load_arrays(path)["fingerprint"]) == job.fingerprint:
-        tick(job.predictions.parts[job.part])
+    if job.counts.exists():
+        tick(job.num_images)
         return
     partials = [sampling.Partial.empty(job.predictions.num_classes)]
     for _, key, prediction, confidence in job.images():
         partials.append(sampling.count(job.cut, job.selection, prediction, confidence, key))
         tick(1)
-    partial = sampling.merge(partials)
-    save_arrays(path, fingerprint=np.array(job.fingerprint), **vars(partial))
+    save_arrays(job.counts, **vars(sampling.merge(partials)))
 
 
 def partial_of(job: SelectJob) -> sampling.Partial:
-    arrays = load_arrays(job.path(".count.npz"))
-    return sampling.Partial(**{field.name: arrays[field.name] for field in dataclasses.fields(sampling.Partial)})
+    """Returns what `count_part` found."""
+    return sampling.Partial(**load_arrays(job.counts))
 
 
 def write_part(job: SelectJob, tick: Tick) -> None:
     """Writes the record file of one part, and what was counted while doing so."""
     done = job.path(DONE)
-    if done.exists() and json.loads(done.read_text())["fingerprint"] == job.fingerprint:
-        tick(job.predictions.parts[job.part])
+    if done.exists():
+        tick(job.num_images)
         return
-    num_classes = job.predictions.num_classes
-    counts, correct, known = np.zeros([3, num_classes], np.int64)
-    digest = 0
+    found = _Found(job.predictions.num_classes, has_truth=job.info.split(job.predictions.split).num_masks > 0)
 
     def examples() -> Iterator[tuple[bytes, Entry]]:
-        nonlocal digest
-        originals = _originals(job.info, job.split, job.part)
-        for (serialized, entry), (name, key, prediction, confidence) in zip(originals, job.images(), strict=True):
-            if entry.id != name:
-                raise UserError(f"{job.predictions.folder}: has image {name!r} where the split has {entry.id!r}")
+        for original, image in itertools.zip_longest(job.originals(), job.images()):
+            if original is None or image is None or original[1].id != image[0]:
+                raise UserError(
+                    f"{job.predictions.folder}: has predictions of other images than {job.source} now; give another "
+                    "--predictions_dir, or remove the folder"
+                )
+            (serialized, entry), (_, key, prediction, confidence) = original, image
             label = sampling.label(prediction, confidence, key, job.selection, job.cut, job.info.ignore_label)
             example = tf.train.Example.FromString(serialized)
-            if job.info.split(job.split).num_masks:
-                truth = _truth(example, label.shape)
-                known[:] += np.bincount(label[(truth < num_classes) & (label < num_classes)], minlength=num_classes)
-                correct[:] += np.bincount(label[(truth == label) & (label < num_classes)], minlength=num_classes)
-            counts[:] += np.bincount(label.ravel(), minlength=256)[:num_classes]
-            digest += _digest(name, label)
-            _set(example, MASK, encode_mask(label))
-            _set(example, "image/segmentation/class/format", b"png")
-            if job.write_confidences:
-                _set(example, CONFIDENCE, _png(Image.fromarray(confidence.view(np.uint16))))
-            if job.write_pngs:
-                _write_png(epath.Path(job.folder) / PNGS / f"{name}.png", label, job.info)
-            yield example.SerializeToString(deterministic=True), dataclasses.replace(entry, pixels=count_pixels(label))
+            found.add(entry.id, label, example)
+            _set_labels(job, entry.id, example, label, confidence)
+            yield (
+                example.SerializeToString(deterministic=True),
+                dataclasses.replace(entry, pixels=count_pixels(label)),
+            )
             tick(1)
 
     write_record_file(job.path(""), examples())
-    found = {"counts": counts.tolist(), "correct": correct.tolist(), "known": known.tolist(), "digest": f"{digest:x}"}
-    write_text(done, json.dumps({"fingerprint": job.fingerprint, **found}))
+    write_text(done, json.dumps(found.to_json()))
 
 
-def _originals(info: DatasetInfo, split: str, part: str) -> Iterator[tuple[bytes, Entry]]:
-    """Yields the serialized examples of one record file of a split, with their entries in the index."""
-    number = list(info.split(split).shards).index(part)
-    entries = [record.entry for record in records_of(info, split) if record.file == part]
-    serialized = RecordFiles(info, split).read(tf.constant(number, tf.int64)).as_numpy_iterator()
-    return zip(serialized, entries, strict=True)
+def _set_labels(
+    job: SelectJob, name: str, example: tf.train.Example, label: np.ndarray, confidence: np.ndarray
+) -> None:
+    """Makes the pseudo label the mask of an example, and writes what is wanted besides."""
+    _set(example, MASK, encode_mask(label))
+    _set(example, "image/segmentation/class/format", b"png")
+    if job.write_confidences:
+        _set(example, CONFIDENCE, _png(Image.fromarray(confidence.view(np.uint16))))
+    if job.write_pngs:
+        _write_png(epath.Path(job.folder) / PNGS / f"{name}.png", label, job.info)
+
+
+class _Found:
+    """What is counted of the labels of some images.
+
+    Args:
+        num_classes: C.
+        has_truth: the images have masks all the same, to compare with for monitoring.
+    """
+
+    def __init__(self, num_classes: int, has_truth: bool):
+        self.num_classes, self.has_truth = num_classes, has_truth
+        self.counts, self.correct, self.known = np.zeros([3, num_classes], np.int64)
+        self.digest = 0
+
+    def add(self, name: str, label: np.ndarray, original: tf.train.Example) -> None:
+        count = lambda chosen: np.bincount(label[chosen], minlength=self.num_classes)
+        labeled = label < self.num_classes
+        self.counts += count(labeled)
+        self.digest += _digest(name, label)
+        if self.has_truth:
+            truth = _truth(original, label.shape)
+            self.known += count(labeled & (truth < self.num_classes))
+            self.correct += count(labeled & (truth == label))
+
+    def to_json(self) -> dict:
+        arrays = {name: getattr(self, name).tolist() for name in ("counts", "correct", "known")}
+        return {**arrays, "digest": f"{self.digest:x}"}
 
 
 def _truth(example: tf.train.Example, shape: tuple[int, ...]) -> np.ndarray:
@@ -173,9 +211,9 @@ def _write_png(path: epath.Path, label: np.ndarray, info: DatasetInfo) -> None:
     """Writes class ids as a PNG with a palette, as PASCAL VOC's masks: of data and for the eye."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(label)
-    palette = np.full([256, 3], (224, 224, 192), np.uint8)
+    palette = np.full([256, 3], IGNORE_COLOR, np.uint8)
     palette[: info.num_classes] = info.colors
     image.putpalette(palette.tobytes())
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = unique_name(path)
     temporary.write_bytes(_png(image))
     temporary.replace(path)

@@ -1,25 +1,29 @@
 """What `wss-label` does: predict a split, select, write, and tell."""
 
 import itertools
+import math
 import os
 
-import gin
 import numpy as np
 from etils import epath
 
+from wss.data.execution import ConversionStoppedError
+from wss.data.folders import replacing
 from wss.data.schema import validate_records
 from wss.errors import UserError
 from wss.labeling.confidence import NUM_PATTERNS
-from wss.labeling.predictions import (
-    Predictions,
+from wss.labeling.predicting import (
     PredictJob,
     TeacherSpec,
-    fit_temperature,
+    describe,
     open_teacher,
     predict_part,
     predicting,
+    temperature_of,
 )
+from wss.labeling.predictions import Predictions
 from wss.labeling.pseudo_split import SPLIT, Policy, Runner, labeled_pixels, write_pseudo_split
+from wss.labeling.quotas import distribution
 from wss.progress import track
 
 
@@ -55,29 +59,28 @@ def label(
     Returns:
         The manifest.
     """
-    run, _, _ = open_teacher(spec)
-    pixels = labeled_pixels(run.info, labeled_split)
-    if not pixels.any():
-        raise UserError(f"--labeled_split={labeled_split}: has no masks to take the distribution of the classes from")
-    # What the policy lacks shows before hours of prediction.
-    policy.select(np.ones([run.info.num_classes, NUM_PATTERNS], np.int64), pixels / pixels.sum())
+    teacher = open_teacher(spec)
+    info = teacher.run.info
+    pixels = labeled_pixels(info, labeled_split)
+    # What is missing shows before hours of prediction.
+    policy.select(np.ones([info.num_classes, NUM_PATTERNS], np.int64), distribution(pixels))
+    info.split(split)
     output = epath.Path(os.path.abspath(output_dir) if "://" not in output_dir else output_dir)
-    folder = predictions_dir or str(output.parent / f".{output.name}.predictions")
-    predictions = predict(spec, split, folder, temperature=temperature, fit_on=fit_on, runner=runner)
-    manifest = write_pseudo_split(
-        output_dir,
-        predictions,
-        run.info,
-        policy,
-        pixels,
-        {"labeled_split": labeled_split, "operative_config": gin.config_str(max_line_length=120)},
-        runner,
-        overwrite=overwrite,
-        write_pngs=write_pngs,
-        write_confidences=write_confidences,
-    )
+    predicted = predictions_dir or str(output.parent / f".{output.name}.predictions")
+    with replacing(output_dir, overwrite) as folder:
+        manifest = write_pseudo_split(
+            folder,
+            predict(spec, split, predicted, temperature=temperature, fit_on=fit_on, runner=runner),
+            info,
+            policy,
+            pixels,
+            {"labeled_split": labeled_split, "operative_config": teacher.config},
+            runner,
+            write_pngs=write_pngs,
+            write_confidences=write_confidences,
+        )
     if predictions_dir is None:
-        epath.Path(folder).rmtree()
+        epath.Path(predicted).rmtree()
     print(summary(manifest, output_dir))
     return manifest
 
@@ -93,22 +96,29 @@ def predict(
     runner: Runner = Runner(),  # noqa: B008
 ) -> Predictions:
     """Predicts what is missing in a folder of predictions; `shard` = (i, n) leaves all but each n-th part to others."""
-    run, _, _ = open_teacher(spec)
-    validate_records(run.info, split)
+    info = open_teacher(spec).run.info
+    validate_records(info, split)
+    if not 0 < temperature < math.inf:
+        raise UserError(f"--temperature={temperature}: expected a number above 0")
     if fit_on is not None:
-        temperature = round(fit_temperature(spec, fit_on), 4)
-        print(f"temperature {temperature}, fitted on {fit_on}")
-    predictions = Predictions.of(folder, spec, split, temperature)
-    mine = list(predictions.parts)[shard[0] :: shard[1]]
-    jobs = [PredictJob(spec, predictions, part) for part in predictions.missing() if part in mine]
-    total = sum(predictions.parts[job.part] for job in jobs)
-    if not jobs:
-        print(f"{folder}: the predictions of {split} are there already")
-    elif runner.beam_pipeline_options is not None:
-        runner(predict_part, jobs, f"predicting {split}", total, accelerators=True)
-    else:
-        for _ in track(itertools.chain.from_iterable(map(predicting, jobs)), f"predicting {split}", total):
-            pass
+        temperature = temperature_of(folder, spec, fit_on)
+    predictions = describe(folder, spec, split, temperature, fit_on)
+    predictions.begin()
+    mine = set(list(predictions.parts)[shard[0] :: shard[1]])
+    jobs = [PredictJob(spec, predictions.only(part)) for part in predictions.missing() if part in mine]
+    total = sum(sum(job.predictions.parts.values()) for job in jobs)
+    try:
+        if not jobs:
+            print(f"{folder}: the predictions of {split} are there already")
+        elif runner.beam_pipeline_options is not None:
+            runner(predict_part, jobs, f"predicting {split}", total, accelerators=True)
+        else:
+            for _ in track(itertools.chain.from_iterable(map(predicting, jobs)), f"predicting {split}", total):
+                pass
+    except KeyboardInterrupt as error:
+        raise ConversionStoppedError("interrupted; the same command goes on where it stopped") from error
+    if not predictions.missing():
+        predictions.remove_unfinished()
     return predictions
 
 

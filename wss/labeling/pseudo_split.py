@@ -1,27 +1,30 @@
 """From predictions to a data set of pseudo labels: thresholds, the draw, and records with the new masks."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from etils import epath
 
 from wss.data.beam import make_pipeline, run_beam
 from wss.data.execution import run_jobs
 from wss.data.files import write_text
-from wss.data.folders import DONE, keep_only, replacing
+from wss.data.folders import DONE, LOCK, keep_only
 from wss.data.index import SUFFIX
 from wss.data.info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
 from wss.data.source import Split
-from wss.data.splits import records_of, select
+from wss.data.splits import select
 from wss.data.writer import shard_names
 from wss.errors import UserError
 from wss.labeling import policies, sampling
 from wss.labeling.jobs import PNGS, SelectJob, count_part, partial_of, write_part
-from wss.labeling.predictions import Predictions
+from wss.labeling.predictions import Predictions, entries_of, only_file
 from wss.labeling.quotas import distribution, kl_divergence
 
 MANIFEST, SPLIT = "manifest.json", "pseudo"
+PLAN = ".plan"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Policy:
 
 
 def write_pseudo_split(
-    output_dir: str,
+    folder: epath.Path,
     predictions: Predictions,
     info: DatasetInfo,
     policy: Policy,
@@ -81,59 +84,80 @@ def write_pseudo_split(
     manifest: dict,
     runner: Runner,
     *,
-    overwrite: bool = False,
     write_pngs: bool = True,
     write_confidences: bool = False,
 ) -> dict:
     """Writes a data set whose split "pseudo" has the images of the predictions with pseudo labels for masks.
 
     Args:
-        output_dir: appears when it is complete.
+        folder: of `wss.data.folders.replacing`; what an earlier, killed call with the same arguments finished there stays.
         predictions: of the whole split.
         info: the data set that they are of.
         policy: which of them become labels.
         target_pixels: int64 [C], labelled pixels of each class, whose distribution is aligned to and compared with.
         manifest: what to record besides.
         runner: where to work.
-        overwrite: replace a data set that is there.
         write_pngs: also write the labels as PNGs in the data set's colours, for people.
         write_confidences: also keep the confidence of every pixel in the records: a 16-bit PNG of the bits of fp16.
 
     Returns:
         The manifest, which also lies in the folder.
     """
-    with replacing(output_dir, overwrite) as folder:
-        target = distribution(target_pixels)
-        selection = policy.select(predictions.histogram(), target)
-        files = dict(zip(predictions.parts, shard_names(SPLIT, len(predictions.parts)), strict=True))
-        total = sum(predictions.parts.values())
+    selection = policy.select(predictions.histogram(), distribution(target_pixels))
+    files = dict(zip(predictions.parts, shard_names(SPLIT, len(predictions.parts)), strict=True))
+    total = sum(predictions.parts.values())
+    plan = [predictions.fingerprint, files, dataclasses.asdict(policy), selection.to_json()]
+    _begin(folder, json.dumps([*plan, write_pngs, write_confidences]))
 
-        def jobs_at(cut: sampling.Cut) -> list[SelectJob]:
-            job = SelectJob(predictions, info, str(folder), policy.seed, selection, cut, write_pngs, write_confidences)
-            return [dataclasses.replace(job, part=part, file=file) for part, file in files.items()]
+    def jobs_at(cut: sampling.Cut, number: int) -> list[SelectJob]:
+        """One job for each part, which knows of no other: together they would be large."""
+        options = {"write_pngs": write_pngs, "write_confidences": write_confidences}
+        return [
+            SelectJob(
+                predictions.only(part),
+                only_file(info, predictions.split, part),
+                str(folder),
+                file,
+                policy.seed,
+                selection,
+                cut,
+                number,
+                **options,
+            )
+            for part, file in files.items()
+        ]
 
-        cut, number = sampling.Cut.start(selection), 0
-        while not cut.finished:
-            jobs, number = jobs_at(cut), number + 1
-            runner(count_part, jobs, f"drawing, pass {number}", total)
-            cut = cut.refine(sampling.merge(partial_of(job) for job in jobs))
-        jobs = jobs_at(cut)
-        runner(write_part, jobs, "writing labels", total)
-        found = [json.loads(job.path(DONE).read_text()) for job in jobs]
-        _check_counts(found, selection, info)
-        manifest = {**manifest, **_summary(policy, selection, info, predictions, target_pixels, found)}
-        write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
-        info = dataclasses.replace(
-            info,
-            name=f"{info.name}_pseudo",
-            splits={},
-            directory=str(folder),
-            provenance={"command": "wss-label", "manifest": MANIFEST},
-        )
-        select(info, {SPLIT: list(files.values())}, {SPLIT: Split((SPLIT,))})
-        records = {name for file in files.values() for name in (file, file + SUFFIX)}
-        keep_only(folder, {FILE_NAME, SPLITS_FOLDER, MANIFEST, *records, *([PNGS] if write_pngs else [])})
+    cut, number = sampling.Cut.start(selection), 0
+    while not cut.finished:
+        jobs = jobs_at(cut, number)
+        runner(count_part, jobs, f"drawing, pass {number + 1}", total)
+        cut, number = cut.refine(sampling.merge(map(partial_of, jobs))), number + 1
+    jobs = jobs_at(cut, number)
+    runner(write_part, jobs, "writing labels", total)
+    found = [json.loads(job.path(DONE).read_text()) for job in jobs]
+    _check_counts(found, selection, info)
+    manifest = {**manifest, **_summary(policy, selection, info, predictions, target_pixels, found)}
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    labeled = dataclasses.replace(
+        info,
+        name=f"{info.name}_pseudo",
+        splits={},
+        directory=str(folder),
+        provenance={"command": "wss-label", "manifest": MANIFEST},
+    )
+    select(labeled, {SPLIT: list(files.values())}, {SPLIT: Split((SPLIT,))})
+    records = {name for file in files.values() for name in (file, file + SUFFIX)}
+    keep_only(folder, {FILE_NAME, SPLITS_FOLDER, MANIFEST, *records, *([PNGS] if write_pngs else [])})
     return manifest
+
+
+def _begin(folder: epath.Path, plan: str) -> None:
+    """Leaves what was finished under the same plan, and nothing else."""
+    fingerprint = hashlib.sha256(plan.encode()).hexdigest()
+    file = folder / PLAN
+    if not file.exists() or file.read_text() != fingerprint:
+        keep_only(folder, {LOCK})
+        write_text(file, fingerprint)
 
 
 def _check_counts(found: Sequence[dict], selection: policies.Selection, info: DatasetInfo) -> None:
@@ -156,7 +180,7 @@ def _summary(
 ) -> dict:
     """Returns what the manifest says of the labels."""
     correct, known = (np.sum([part[name] for part in found], axis=0) for name in ("correct", "known"))
-    truth = _true_pixels(info, predictions.content["split"])
+    truth = _true_pixels(info, predictions.split)
     digest = sum(int(part["digest"], 16) for part in found) % 2**128
     return {
         "predictions": predictions.content,
@@ -188,9 +212,17 @@ def _true_pixels(info: DatasetInfo, split: str) -> np.ndarray | None:
 
 
 def labeled_pixels(info: DatasetInfo, split: str) -> np.ndarray:
-    """Returns the number of pixels of each class in the masks of a split, int64 [C], from its index."""
+    """Returns the number of pixels of each class in the masks of a split, int64 [C], from its index.
+
+    Raises:
+        UserError: it has none.
+    """
+    if not info.split(split).num_masks:
+        raise UserError(
+            f"split {split!r} of {info.directory} has no masks to take the distribution of the classes from"
+        )
     pixels = np.zeros(256, np.int64)
-    for record in records_of(info, split):
-        for label, count in (record.entry.pixels or {}).items():
+    for entry in entries_of(info, split):
+        for label, count in (entry.pixels or {}).items():
             pixels[label] += count
     return pixels[: info.num_classes]

@@ -3,7 +3,9 @@
 import collections
 import dataclasses
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import gin
 import numpy as np
@@ -20,7 +22,8 @@ from wss.models.layers import resize_bilinear
 AVERAGES = ("logits", "probabilities")
 TINY = 1e-30
 # Each image that is being cut or averaged holds its logits in float32.
-THREADS = 2
+THREADS = min(4, os.cpu_count() or 1)
+R = TypeVar("R")
 
 
 @gin.configurable
@@ -31,10 +34,12 @@ class Labeling:
     Attributes:
         window: (height, width) of sliding windows, best the crop size of its training; None takes whole images.
         stride: distance of windows as a fraction of the window, rounded up.
+        base_size: length of the longer side at which an image is looked at; None for that of `ResizeToRange`.
         scales: factors of that size, averaged.
         flip: average with the mirror image.
         average: what is averaged: "logits", as in the reference, or "probabilities".
-        windows_at_once: of one batch on each device; None takes 1 on a processor, else 8.
+        windows_at_once: of one batch on each device; batches are of one shape and filled up. None takes 1 on a
+            processor; else 8, or as many as an image has where whole images have a shape for each scale.
     """
 
     window: tuple[int, int] | None = None
@@ -46,23 +51,17 @@ class Labeling:
     windows_at_once: int | None = None
 
     def __post_init__(self):
+        if self.window is not None and not (_is_size(self.window) and min(self.window) > 0):
+            raise UserError(f"Labeling.window = {self.window}, expected (height, width) or None")
         if self.average not in AVERAGES:
             raise UserError(f"Labeling.average = {self.average!r}, expected 'logits' or 'probabilities'")
         if not 0 < self.stride <= 1:
             raise UserError(f"Labeling.stride = {self.stride}, expected a part of the window above 0 and at most 1")
         if not self.scales or min(self.scales) <= 0:
             raise UserError(f"Labeling.scales = {self.scales}, expected one or more numbers above 0")
-
-    def scaled_size(self, size: tuple[int, int], scale: float = 1.0) -> tuple[int, int]:
-        """The (height, width) at which an image of `size` is looked at."""
-        resize = ResizeToRange()
-        if self.base_size is not None:
-            scale *= self.base_size / max(size)
-        elif resize.min_size is not None:
-            in_range = size_in_range(tf.constant(size), resize.min_size, resize.max_size, resize.factor)
-            size = tuple(in_range.numpy().tolist())
-        height, width = (max(1, round(side * scale)) for side in size)
-        return height, width
+        for name in ("base_size", "windows_at_once"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"Labeling.{name} = {value}, expected 1 or more, or None")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,6 +88,7 @@ class Teacher:
         mean_pixel: RGB of padding.
         settings: how to look.
         sizes: the (height, width) of all images; whole images are padded to one size that holds them.
+        resize: the size of images, without `Labeling.base_size`.
         output_stride: sides of whole images are k * output_stride + 1.
     """
 
@@ -99,16 +99,25 @@ class Teacher:
         mean_pixel: Sequence[float],
         settings: Labeling,
         sizes: Collection[tuple[int, int]],
+        resize: ResizeToRange | None = None,
         output_stride: int = 16,
     ):
         self.settings, self.mean_pixel = settings, mean_pixel
+        self._resize = resize or ResizeToRange()
         self._windows = {scale: self._window(sizes, scale, output_stride) for scale in settings.scales}
         self._model, self._strategy = model, strategy
-        self._at_once = settings.windows_at_once or (1 if on_cpu() else 8)
+        alike = 8 if len(set(self._windows.values())) == 1 else 1 + settings.flip
+        self._at_once = settings.windows_at_once or (1 if on_cpu() else alike)
         self._run = tf.function(lambda windows: strategy.run(self._logits, args=(windows,)))
 
-    def logits(self, photos: Iterable[Photo]) -> Iterator[tuple[Photo, np.ndarray]]:
-        """Yields each photo with its logits, float32 [H, W, C] at its own size; log probabilities if those are averaged."""
+    def map(self, function: Callable[[Photo, np.ndarray], R], photos: Iterable[Photo]) -> Iterator[R]:
+        """Yields `function(photo, logits)` of each photo, in order.
+
+        Args:
+            function: called in threads; logits are float32 [H, W, C] at the photo's own size, log probabilities if those
+                are averaged.
+            photos: a few are taken ahead.
+        """
         waiting: collections.deque[tuple[Photo, list[Canvas]]] = collections.deque()
 
         def windows() -> Iterator[np.ndarray]:
@@ -128,30 +137,43 @@ class Teacher:
                         canvas.add(prediction)
                 yield photo, canvases
 
-        yield from in_threads(self._average, finished(), THREADS, ahead=THREADS)
+        done = lambda job: function(job[0], self._average(*job))
+        yield from in_threads(done, finished(), THREADS, ahead=THREADS)
+
+    def _size(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
+        """Returns the (height, width) at which an image of `size` is looked at."""
+        if self.settings.base_size is not None:
+            scale *= self.settings.base_size / max(size)
+        elif (resize := self._resize).min_size is not None:
+            height, width = size_in_range(tf.constant(size), resize.min_size, resize.max_size, resize.factor).numpy()
+            size = height, width
+        height, width = (max(1, round(side * scale)) for side in size)
+        return height, width
 
     def _window(self, sizes: Collection[tuple[int, int]], scale: float, output_stride: int) -> tuple[int, int]:
         """Returns the size of the windows at one scale."""
         if self.settings.window is not None:
             return self.settings.window
-        heights, widths = zip(*(self.settings.scaled_size(size, scale) for size in sizes), strict=True)
+        heights, widths = zip(*(self._size(size, scale) for size in sizes), strict=True)
         return padded_size((max(heights), max(widths)), output_stride)
 
     def _cut(self, photo: Photo) -> tuple[Photo, list[Canvas]]:
         settings, canvases = self.settings, []
         size = photo.image.shape[:2]
         for scale in settings.scales:
-            image = _resized(photo.image.astype(np.float32), settings.scaled_size(size, scale))
+            image = _resized(photo.image.astype(np.float32), self._size(size, scale))
             # Whole images lie at the top and left, as in evaluation.
             centered = settings.window is not None
             window = self._windows[scale]
             canvases.append(Canvas(image, window, settings.stride, self.mean_pixel, centered, settings.flip))
         return photo, canvases
 
-    def _average(self, job: tuple[Photo, list[Canvas]]) -> tuple[Photo, np.ndarray]:
-        photo, canvases = job
-        mean = np.mean([_resized(canvas.mean(), photo.image.shape[:2]) for canvas in canvases], axis=0)
-        return photo, np.log(np.maximum(mean, TINY)) if self.settings.average == "probabilities" else mean
+    def _average(self, photo: Photo, canvases: Sequence[Canvas]) -> np.ndarray:
+        total = _resized(canvases[0].mean(), photo.image.shape[:2])
+        for canvas in canvases[1:]:
+            total += _resized(canvas.mean(), photo.image.shape[:2])
+        mean = total / np.float32(len(canvases))
+        return np.log(np.maximum(mean, TINY)) if self.settings.average == "probabilities" else mean
 
     def _predictions(self, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Yields the prediction of each window, in order; batches are full, and of windows of one shape."""
@@ -187,3 +209,7 @@ def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return values
     with tf.device("CPU:0"):
         return tf.raw_ops.ResizeBilinear(images=values[None], size=size, half_pixel_centers=True)[0].numpy()
+
+
+def _is_size(value) -> bool:
+    return isinstance(value, Sequence) and len(value) == 2 and all(isinstance(side, int) for side in value)

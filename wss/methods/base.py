@@ -14,7 +14,7 @@ class Method(Protocol):
     """A training method, e.g. `wss.methods.supervised.Supervised`.
 
     Attributes:
-        streams: which parts of the batch it reads: "labeled" and perhaps "unlabeled".
+        streams: which parts of the batch it reads: "labeled", and perhaps "unlabeled" or "pseudo".
         independent_passes: how many passes of the network do not wait for each other, see `set_cpu_threads`.
     """
 
@@ -28,7 +28,8 @@ class Method(Protocol):
             model: the network; gradients of the losses are taken with respect to its trainable variables.
             batch: {"labeled": {image [B, H, W, 3] in 0 .. 255, label [B, H, W, 1], valid [B, H, W, 1],
                 image_label [B, K]}, "unlabeled": {weak, strong [B, H, W, 3], valid, not_padding [B, H, W, 1],
-                label [B, H, W, 1] (of a held mask, for monitoring), image_label [B, K], image_label_known [B]}}.
+                label [B, H, W, 1] (of a held mask, for monitoring), image_label [B, K], image_label_known [B]},
+                "pseudo": as "labeled", with pseudo labels}; of the method's streams.
             step: int64 scalar, number of finished steps.
 
         Returns:

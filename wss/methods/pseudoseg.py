@@ -115,7 +115,7 @@ class PseudoSeg:
         strong_features = features if joined else self._features(model, unlabeled["strong"], "strong")
 
         pseudo = self.pseudo_label(model, weak_features, unlabeled, cam_features)
-        strong_logits = self._segment(model, strong_features, "strong")
+        strong_logits = self._segment(model, strong_features, "labeled" if joined else "strong")
         logits = strong_logits if joined else self._segment(model, features, "labeled")
         if joined:
             number = labeled["image"].shape[0]

@@ -114,6 +114,7 @@ def build_backbone(
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     depth_multiplier: float = 1.0,
     depth_divisor: int = 8,
+    ceil_pool: bool = False,
 ) -> keras.Model:
     """Builds a backbone as a functional model under the current Keras dtype policy.
 
@@ -126,6 +127,8 @@ def build_backbone(
       depth_multiplier: of MobileNetV2.
       depth_divisor: of MobileNetV2: 8 as in ImageNet weights; DeepLab's own checkpoints with a
         multiplier below 1 need 1.
+      ceil_pool: pad the max pool of a ResNet by one pixel and keep a last window that is not full (Caffe's, and
+        PyTorch's ceil_mode). It matters only if the pooled side is even, as for images of 8 n rows; not at 8 n + 1.
 
     Returns:
       A model from raw RGB images `[B, H, W, 3]`, float 0..255, which it normalises itself, to a
@@ -133,7 +136,8 @@ def build_backbone(
         "features": the last block, for ASPP;
         "low_level": stride 4, for the decoder;
         "cam_features": what the image classifier pools;
-        "hypercolumn_last", "hypercolumn_previous": the two last stages, for self-attention.
+        "hypercolumn_last", "hypercolumn_previous": the two last stages, for self-attention; the
+          latter also for an auxiliary head.
       In MobileNetV2 cam_features and hypercolumn_last are Conv_1 (1280 channels), not the features.
 
     Raises:
@@ -150,7 +154,7 @@ def build_backbone(
         points = xception(x, name, output_stride, tuple(multi_grid or (1, 1, 1)), norm)
     else:
         layout = name.removeprefix(spec.scope).removeprefix("_") or "slim"
-        points = resnet_v1(x, spec.scope, layout, output_stride, tuple(multi_grid or (1, 1, 1)), norm)
+        points = resnet_v1(x, spec.scope, layout, output_stride, tuple(multi_grid or (1, 1, 1)), norm, ceil_pool)
     roles = {role: points[point] for role, point in spec.roles.items()}
     return keras.Model(images, {**points, **roles}, name=name)
 

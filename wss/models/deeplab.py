@@ -1,4 +1,4 @@
-"""DeepLabv3+ with the two branches of PseudoSeg: an image classifier and self-attention Grad-CAM."""
+"""DeepLabv3+, PSPNet and DeepLabv2, with the two branches of PseudoSeg: an image classifier and self-attention Grad-CAM."""
 
 from collections.abc import Sequence
 
@@ -7,22 +7,27 @@ import keras
 import tensorflow as tf
 
 from wss.data.info import DatasetInfo
+from wss.errors import UserError, did_you_mean
 from wss.models.aspp_decoder import build_segmentation_head
 from wss.models.backbones import backbone_spec, build_backbone
+from wss.models.deeplab_v2 import build_deeplab_v2_head, freeze_scales_and_offsets
 from wss.models.dropout import Dropout
 from wss.models.grad_cam import pooled_linear_cam
+from wss.models.pspnet import build_auxiliary_head, build_pspnet_head
 from wss.models.sgc import SelfAttentionGradCAM
 from wss.models.tf1_names import tf1_variables
 
 Features = dict[str, tf.Tensor]
+HEADS = ("deeplab_v3_plus", "pspnet", "deeplab_v2")
 
 
 class DeepLab(keras.Model):
-    """DeepLabv3+ (Chen et al., ECCV 2018); `__call__` is plain segmentation of raw images.
+    """A backbone and its heads, see `build_model`; `__call__` is plain segmentation of raw images.
 
     Attributes:
         backbone: raw images [B, H, W, 3] in 0 .. 255 -> named end points, see `build_backbone`.
-        segmentation_head: features and low-level features -> logits.
+        segmentation_head: a list of end points, those that its inputs are named after -> logits.
+        auxiliary_head: the same for a loss in training alone; or None.
         classifier: pooled features -> one logit per image-level class.
         sgc: self-attention Grad-CAM.
     """
@@ -34,6 +39,8 @@ class DeepLab(keras.Model):
         sgc: SelfAttentionGradCAM,
         num_classes: int,
         classifier_dropout: float,
+        auxiliary_head: keras.Model | None = None,
+        bias_multiplier: float = 2.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -43,6 +50,8 @@ class DeepLab(keras.Model):
         self.default_weight_decay = spec.weight_decay
         self.backbone = backbone
         self.segmentation_head = segmentation_head
+        self.auxiliary_head = auxiliary_head
+        self.bias_multiplier = bias_multiplier
         self.classifier_dropout = Dropout(classifier_dropout)
         self.classifier = keras.layers.Dense(
             num_classes - int(sgc.has_background), name=f"{spec.scope}.logits", dtype="float32"
@@ -62,7 +71,7 @@ class DeepLab(keras.Model):
         self.built = True
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Logits [B, h4, w4, C] float32 of raw images [B, H, W, 3] in 0 .. 255; h4 = (H - 1) // 4 + 1 with decoder."""
+        """Logits [B, h, w, C] float32 of raw images [B, H, W, 3] in 0 .. 255; h = (H - 1) // 4 + 1 with a decoder."""
         return self.segment(self.features(images, training), training)
 
     def features(self, images: tf.Tensor, training: bool = False) -> Features:
@@ -70,8 +79,12 @@ class DeepLab(keras.Model):
         return self.backbone(images, training=training)
 
     def segment(self, features: Features, training: bool = False) -> tf.Tensor:
-        """Decoder logits [B, h4, w4, C], float32."""
-        return self.segmentation_head([features["features"], features["low_level"]], training=training)
+        """Logits [B, h, w, C], float32."""
+        return _apply(self.segmentation_head, features, training)
+
+    def auxiliary(self, features: Features, training: bool = False) -> tf.Tensor | None:
+        """Logits [B, h, w, C], float32, of the auxiliary head; None if there is none."""
+        return None if self.auxiliary_head is None else _apply(self.auxiliary_head, features, training)
 
     def classify(self, features: Features, training: bool = False) -> tf.Tensor:
         """Image-level logits [B, K], float32, of the globally pooled features."""
@@ -94,18 +107,34 @@ class DeepLab(keras.Model):
             if name.endswith("/weights") and not name.startswith(("hyper_column", "pixel_normalization"))
         ]
 
-    def gradient_multipliers(self, last_layer: float = 1.0, bias: float = 2.0) -> dict[str, float]:
-        """{variable path: factor} of the last layers, DeepLab's get_model_gradient_multipliers; 1 elsewhere."""
-        names = tf1_variables(self)
-        factors = {"weights": last_layer, "biases": bias * last_layer}
-        scopes = ("logits/semantic", self.classifier.tf1_scope)
-        return {names[f"{scope}/{kind}"].path: factor for scope in scopes for kind, factor in factors.items()}
+    def gradient_multipliers(self, last_layer: float = 1.0, head: float = 1.0) -> dict[str, float]:
+        """{variable path: factor}; 1 elsewhere.
+
+        Args:
+            last_layer: of the layers whose size is the number of classes, DeepLab's get_model_gradient_multipliers;
+                with that of their biases twice as large in DeepLabv3+.
+            head: of all that is in segmentation and auxiliary head, on top of that.
+        """
+        heads = [part for part in (self.segmentation_head, self.auxiliary_head) if part is not None]
+        factors = {}
+        if head != 1.0:
+            factors = {variable.path: head for part in heads for variable in part.trainable_variables}
+        for name, variable in tf1_variables(self).items():
+            if name.startswith(("logits/", f"{self.classifier.tf1_scope}/")):
+                bias = self.bias_multiplier if name.endswith("/biases") else 1.0
+                factors[variable.path] = factors.get(variable.path, 1.0) * last_layer * bias
+        return factors
+
+
+def _apply(head: keras.Model, features: Features, training: bool) -> tf.Tensor:
+    return head([features[tensor.name] for tensor in head.inputs], training=training)
 
 
 @gin.configurable
 def build_model(
     info: DatasetInfo,
     backbone: str = "xception_65",
+    head: str = "deeplab_v3_plus",
     output_stride: int = 16,
     multi_grid: Sequence[int] | None = None,
     depth_multiplier: float = 1.0,
@@ -113,6 +142,7 @@ def build_model(
     aspp_rates: Sequence[int] = (6, 12, 18),
     use_decoder: bool = True,
     head_depth: int = 256,
+    aspp_first_two_only: bool = False,
     dropout: float = 0.1,
     classifier_dropout: float | None = None,
     attention_dim: int = 128,
@@ -124,19 +154,23 @@ def build_model(
     synchronized_batch_norm: bool = False,
     batch_norm_momentum: float | None = None,
 ) -> DeepLab:
-    """Builds DeepLabv3+ for a data set, under the current Keras dtype policy.
+    """Builds a network for a data set, under the current Keras dtype policy.
 
     Args:
         info: gives the number of classes and whether there is a background.
         backbone: one of `wss.models.backbones.BACKBONES`.
+        head: "deeplab_v3_plus" (Chen et al., ECCV 2018); "pspnet" (Zhao et al., CVPR 2017), with an auxiliary head; or
+            "deeplab_v2" (Chen et al., 2016), where gamma and beta of the backbone's batch norms do not train. The last
+            two are for output stride 8 and crops of 8 n + 1 pixels.
         output_stride: 8, 16 or 32.
         multi_grid: unit rates of the last block; DeepLab's ResNets take (1, 2, 4).
         depth_multiplier: width of MobileNetV2.
         depth_divisor: what its channels are a multiple of: 8, or 1 for DeepLab's checkpoints of a multiplier below 1.
-        aspp_rates: at output stride 16; empty for ASPP without atrous branches.
-        use_decoder: refine at stride 4 by low-level features.
-        head_depth: channels of ASPP and decoder.
-        dropout: after ASPP.
+        aspp_rates: of DeepLabv3+, at output stride 16; empty for ASPP without atrous branches.
+        use_decoder: of DeepLabv3+: refine at stride 4 by low-level features.
+        head_depth: channels of its ASPP and decoder.
+        aspp_first_two_only: see `build_deeplab_v2_head`.
+        dropout: after ASPP; in PSPNet, of whole channels, before the last convolutions.
         classifier_dropout: before the image classifier; None keeps DeepLab's (0.5 for Xception, else 0).
         attention_dim: width of SGC's queries and keys.
         sgc_background, sgc_uniform_masked_queries, sgc_projection_init, sgc_hypercolumn: see `SelfAttentionGradCAM`.
@@ -146,8 +180,10 @@ def build_model(
             which need tens of thousands of steps. For a run of n steps take about 1 - 10 / n.
 
     Raises:
-        UserError: an unknown backbone or output stride.
+        UserError: an unknown backbone, head or output stride.
     """
+    if head not in HEADS:
+        raise UserError(f"build_model.head = {head!r}, expected one of {', '.join(HEADS)}.{did_you_mean(head, HEADS)}")
     batch_norm: dict[str, float] = {"fine_tune": fine_tune_batch_norm, "synchronized": synchronized_batch_norm}
     if batch_norm_momentum is not None:
         batch_norm["momentum"] = batch_norm_momentum
@@ -158,18 +194,28 @@ def build_model(
         batch_norm,
         depth_multiplier=depth_multiplier,
         depth_divisor=depth_divisor,
+        ceil_pool=head == "deeplab_v2",
     )
-    head = build_segmentation_head(
-        info.num_classes,
-        network.output["features"].shape[1:],
-        network.output["low_level"].shape[1:],
-        output_stride,
-        aspp_rates,
-        use_decoder,
-        dropout=dropout,
-        batch_norm=batch_norm,
-        depth=head_depth,
-    )
+    shapes = {role: tensor.shape[1:] for role, tensor in network.output.items()}
+    auxiliary_head = None
+    if head == "pspnet":
+        segmentation_head = build_pspnet_head(info.num_classes, shapes["features"], dropout, batch_norm)
+        auxiliary_head = build_auxiliary_head(info.num_classes, shapes["hypercolumn_previous"], dropout, batch_norm)
+    elif head == "deeplab_v2":
+        segmentation_head = build_deeplab_v2_head(info.num_classes, shapes["features"], aspp_first_two_only)
+        freeze_scales_and_offsets(network)
+    else:
+        segmentation_head = build_segmentation_head(
+            info.num_classes,
+            shapes["features"],
+            shapes["low_level"],
+            output_stride,
+            aspp_rates,
+            use_decoder,
+            dropout=dropout,
+            batch_norm=batch_norm,
+            depth=head_depth,
+        )
     sgc = SelfAttentionGradCAM(
         info.num_classes,
         info.has_background,
@@ -183,4 +229,13 @@ def build_model(
     )
     if classifier_dropout is None:
         classifier_dropout = backbone_spec(backbone).classifier_dropout
-    return DeepLab(network, head, sgc, info.num_classes, classifier_dropout, name="deeplab")
+    return DeepLab(
+        network,
+        segmentation_head,
+        sgc,
+        info.num_classes,
+        classifier_dropout,
+        auxiliary_head,
+        bias_multiplier=2.0 if head == "deeplab_v3_plus" else 1.0,
+        name="deeplab",
+    )

@@ -18,6 +18,7 @@ __all__ = [
     "resize_bilinear",
     "resize_nearest",
     "separable_conv_bn",
+    "sides",
     "truncated_normal",
 ]
 
@@ -56,7 +57,7 @@ def _has_size(x, size):
     return static is not None and tuple(x.shape[1:3]) == tuple(static)
 
 
-def _sides(x) -> list:
+def sides(x) -> list:
     """The sides of a tensor: a number where it is known, else a scalar tensor."""
     return [tf.shape(x)[axis] if side is None else side for axis, side in enumerate(x.shape)]
 
@@ -153,7 +154,7 @@ class Conv2D(_SlimConvolution, keras.layers.Conv2D):
         outputs = tf.matmul(tf.reshape(inputs, [-1, kernel.shape[2]]), tf.reshape(kernel, kernel.shape[2:]))
         if self.use_bias:
             outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias))
-        return tf.reshape(outputs, [*_sides(inputs)[:3], self.filters])
+        return tf.reshape(outputs, [*sides(inputs)[:3], self.filters])
 
 
 @keras.saving.register_keras_serializable(package="wss")

@@ -16,7 +16,15 @@ from wss.models.layers import AtrousSchedule, conv_bn
 _UNITS = {"resnet_v1_50": (3, 4, 6, 3), "resnet_v1_101": (3, 4, 23, 3)}
 
 
-def resnet_v1(x, scope: str, layout: str, output_stride: int, multi_grid: tuple[int, ...], batch_norm: dict) -> dict:
+def resnet_v1(
+    x,
+    scope: str,
+    layout: str,
+    output_stride: int,
+    multi_grid: tuple[int, ...],
+    batch_norm: dict,
+    ceil_pool: bool = False,
+) -> dict:
     """ResNet v1 on a normalised image.
 
     Args:
@@ -26,6 +34,7 @@ def resnet_v1(x, scope: str, layout: str, output_stride: int, multi_grid: tuple[
       output_stride: 8, 16 or 32.
       multi_grid: unit rates of the three units of block4.
       batch_norm: keyword arguments of `BatchNorm`.
+      ceil_pool: see `build_backbone`.
 
     Returns:
       {name: Keras tensor}: the output of every block, and of block1/unit_2's last convolution
@@ -33,7 +42,7 @@ def resnet_v1(x, scope: str, layout: str, output_stride: int, multi_grid: tuple[
     """
     stride_first = layout == "keras"
     conv = functools.partial(conv_bn, batch_norm=batch_norm, initializer="he_normal", use_bias=layout == "keras")
-    x = _stem(x, scope, layout, conv)
+    x = _stem(x, scope, layout, conv, ceil_pool)
     schedule = AtrousSchedule(output_stride, stem_stride=4)
     points = {}
     for block, units in enumerate(_UNITS[scope], 1):
@@ -52,7 +61,7 @@ def resnet_v1(x, scope: str, layout: str, output_stride: int, multi_grid: tuple[
     return points
 
 
-def _stem(x, scope: str, layout: str, conv: Callable):
+def _stem(x, scope: str, layout: str, conv: Callable, ceil_pool: bool):
     """The first convolutions and the max pool: stride 4."""
     if layout == "beta":
         for i, filters in enumerate((64, 64, 128), 1):
@@ -60,8 +69,10 @@ def _stem(x, scope: str, layout: str, conv: Callable):
     else:
         x = conv(x, 64, 7, f"{scope}/conv1", stride=2)
     padding = "same"
-    if layout == "keras":
-        x = keras.layers.ZeroPadding2D(1, name=f"{scope}.pool1_pad")(x)
+    if layout == "keras" or ceil_pool:
+        # With two more pixels the last window, which VALID drops at even sides, stays; at odd sides nothing changes.
+        after = 2 if ceil_pool else 1
+        x = keras.layers.ZeroPadding2D(((1, after), (1, after)), name=f"{scope}.pool1_pad")(x)
         padding = "valid"
     return keras.layers.MaxPooling2D(3, strides=2, padding=padding, name=f"{scope}.pool1")(x)
 

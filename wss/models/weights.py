@@ -144,9 +144,11 @@ def save_classifier(model: DeepLab, path: str) -> None:
 
 
 def parts_of(model: DeepLab) -> dict[str, list[str]]:
-    """{part of the model: TF1 names of its variables}."""
+    """{part of the model: TF1 names of its variables}; only parts that it has."""
     scopes: dict[str, tuple[str, ...]] = {
-        "logits": ("logits/semantic/",),
+        "pyramid pooling": ("ppm/", "pspnet/"),
+        "auxiliary head": ("auxiliary/",),
+        "logits": ("logits/",),
         "classifier": (f"{model.classifier.tf1_scope}/",),
         "self-attention": ("hyper_column/", "pixel_normalization/"),
     }
@@ -154,12 +156,13 @@ def parts_of(model: DeepLab) -> dict[str, list[str]]:
     rest = tf1_shapes(model).keys() - backbone
     named = {part: sorted(name for name in rest if name.startswith(scope)) for part, scope in scopes.items()}
     head = rest - {name for names in named.values() for name in names}
-    return {"backbone": sorted(backbone), "ASPP and decoder": sorted(head), **named}
+    parts = {"backbone": sorted(backbone), "ASPP and decoder": sorted(head), **named}
+    return {part: names for part, names in parts.items() if names}
 
 
 def _skipped(model: DeepLab, values: Values, shapes: dict, last_layer: bool) -> dict[str, str]:
     """{variable of a last layer: why its value does not go into the model}."""
-    scopes = ("logits/semantic/", f"{model.classifier.tf1_scope}/", "pixel_normalization/")
+    scopes = ("logits/", f"{model.classifier.tf1_scope}/", "pixel_normalization/")
     skipped = {}
     for name in sorted(values.keys() & shapes.keys()):
         if not name.startswith(scopes):
@@ -185,7 +188,7 @@ def _check_backbone(model: DeepLab, initial: set[str], values: Values, path: str
 
 
 def _check_head(model: DeepLab, values: Values, shapes: dict, source: str) -> None:
-    for name in parts_of(model)["ASPP and decoder"]:
+    for name in parts_of(model).get("ASPP and decoder", []):
         if name in values and values[name].size != np.prod(shapes[name]):
             raise UserError(
                 f"{source}: {name} has shape {values[name].shape}, the model expects {shapes[name]}: another ASPP or "

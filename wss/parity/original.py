@@ -35,6 +35,7 @@ def build_original(backbone: str, num_classes: int = 21, flags: OriginalFlags | 
     return build_model(
         DatasetInfo("original", names, ((0, 0, 0),) * num_classes, {}),
         backbone=backbone,
+        head="deeplab_v3_plus",
         output_stride=flags.output_stride,
         multi_grid=flags.multi_grid,
         depth_multiplier=flags.depth_multiplier,

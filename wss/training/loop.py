@@ -124,9 +124,8 @@ class Trainer:
             self.step.run(iterator, tf.constant(number))
         except tf.errors.DataLossError as error:
             reason = str(error.message).splitlines()[0]
-            raise UserError(
-                f"{self.data.info.directory}: a damaged record ({reason}); build the data set again"
-            ) from error
+            folders = sorted({self.data.infos[stream].directory for stream in self.step.method.streams})
+            raise UserError(f"{' or '.join(folders)}: a damaged record ({reason}); build the data set again") from error
 
     def _resume(self) -> None:
         """A run goes on from its last checkpoint; without one it begins, from the initial weights if there are any."""

@@ -10,6 +10,8 @@ from wss.errors import UserError, did_you_mean
 class PolySchedule(keras.optimizers.schedules.LearningRateSchedule):
     """base (1 - (step - s) / (total - s))^power after a constant `slow_start_rate` for the first s = `slow_start_steps`.
 
+    All these count from the beginning of the schedule, which the optimizer enters after `steps_before`.
+
     Source: DeepLab's train_utils.get_model_learning_rate.
     """
 
@@ -20,15 +22,17 @@ class PolySchedule(keras.optimizers.schedules.LearningRateSchedule):
         power: float = 0.9,
         slow_start_steps: int = 0,
         slow_start_rate: float = 1e-4,
+        steps_before: int = 0,
     ):
         self.base_rate = base_rate
         self.total_steps = total_steps
         self.power = power
         self.slow_start_steps = slow_start_steps
         self.slow_start_rate = slow_start_rate
+        self.steps_before = steps_before
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        step = tf.cast(step, tf.float32)
+        step = tf.cast(step, tf.float32) + self.steps_before
         done = (step - self.slow_start_steps) / (self.total_steps - self.slow_start_steps)
         rate = self.base_rate * tf.clip_by_value(1.0 - done, 0.0, 1.0) ** self.power
         return tf.where(step < self.slow_start_steps, self.slow_start_rate, rate)
@@ -83,12 +87,13 @@ def build_optimizer(
     scaling: str = "none",
     reference_batch_size: int = 16,
     batch_size: int | None = None,
+    steps_before: int = 0,
 ) -> keras.optimizers.Optimizer:
-    """Builds an optimizer with a poly schedule over `num_steps`, wrapped for loss scaling under mixed_float16.
+    """Builds an optimizer with a poly schedule, wrapped for loss scaling under mixed_float16.
 
     Args:
-        num_steps: length of the schedule. Scaling the rate does not shorten it: with k times the batch, set
-            `train.num_steps` to 1/k for as many epochs.
+        num_steps: length of the schedule, after `steps_before`. Scaling the rate does not shorten it: with k times the
+            batch, set `train.num_steps` to 1/k for as many epochs.
         name: "momentum" (DeepLab), "adam" or "adamw".
         learning_rate, power, slow_start_steps, slow_start_rate: of `PolySchedule`.
         momentum: of "momentum".
@@ -98,9 +103,13 @@ def build_optimizer(
         reference_batch_size: labelled images a step, over all replicas, that `learning_rate` is right for; DeepLab's 0.007
             is for 16.
         batch_size: labelled images a step, over all replicas; `train` sets it.
+        steps_before: that earlier rounds of self-training took: the schedule is over theirs and `num_steps` and goes on
+            where they stopped, past its slow start if that is over. 0 starts afresh.
     """
     learning_rate *= rate_factor(scaling, batch_size, reference_batch_size)
-    schedule = PolySchedule(learning_rate, num_steps, power, slow_start_steps, slow_start_rate)
+    schedule = PolySchedule(
+        learning_rate, steps_before + num_steps, power, slow_start_steps, slow_start_rate, steps_before
+    )
     if name == "momentum":
         optimizer = Momentum(schedule, momentum)
     elif name == "adam":

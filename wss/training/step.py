@@ -22,7 +22,7 @@ class TrainStep:
         weight_decay: factor of sum(w^2) / 2 over `model.decayed_kernels()`.
         seed: of dropout.
         clip_norm: largest global norm of the gradient, summed over replicas; None for no clipping.
-        last_layer_multiplier: learning-rate factor of the last layers; their biases get twice that.
+        last_layer_multiplier, head_multiplier: learning-rate factors, see `DeepLab.gradient_multipliers`.
         average: updated after each step, or None.
         jit_compile: compile what a replica does by XLA; for one device (a TPU always does).
 
@@ -42,6 +42,7 @@ class TrainStep:
         last_layer_multiplier: float = 1.0,
         average: WeightAverage | None = None,
         jit_compile: bool = False,
+        head_multiplier: float = 1.0,
     ):
         if jit_compile and strategy.num_replicas_in_sync > 1:
             raise UserError(
@@ -53,7 +54,7 @@ class TrainStep:
         self.weight_decay = weight_decay
         self.seed = seed
         self.clip_norm = clip_norm
-        self.multipliers = model.gradient_multipliers(last_layer_multiplier)
+        self.multipliers = model.gradient_multipliers(last_layer_multiplier, head_multiplier)
         self.average = average
         # Converting plain Python costs a tenth of the time to build the graph.
         self.replica_step = tf.autograph.experimental.do_not_convert(self._replica_step)

@@ -1,0 +1,97 @@
+"""Policies of self-training against each other and against more supervised steps, from the same teacher: a table.
+
+python tools/compare_self_training.py --gin_file=gin_configs/recipes/dars/camvid.gin --run_dir=runs/dars_camvid --seeds=0,1
+
+For each seed: round 0 of the recipe; then one round each of `--policies` at the first of `Rounds.alphas`, all from the
+same predictions; then the further rounds of the recipe's own policy; and as many supervised steps as a round has. The same
+command goes on where it stopped.
+"""
+
+import dataclasses
+import math
+import statistics
+from pathlib import Path
+
+from absl import flags
+
+from wss.errors import run_main
+from wss.flags import define_launch_flags, gin_parameters
+
+FLAGS = flags.FLAGS
+define_launch_flags()
+flags.DEFINE_multi_string("gin_file", None, "Gin file of the experiment; give it again to add more.", required=True)
+flags.DEFINE_list("seeds", ["0"], "Each is a run of everything.")
+flags.DEFINE_list("policies", ["threshold", "cbst", "da"], "Compared with the recipe's own.")
+flags.DEFINE_float("tail_share", 0.02, "Classes with a smaller share of the labelled pixels count as rare.", 0.0, 1.0)
+
+
+def main(argv: list[str]) -> None:
+    """Runs what is not finished and prints the table."""
+    del argv
+    from wss import config
+    from wss.evaluation.tables import format_table
+    from wss.labeling.rounds import LABEL_FACTS
+
+    config.parse_config(FLAGS.gin_file, gin_parameters())
+    found: dict[str, list[tuple[float, ...]]] = {}
+    for seed in map(int, FLAGS.seeds):
+        for title, row in rows_of(seed).items():
+            found.setdefault(title, []).append(row)
+    rows = []
+    for title, of_seeds in found.items():
+        *labels, mean_iou, tail = (statistics.fmean(values) for values in zip(*of_seeds, strict=True))
+        each = ", ".join(f"{row[-2]:.2f}" for row in of_seeds)
+        rows.append((title, *labels, mean_iou, tail, each))
+    headers = ("", *LABEL_FACTS, "mIoU", "mIoU of rare", f"mIoU of seeds {','.join(FLAGS.seeds)}")
+    print(f"\n{format_table(headers, rows)}\n\nPercent; rare: below {100 * FLAGS.tail_share:g} % of the labels")
+
+
+def rows_of(seed: int) -> dict[str, tuple[float, ...]]:
+    """Runs one seed and returns its rows: facts of the labels, mIoU, mIoU of the rare classes."""
+    from wss.evaluation.evaluator import read_json
+    from wss.labeling import rounds
+
+    folder = Path(FLAGS.run_dir) / f"seed_{seed}"
+    launch = [f"--strategy={FLAGS.strategy}", *([f"--tpu={FLAGS.tpu}"] if FLAGS.tpu else [])]
+    shared = FLAGS.gin_file, gin_parameters(), launch, seed
+    recipe = rounds.Rounds(keep_predictions=True)
+    own = rounds.Plan(recipe, folder, *shared)
+    first = dataclasses.replace(
+        recipe,
+        alphas=recipe.alphas[:1],
+        scale_growth=recipe.scale_growth[:1],
+        threshold=None,
+        teacher=str(own.folder(0)),
+    )
+    others = {
+        policy: rounds.Plan(dataclasses.replace(first, policy=policy), folder / policy, *shared)
+        for policy in FLAGS.policies
+    }
+    for plan in (own, *others.values()):
+        plan.begin()
+    rounds.run(own.phases[:1])
+    for plan in others.values():
+        rounds.run(plan.phases)
+    rounds.run(own.phases)
+    more = own.more_supervised_steps()
+    rounds.run([more])
+    first_labels = rounds.read_manifest(own.labels(1))
+
+    def row(result_file: Path, labels: Path | None = None) -> tuple[float, ...]:
+        result = read_json(result_file)
+        facts = (math.nan,) * len(rounds.LABEL_FACTS)
+        if labels is not None:
+            facts = rounds.label_facts(rounds.read_manifest(labels))
+        tail = rounds.tail_mean_iou(result, first_labels, FLAGS.tail_share)
+        return *facts, 100 * result.mean_iou, 100 * tail
+
+    return {
+        "supervised (round 0)": row(own.result(0)),
+        "supervised, as many steps more": row(more.result),
+        **{policy: row(plan.result(1), plan.labels(1)) for policy, plan in others.items()},
+        **{f"{recipe.policy}, round {n}": row(own.result(n), own.labels(n)) for n in own.numbers},
+    }
+
+
+if __name__ == "__main__":
+    run_main(main)

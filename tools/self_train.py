@@ -1,0 +1,45 @@
+"""Self-training in rounds: a supervised run, then pseudo labels and a student, as often as the recipe says.
+
+python tools/self_train.py --gin_file=gin_configs/recipes/dars/camvid.gin --run_dir=runs/dars
+python tools/self_train.py ... --gin_param="Rounds.policy = 'cbst'" --plan          only prints the commands
+
+Each round is a folder of run_dir: round_0, round_1 (with its labels), ... The same command goes on where it stopped.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from wss.errors import run_main
+from wss.flags import define_launch_flags, gin_parameters
+
+FLAGS = flags.FLAGS
+define_launch_flags()
+flags.DEFINE_multi_string("gin_file", None, "Gin file of the experiment; give it again to add more.", required=True)
+flags.DEFINE_integer("seed", 0, "Of weights, order, augmentation and the draw of pixels.", lower_bound=0)
+flags.DEFINE_float("tail_share", 0.02, "Classes with a smaller share of the labelled pixels count as rare.", 0.0, 1.0)
+flags.DEFINE_bool("plan", False, "Print the commands and do nothing.")
+
+
+def main(argv: list[str]) -> None:
+    """Runs the rounds and compares them."""
+    del argv
+    from wss import config
+    from wss.labeling import rounds
+
+    config.parse_config(FLAGS.gin_file, gin_parameters())
+    launch = [f"--strategy={FLAGS.strategy}", *([f"--tpu={FLAGS.tpu}"] if FLAGS.tpu else [])]
+    files, parameters = FLAGS.gin_file, gin_parameters()
+    plan = rounds.Plan(rounds.Rounds(), Path(FLAGS.run_dir), files, parameters, launch, FLAGS.seed)
+    if FLAGS.plan:
+        print("\n".join(map(rounds.command_line, plan.phases)))
+        return
+    plan.begin()
+    rounds.run(plan.phases)
+    print(
+        f"\n{rounds.table(plan, FLAGS.tail_share)}\n\nPercent; rare: below {100 * FLAGS.tail_share:g} % of the labels"
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)
