@@ -210,7 +210,7 @@ def test_self_training_by_one_threshold_starts_afresh():
     parse_config([baseline], [])
     expected = query(*shared)
     for parameters in (teacher, student):
-        parse_config([path], [*parameters])
+        parse_config([path], parameters)
         assert query(*shared) == expected
         assert "steps_before" not in gin.get_bindings("build_optimizer")
         assert "initial_weights" not in gin.get_bindings("train")

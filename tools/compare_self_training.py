@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from wss.errors import run_main
+from wss.errors import UserError, run_main
 from wss.flags import define_launch_flags, gin_parameters
 
 FLAGS = flags.FLAGS
@@ -30,8 +30,10 @@ def main(argv: list[str]) -> None:
     del argv
     from wss import config
     from wss.evaluation.tables import format_table
-    from wss.labeling.rounds import LABEL_FACTS
+    from wss.labeling.comparison import LABEL_FACTS
 
+    if not all(seed.isdigit() for seed in FLAGS.seeds):
+        raise UserError(f"--seeds={','.join(FLAGS.seeds)}: expected numbers with commas between, such as 0,1,2")
     config.parse_config(FLAGS.gin_file, gin_parameters())
     found: dict[str, list[tuple[float, ...]]] = {}
     for seed in map(int, FLAGS.seeds):
@@ -49,7 +51,8 @@ def main(argv: list[str]) -> None:
 def rows_of(seed: int) -> dict[str, tuple[float, ...]]:
     """Runs one seed and returns its rows: facts of the labels, mIoU, mIoU of the rare classes."""
     from wss.evaluation.evaluator import read_json
-    from wss.labeling import rounds
+    from wss.labeling import comparison, rounds
+    from wss.labeling.phases import run
 
     folder = Path(FLAGS.run_dir) / f"seed_{seed}"
     launch = [f"--strategy={FLAGS.strategy}", *([f"--tpu={FLAGS.tpu}"] if FLAGS.tpu else [])]
@@ -69,20 +72,20 @@ def rows_of(seed: int) -> dict[str, tuple[float, ...]]:
     }
     for plan in (own, *others.values()):
         plan.begin()
-    rounds.run(own.phases[:1])
+    run(own.phases[:1])
     for plan in others.values():
-        rounds.run(plan.phases)
-    rounds.run(own.phases)
+        run(plan.phases)
+    run(own.phases)
     more = own.more_supervised_steps()
-    rounds.run([more])
-    first_labels = rounds.read_manifest(own.labels(1))
+    run([more])
+    first_labels = comparison.read_manifest(own.labels(1))
 
     def row(result_file: Path, labels: Path | None = None) -> tuple[float, ...]:
         result = read_json(result_file)
-        facts = (math.nan,) * len(rounds.LABEL_FACTS)
+        facts = (math.nan,) * len(comparison.LABEL_FACTS)
         if labels is not None:
-            facts = rounds.label_facts(rounds.read_manifest(labels))
-        tail = rounds.tail_mean_iou(result, first_labels, FLAGS.tail_share)
+            facts = comparison.label_facts(comparison.read_manifest(labels))
+        tail = comparison.tail_mean_iou(result, first_labels, FLAGS.tail_share)
         return *facts, 100 * result.mean_iou, 100 * tail
 
     return {

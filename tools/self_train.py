@@ -25,19 +25,19 @@ def main(argv: list[str]) -> None:
     """Runs the rounds and compares them."""
     del argv
     from wss import config
-    from wss.labeling import rounds
+    from wss.labeling import comparison, phases, rounds
 
     config.parse_config(FLAGS.gin_file, gin_parameters())
     launch = [f"--strategy={FLAGS.strategy}", *([f"--tpu={FLAGS.tpu}"] if FLAGS.tpu else [])]
     files, parameters = FLAGS.gin_file, gin_parameters()
     plan = rounds.Plan(rounds.Rounds(), Path(FLAGS.run_dir), files, parameters, launch, FLAGS.seed)
     if FLAGS.plan:
-        print("\n".join(map(rounds.command_line, plan.phases)))
+        print("\n".join(map(phases.command_line, plan.phases)))
         return
     plan.begin()
-    rounds.run(plan.phases)
+    phases.run(plan.phases)
     print(
-        f"\n{rounds.table(plan, FLAGS.tail_share)}\n\nPercent; rare: below {100 * FLAGS.tail_share:g} % of the labels"
+        f"\n{comparison.table(plan, FLAGS.tail_share)}\n\nPercent; rare: below {100 * FLAGS.tail_share:g} % of the labels"
     )
 
 

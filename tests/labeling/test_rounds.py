@@ -17,8 +17,9 @@ import pytest
 from wss import config
 from wss.errors import UserError
 from wss.evaluation.evaluator import Result, write_json
-from wss.labeling import rounds
-from wss.labeling.rounds import Phase, Plan, Rounds, scale_range
+from wss.labeling import comparison, phases
+from wss.labeling.phases import Phase
+from wss.labeling.rounds import Plan, Rounds, scale_range
 
 BINDINGS = """
 load_dataset.directory = 'data/streets'
@@ -234,7 +235,7 @@ def test_what_the_rounds_need_and_the_recipe_lacks_is_named(name):
 
 def test_a_printed_command_is_read_back_by_a_shell(tmp_path):
     for phase in plan(tmp_path, "Labeling.average = 'logits'").phases:
-        words = shlex.split(rounds.command_line(phase))
+        words = shlex.split(phases.command_line(phase))
         assert words == [phase.command[0].replace("wss.", "wss-"), *phase.command[1:]]
 
 
@@ -299,9 +300,9 @@ def calls(tmp_path: Path) -> list[str]:
 
 
 def test_a_finished_phase_does_not_run_again(tmp_path, phase, capfd):
-    rounds.run([phase("good")])
+    phases.run([phase("good")])
     assert calls(tmp_path) == ["good"] and (tmp_path / "good/finished").exists()
-    rounds.run([phase("good")])
+    phases.run([phase("good")])
     assert calls(tmp_path) == ["good"]
     assert f"== good training: finished before ({tmp_path}/good/finished)" in capfd.readouterr().out
 
@@ -309,7 +310,7 @@ def test_a_finished_phase_does_not_run_again(tmp_path, phase, capfd):
 @pytest.mark.parametrize(("name", "status"), [("fails", 1), ("unfinished", 0), ("leaves_nothing", 0)])
 def test_a_phase_that_fails_or_leaves_no_result_stops_the_rounds(tmp_path, phase, name, status):
     with pytest.raises(UserError) as error:
-        rounds.run([phase(name), phase("good")])
+        phases.run([phase(name), phase("good")])
     assert str(error.value) == f"{name} training stopped (exit code {status}); the same command goes on there"
     assert calls(tmp_path) == [name] and not (tmp_path / name / "finished").exists()
 
@@ -317,15 +318,15 @@ def test_a_phase_that_fails_or_leaves_no_result_stops_the_rounds(tmp_path, phase
 def test_labels_need_no_weights(tmp_path, phase):
     """A labelling is finished by what it leaves."""
     labels = dataclasses.replace(phase("unfinished"), done=tmp_path / "unfinished/eval_val.json")
-    rounds.run([labels])
-    rounds.run([labels])
+    phases.run([labels])
+    phases.run([labels])
     assert calls(tmp_path) == ["unfinished"]
 
 
 RUN = """
 import sys
 from pathlib import Path
-from wss.labeling.rounds import Phase, run
+from wss.labeling.phases import Phase, run
 folder = Path(sys.argv[1])
 run([Phase("training", ["stub", "waits", str(folder)], folder / "finished", folder / "eval_val.json")])
 """
@@ -363,23 +364,23 @@ def result(confusion) -> Result:
 
 def test_facts_of_labels_by_hand():
     """80 of 400 pixels; a class without any label is infinitely far from the true ones."""
-    assert rounds.label_facts(MANIFEST) == (20.0, 75.0, 2.0, math.inf)
-    kept, accuracy, *_ = rounds.label_facts({**MANIFEST, "accuracy": None})
+    assert comparison.label_facts(MANIFEST) == (20.0, 75.0, 2.0, math.inf)
+    kept, accuracy, *_ = comparison.label_facts({**MANIFEST, "accuracy": None})
     assert kept == 20 and math.isnan(accuracy)
 
 
 def test_mean_iou_of_rare_classes_by_hand():
     found = result([[6, 2, 0], [1, 2, 1], [0, 0, 1]])
     assert found.iou == pytest.approx({"road": 6 / 9, "pole": 2 / 6, "bus": 1 / 2})
-    assert rounds.tail_mean_iou(found, MANIFEST, 0.02) == pytest.approx(1 / 2)
-    assert rounds.tail_mean_iou(found, MANIFEST, 0.03) == pytest.approx((2 / 6 + 1 / 2) / 2)
-    assert math.isnan(rounds.tail_mean_iou(found, MANIFEST, 0.01))
+    assert comparison.tail_mean_iou(found, MANIFEST, 0.02) == pytest.approx(1 / 2)
+    assert comparison.tail_mean_iou(found, MANIFEST, 0.03) == pytest.approx((2 / 6 + 1 / 2) / 2)
+    assert math.isnan(comparison.tail_mean_iou(found, MANIFEST, 0.01))
 
 
 def test_a_rare_class_that_is_not_evaluated_is_left_out():
     found = result([[6, 2, 0], [1, 2, 0], [0, 0, 0]])
-    assert rounds.tail_mean_iou(found, MANIFEST, 0.03) == pytest.approx(2 / 5)
-    assert math.isnan(rounds.tail_mean_iou(found, MANIFEST, 0.02))
+    assert comparison.tail_mean_iou(found, MANIFEST, 0.03) == pytest.approx(2 / 5)
+    assert math.isnan(comparison.tail_mean_iou(found, MANIFEST, 0.02))
 
 
 def test_table_of_two_finished_rounds(tmp_path):
@@ -388,9 +389,9 @@ def test_table_of_two_finished_rounds(tmp_path):
     (made.labels(1) / "manifest.json").write_text(json.dumps(MANIFEST))
     write_json(result([[5, 0, 0], [5, 0, 0], [0, 0, 10]]), made.result(0))  # 5 / 10, 0, 1
     write_json(result([[8, 0, 0], [0, 8, 0], [2, 2, 0]]), made.result(1))  # 8 / 10, 8 / 10, 0
-    lines = rounds.table(made, 0.015).splitlines()
+    lines = comparison.table(made, 0.015).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert cells[0] == ["round", *rounds.LABEL_FACTS, "mIoU", "mIoU of rare"]
+    assert cells[0] == ["round", *comparison.LABEL_FACTS, "mIoU", "mIoU of rare"]
     assert cells[2:] == [
         ["0", "-", "-", "-", "-", "50.00", "100.00"],
         ["1", "20.00", "75.00", "2.00", "inf", "53.33", "0.00"],

@@ -30,7 +30,7 @@ TINY = {
     "Evaluation.batch_size": 2,
     "Labeling.flip": False,
     "Rounds.num_steps": 2,
-    "Rounds.alphas": "(0.3, 0.6)",
+    "Rounds.alphas": "(0.3,)",
     "Rounds.scale_growth": "((0.0, 0.0), (0.2, 0.5))",
 }
 
@@ -68,7 +68,11 @@ def kill(process: subprocess.Popen, when: Path) -> None:
 
 
 def finish(process: subprocess.Popen) -> str:
-    printed, errors = process.communicate(timeout=400)
+    try:
+        printed, errors = process.communicate(timeout=400)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, errors[-3000:]
     return printed
 
@@ -82,7 +86,7 @@ def rows(printed: str) -> dict[str, list[str]]:
 
 @pytest.mark.slow
 def test_rounds_that_were_killed_go_on_and_are_compared(tmp_path, tiny_shapes, recipe):
-    """All processes are killed when the first labels are there; then two rounds, and CBST from the same teacher."""
+    """All processes are killed when the first labels are there; then the rest of round 1, and CBST from the same teacher."""
     run_dir = tmp_path / "runs/seed_0"
     kill(start("self_train", recipe, run_dir, tiny_shapes), run_dir / "round_1/labels/dataset.json")
 
@@ -92,11 +96,9 @@ def test_rounds_that_were_killed_go_on_and_are_compared(tmp_path, tiny_shapes, r
         f"== round 0: training: finished before ({run_dir}/round_0/finished)",
         f"== round 1: labelling: finished before ({run_dir}/round_1/labels/dataset.json)",
         "== round 1: training",
-        "== round 2: labelling",
-        "== round 2: training",
     ]
     self_trained = rows(printed)
-    assert list(self_trained) == ["0", "1", "2"] and all(len(row) == 6 for row in self_trained.values())
+    assert list(self_trained) == ["0", "1"] and all(len(row) == 6 for row in self_trained.values())
 
     flags = "--seeds=0", "--policies=cbst"
     printed = finish(start("compare_self_training", recipe, tmp_path / "runs", tiny_shapes, *flags))
@@ -106,9 +108,8 @@ def test_rounds_that_were_killed_go_on_and_are_compared(tmp_path, tiny_shapes, r
         "supervised, as many steps more",
         "cbst",
         "dars, round 1",
-        "dars, round 2",
     ]
-    of_round = {"supervised (round 0)": "0", "dars, round 1": "1", "dars, round 2": "2"}
+    of_round = {"supervised (round 0)": "0", "dars, round 1": "1"}
     assert {title: compared[title][:-1] for title in of_round} == {
         title: self_trained[number] for title, number in of_round.items()
     }

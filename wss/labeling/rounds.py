@@ -6,29 +6,20 @@ hand by the command that is printed, and one that is finished is not run again.
 
 import dataclasses
 import json
-import math
-import shlex
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import gin
 
-from wss.data.info import FILE_NAME
+from wss.data.info import FILE_NAME, DatasetInfo
 from wss.errors import UserError, did_you_mean
-from wss.evaluation.evaluator import Result, read_json
-from wss.evaluation.tables import format_table
+from wss.labeling.phases import Phase
 from wss.labeling.policies import POLICIES, SAMPLES
-from wss.labeling.pseudo_split import MANIFEST
 from wss.labeling.quotas import ROUNDINGS
-from wss.training.checkpoints import RunDirectory, write_text
-from wss.training.experiment import load_dataset
+from wss.training.checkpoints import write_text
 
 STARTS = ("teacher", "initial")
 FINISHED, SETTINGS = "finished", "rounds.json"
-LABEL_FACTS = ("labelled", "right", "KL to labelled, 1e-3", "KL to true, 1e-3")
 
 
 def scale_range(minimum: float, maximum: float, beta_min: float, beta_max: float) -> tuple[float, float]:
@@ -108,23 +99,6 @@ def _is_list(value) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class Phase:
-    """One command.
-
-    Attributes:
-        title: for people.
-        command: module and flags.
-        done: the file that tells that it is finished.
-        result: what it must leave; `done` is written then, if it is another file.
-    """
-
-    title: str
-    command: Sequence[str]
-    done: Path
-    result: Path
-
-
-@dataclasses.dataclass(frozen=True)
 class Plan:
     """The phases of some rounds, for the configuration that gin has parsed.
 
@@ -158,8 +132,9 @@ class Plan:
             UserError: the data set lacks a split, or the rounds in `run_dir` do something else.
         """
         splits = {name: _bound("TrainingData", name) for name in ("labeled_split", "unlabeled_split")}
+        info = DatasetInfo.load(_bound("load_dataset", "directory"))
         for split in filter(None, [*splits.values(), self.rounds.fit_temperature_on]):
-            load_dataset().split(split)
+            info.split(split)
         settings = {**dataclasses.asdict(self.rounds), **splits, "seed": self.seed}
         # These change nothing in the labels and students.
         del settings["teacher"], settings["keep_predictions"]
@@ -268,87 +243,3 @@ def _bound(name: str, parameter: str):
         return gin.get_bindings(name)[parameter]
     except KeyError as error:
         raise UserError(f"gin: {name}.{parameter} is not set, which the rounds need; set it in a recipe") from error
-
-
-def run(phases: Sequence[Phase]) -> None:
-    """Runs what is not finished, one process after the other.
-
-    Raises:
-        UserError: one fails; what it said stands above.
-    """
-    for phase in phases:
-        if phase.done.exists():
-            print(f"== {phase.title}: finished before ({phase.done})", flush=True)
-            continue
-        print(f"== {phase.title}\n{command_line(phase)}", flush=True)
-        status = _exit_code([sys.executable, "-m", *phase.command])
-        # A training that SIGTERM stopped ends well, but has no weights for others yet.
-        if status or not phase.result.exists() or not (phase.done == phase.result or _has_weights(phase)):
-            raise UserError(f"{phase.title} stopped (exit code {status}); the same command goes on there")
-        if phase.done != phase.result:
-            phase.done.write_text("")
-
-
-def _exit_code(command: Sequence[str]) -> int:
-    """Runs a process to its end. SIGTERM goes on to it, for it then saves what it has, and counts as its failure."""
-    process, stopped = subprocess.Popen(command), False
-
-    def stop(*_) -> None:
-        nonlocal stopped
-        stopped = True
-        process.terminate()
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        status = process.wait()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    return -signal.SIGTERM if stopped else status
-
-
-def command_line(phase: Phase) -> str:
-    """The command as a user types it."""
-    module, *arguments = phase.command
-    return shlex.join([module.replace("wss.", "wss-"), *arguments])
-
-
-def table(plan: Plan, tail_share: float) -> str:
-    """Returns a line for each finished round: what was labelled, how well, and mIoU of all classes and of the rare ones.
-
-    Args:
-        plan: whose phases are finished.
-        tail_share: classes with a smaller share of the labelled pixels are rare.
-    """
-    manifests = {n: read_manifest(plan.labels(n)) for n in range(1, len(plan.rounds.alphas) + 1)}
-    rows = []
-    for number in range(len(manifests) + 1):
-        result = read_json(plan.result(number))
-        labels = label_facts(manifests[number]) if number else (math.nan,) * len(LABEL_FACTS)
-        tail = tail_mean_iou(result, manifests[1], tail_share)
-        rows.append((number, *labels, 100 * result.mean_iou, 100 * tail))
-    return format_table(("round", *LABEL_FACTS, "mIoU", "mIoU of rare"), rows)
-
-
-def label_facts(manifest: dict) -> tuple[float, ...]:
-    """Returns the numbers of `LABEL_FACTS`: percent, and divergences in nats / 1000, infinite if a class has no label."""
-    kept = sum(manifest["selection"]["kept"]) / manifest["num_pixels"]
-    accuracy, to_labeled, to_true = (manifest[name] for name in ("accuracy", "kl_to_labeled", "kl_to_true"))
-    divergences = (math.inf if value is None else 1000 * value for value in (to_labeled, to_true))
-    return 100 * kept, math.nan if accuracy is None else 100 * accuracy, *divergences
-
-
-def tail_mean_iou(result: Result, manifest: dict, tail_share: float) -> float:
-    """Mean IoU of the classes with less than `tail_share` of the labelled pixels that have an IoU; NaN without any."""
-    shares = zip(manifest["classes"], manifest["target_distribution"], strict=True)
-    found = [result.iou[name] for name, share in shares if share < tail_share]
-    known = [iou for iou in found if not math.isnan(iou)]
-    return sum(known) / len(known) if known else math.nan
-
-
-def read_manifest(labels: Path) -> dict:
-    """Reads what wss-label wrote of the pseudo labels in a folder."""
-    return json.loads((labels / MANIFEST).read_text())
-
-
-def _has_weights(phase: Phase) -> bool:
-    return RunDirectory(phase.result.parent, writes=False).has_weights
