@@ -31,7 +31,7 @@ TINY = {
     "Labeling.flip": False,
     "Rounds.num_steps": 2,
     "Rounds.alphas": "(0.3,)",
-    "Rounds.scale_growth": "((0.0, 0.0), (0.2, 0.5))",
+    "Rounds.scale_growth": "((0.2, 0.5),)",
 }
 
 
