@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from parity_table import ParityTable
 from scripts import load_module
+from tiny import TINY
 
 SMALL_GOLDENS = Path(__file__).parent / "goldens"
 SHARED = Path(os.environ.get("WSS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -109,24 +110,6 @@ def tiny_shapes(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("records") / "shapes"
     build_shapes(directory, num_train=32, num_val=6, size=48, num_shards=2)
     return directory
-
-
-TINY = {
-    "build_model.backbone": "'mobilenet_v2'",
-    "build_model.depth_multiplier": 0.25,
-    "build_model.batch_norm_momentum": 0.9,
-    "TrainingData.labeled_split": "'train_1_4'",
-    "TrainingData.unlabeled_split": "'train'",
-    "TrainingData.labeled_batch_size": 2,
-    "TrainingData.unlabeled_batch_size": 2,
-    "TrainingData.crop_size": "(33, 33)",
-    "Augmentation.cutout_half_side": 4,
-    "Evaluation.batch_size": 2,
-    "train.method": "@PseudoSeg()",
-    "train.num_steps": 6,
-    "train.steps_per_loop": 2,
-    "train.pictures_every": 0,
-}
 
 
 @pytest.fixture

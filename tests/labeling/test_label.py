@@ -17,9 +17,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import TINY
 from PIL import Image
 from scripts import load_module, separate_flags
+from tiny import TINY
 
 from wss import config
 from wss.data.checks import LabelMap
