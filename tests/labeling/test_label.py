@@ -275,8 +275,9 @@ def test_the_table_has_a_row_for_each_class(labeled):
     folder, manifest = labeled
     lines = summary(manifest, str(folder)).splitlines()
     kept = manifest["selection"]["kept"]
-    assert [line.split()[0] for line in lines[1 : 1 + NUM_CLASSES]] == list(CLASS_NAMES)
-    assert [int(line.split()[-1]) for line in lines[1 : 1 + NUM_CLASSES]] == kept
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2 : 2 + NUM_CLASSES]]
+    assert [row[0] for row in rows] == list(CLASS_NAMES)
+    assert [int(row[-1]) for row in rows] == kept
     assert lines[-2].startswith(f"dars: {sum(kept)} of {manifest['num_pixels']} pixels labelled")
     assert lines[-1] == f"10 images in {folder}, split pseudo"
 

@@ -11,6 +11,7 @@ from wss.data.execution import ConversionStoppedError
 from wss.data.folders import replacing
 from wss.data.schema import validate_records
 from wss.errors import UserError
+from wss.evaluation.tables import format_table
 from wss.labeling.confidence import NUM_PATTERNS
 from wss.labeling.predicting import (
     PredictJob,
@@ -125,18 +126,14 @@ def predict(
 def summary(manifest: dict, output_dir: str) -> str:
     """Returns a table of what was kept of each class, and the figures under it."""
     selection, policy = manifest["selection"], manifest["policy"]
-    rows = [("class", "target %", "quota", "predicted", "threshold", "candidates", "kept")]
+    rows = []
     columns = (selection[name] for name in ("quotas", "available", "thresholds", "candidates", "kept"))
     for name, share, quota, available, threshold, candidates, kept in zip(
         manifest["classes"], manifest["target_distribution"], *columns, strict=True
     ):
-        numbers = [quota, available, "-" if threshold is None else f"{threshold:.4f}", candidates, kept]
-        rows.append((name, f"{100 * share:.2f}", *map(str, numbers)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(text.rjust(w) for text, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    ]
+        shown = "-" if threshold is None else f"{threshold:.4f}"
+        rows.append((name, 100 * share, quota, available, shown, candidates, kept))
+    headers = ("class", "target %", "quota", "predicted", "threshold", "candidates", "kept")
     kept, total = sum(selection["kept"]), manifest["num_pixels"]
     facts = [f"{policy['name']}: {kept} of {total} pixels labelled ({100 * kept / total:.2f} %)"]
     if kept:
@@ -145,7 +142,14 @@ def summary(manifest: dict, output_dir: str) -> str:
         facts.append(f"to the true ones {_number(manifest['kl_to_true'])}")
     if manifest["accuracy"] is not None:
         facts.append(f"{100 * manifest['accuracy']:.2f} % of the labels are right")
-    return "\n".join([*lines, ", ".join(facts), f"{manifest['num_images']} images in {output_dir}, split {SPLIT}"])
+    return "\n".join(
+        [
+            format_table(headers, rows),
+            "",
+            ", ".join(facts),
+            f"{manifest['num_images']} images in {output_dir}, split {SPLIT}",
+        ]
+    )
 
 
 def _number(value: float | None) -> str:
