@@ -11,11 +11,10 @@ from pathlib import Path
 from absl import flags
 
 from wss.errors import run_main
-from wss.flags import define_launch_flags, gin_parameters
+from wss.flags import define_experiment_flags, gin_parameters, strategy_flags
 
 FLAGS = flags.FLAGS
-define_launch_flags()
-flags.DEFINE_multi_string("gin_file", None, "Gin file of the experiment; give it again to add more.", required=True)
+define_experiment_flags()
 flags.DEFINE_integer("seed", 0, "Of weights, order, augmentation and the draw of pixels.", lower_bound=0)
 flags.DEFINE_float("tail_share", 0.02, "Classes with a smaller share of the labelled pixels count as rare.", 0.0, 1.0)
 flags.DEFINE_bool("plan", False, "Print the commands and do nothing.")
@@ -28,9 +27,8 @@ def main(argv: list[str]) -> None:
     from wss.labeling import comparison, phases, rounds
 
     config.parse_config(FLAGS.gin_file, gin_parameters())
-    launch = [f"--strategy={FLAGS.strategy}", *([f"--tpu={FLAGS.tpu}"] if FLAGS.tpu else [])]
     files, parameters = FLAGS.gin_file, gin_parameters()
-    plan = rounds.Plan(rounds.Rounds(), Path(FLAGS.run_dir), files, parameters, launch, FLAGS.seed)
+    plan = rounds.Plan(rounds.Rounds(), Path(FLAGS.run_dir), files, parameters, strategy_flags(), FLAGS.seed)
     if FLAGS.plan:
         print("\n".join(map(phases.command_line, plan.phases)))
         return

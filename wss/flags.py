@@ -14,6 +14,17 @@ def define_launch_flags() -> None:
     flags.DEFINE_string("tpu", "", "Name or address of the TPU for --strategy=tpu; empty for a TPU VM.")
 
 
+def define_experiment_flags() -> None:
+    """Those of `define_launch_flags`, and --gin_file."""
+    define_launch_flags()
+    flags.DEFINE_multi_string("gin_file", None, "Gin file of the experiment; give it again to add more.", required=True)
+
+
+def strategy_flags() -> list[str]:
+    """What says where this command runs, for another one that it starts."""
+    return [f"--strategy={FLAGS.strategy}", *([f"--tpu={FLAGS.tpu}"] if FLAGS.tpu else [])]
+
+
 def gin_parameters() -> list[str]:
     """The bindings of the flags, short forms included."""
     if FLAGS.data_dir is None:

@@ -7,11 +7,10 @@ wss-train --gin_file=... --run_dir=... --gin_param="train.num_steps = 100" --dry
 from absl import flags
 
 from wss.errors import run_main
-from wss.flags import define_launch_flags, gin_parameters
+from wss.flags import define_experiment_flags, gin_parameters
 
 FLAGS = flags.FLAGS
-define_launch_flags()
-flags.DEFINE_multi_string("gin_file", None, "Gin file of the experiment; give it again to add more.", required=True)
+define_experiment_flags()
 flags.DEFINE_integer("seed", None, "Of weights, order and augmentation; short for train.seed.")
 flags.DEFINE_integer("intra_op_threads", 0, "Threads of one operation on a CPU; 0 chooses.", lower_bound=0)
 flags.DEFINE_bool("dry_run", False, "Build everything, take two steps, estimate time and memory, write nothing.")

@@ -1,7 +1,9 @@
-"""Writing small files whole or not at all."""
+"""Writing files whole or not at all."""
 
+import contextlib
 import os
 import uuid
+from collections.abc import Iterator
 
 from etils import epath
 
@@ -17,6 +19,18 @@ def unique_name(path: epath.Path) -> epath.Path:
     return path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex}")
 
 
+@contextlib.contextmanager
+def whole(path: epath.Path) -> Iterator[epath.Path]:
+    """Yields a temporary name, which becomes `path` at the end, or is removed after an error."""
+    temporary = unique_name(path)
+    try:
+        yield temporary
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    temporary.replace(path)
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a text file under a temporary name and renames it.
 
@@ -24,9 +38,8 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         WriteError: it cannot be written.
     """
     path = epath.Path(path)
-    temporary = unique_name(path)
     try:
-        temporary.write_text(text)
-        temporary.replace(path)
+        with whole(path) as temporary:
+            temporary.write_text(text)
     except OSError as error:
         raise WriteError(f"{path}: cannot be written ({error.strerror or error})") from error

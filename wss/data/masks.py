@@ -88,7 +88,7 @@ def files_by_id(folder: epath.Path, suffix: str) -> dict[str, str]:
 
 
 def encode_mask(mask: np.ndarray) -> bytes:
-    """Encodes uint8 [H, W] as a one-channel PNG."""
+    """Encodes uint8 or uint16 [H, W] as a one-channel PNG."""
     buffer = io.BytesIO()
     Image.fromarray(mask).save(buffer, "PNG")
     return buffer.getvalue()
@@ -100,11 +100,16 @@ def color_map_of(colors: Sequence[Sequence[int]], values: Sequence[int] | None =
     return {tuple(int(part) for part in color): value for color, value in zip(colors, values, strict=True)}
 
 
-def colorize(mask: np.ndarray, colors: Sequence[Sequence[int]], ignore_color=(224, 224, 192)) -> np.ndarray:
-    """Colours class ids, uint8 [H, W] -> uint8 [H, W, 3]; every value without a colour gets `ignore_color`."""
+def color_table(colors: Sequence[Sequence[int]], ignore_color=(224, 224, 192)) -> np.ndarray:
+    """Returns the colour of each value of a mask, uint8 [256, 3]; those without a colour get `ignore_color`."""
     table = np.full([256, 3], ignore_color, np.uint8)
     table[: len(colors)] = colors
-    return table[mask]
+    return table
+
+
+def colorize(mask: np.ndarray, colors: Sequence[Sequence[int]], ignore_color=(224, 224, 192)) -> np.ndarray:
+    """Colours class ids, uint8 [H, W] -> uint8 [H, W, 3], see `color_table`."""
+    return color_table(colors, ignore_color)[mask]
 
 
 def lookup_table(

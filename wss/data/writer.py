@@ -18,7 +18,7 @@ from etils import epath
 from wss.data.beam import make_pipeline, run_beam
 from wss.data.checks import LabelMap, check_source, duplicate_ids, raise_problems
 from wss.data.execution import Tick, run_jobs
-from wss.data.files import unique_name, write_text
+from wss.data.files import whole, write_text
 from wss.data.folders import DONE, LOCK, disk_errors, keep_only, replacing
 from wss.data.index import RECORD_OVERHEAD, SUFFIX, Entry, index_path, write_index
 from wss.data.info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
@@ -150,15 +150,13 @@ def write_record_file(path: epath.Path, examples: Iterable[tuple[bytes, Entry]])
     """Writes serialized examples with the index beside them, whole or not at all; the entries get their offsets here."""
     entries: list[Entry] = []
     offset = 0
-    temporary = unique_name(path)
-    with disk_errors(path):
+    with disk_errors(path), whole(path) as temporary:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
             for serialized, entry in examples:
                 writer.write(serialized)
                 entries.append(dataclasses.replace(entry, offset=offset))
                 offset += len(serialized) + RECORD_OVERHEAD
         write_index(index_path(path), entries)
-        temporary.replace(path)
 
 
 def _plan(folder: epath.Path, pool: str, images: Pool, labels: LabelMap, num_shards: int, seed: int) -> dict[str, int]:

@@ -18,11 +18,11 @@ from PIL import Image
 
 from wss.data.checks import count_pixels
 from wss.data.execution import Tick
-from wss.data.files import unique_name, write_text
+from wss.data.files import whole, write_text
 from wss.data.folders import DONE
 from wss.data.index import Entry
 from wss.data.info import DatasetInfo
-from wss.data.masks import encode_mask
+from wss.data.masks import color_table, encode_mask
 from wss.data.records import split_records
 from wss.data.schema import reason_of
 from wss.data.splits import records_of
@@ -33,7 +33,6 @@ from wss.labeling.predictions import Predictions, load_arrays, save_arrays
 
 PNGS = "pngs"
 MASK, CONFIDENCE = "image/segmentation/class/encoded", "image/confidence/encoded"
-IGNORE_COLOR = (224, 224, 192)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +148,7 @@ def _set_labels(
     _set(example, MASK, encode_mask(label))
     _set(example, "image/segmentation/class/format", b"png")
     if job.write_confidences:
-        _set(example, CONFIDENCE, _png(Image.fromarray(confidence.view(np.uint16))))
+        _set(example, CONFIDENCE, encode_mask(confidence.view(np.uint16)))
     if job.write_pngs:
         _write_png(epath.Path(job.folder) / PNGS / f"{name}.png", label, job.info)
 
@@ -201,19 +200,10 @@ def _set(example: tf.train.Example, name: str, value: bytes) -> None:
     example.features.feature[name].bytes_list.value[:] = [value]
 
 
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def _write_png(path: epath.Path, label: np.ndarray, info: DatasetInfo) -> None:
     """Writes class ids as a PNG with a palette, as PASCAL VOC's masks: of data and for the eye."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(label)
-    palette = np.full([256, 3], IGNORE_COLOR, np.uint8)
-    palette[: info.num_classes] = info.colors
-    image.putpalette(palette.tobytes())
-    temporary = unique_name(path)
-    temporary.write_bytes(_png(image))
-    temporary.replace(path)
+    image.putpalette(color_table(info.colors).tobytes())
+    with whole(path) as temporary, temporary.open("wb") as file:
+        image.save(file, "PNG")

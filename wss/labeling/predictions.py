@@ -4,7 +4,6 @@ There is one file for each record file of the split, so that labelling can be sp
 so that other policies can select from the same predictions.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -14,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
-from wss.data.files import unique_name, write_text
+from wss.data.files import whole, write_text
 from wss.data.folders import disk_errors
 from wss.data.index import Entry
 from wss.data.info import DatasetInfo
@@ -81,7 +80,7 @@ class Predictions:
         """Writes a part: (id, prediction uint8 [H, W], confidence float16 [H, W]) of its images; yields each id."""
         path = self._path(part, PREDICTIONS)
         counts = np.zeros(1, np.int64)
-        with disk_errors(path), _whole(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
+        with disk_errors(path), whole(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
             for name, prediction, confidence in predicted:
                 counts = counts + histogram(prediction, confidence, self.num_classes)
                 writer.write(_serialized(name, prediction, confidence))
@@ -152,7 +151,7 @@ def entries_of(info: DatasetInfo, split: str) -> Iterator[Entry]:
 
 def save_arrays(path: epath.Path, **arrays: np.ndarray) -> None:
     """Writes a compressed `.npz`, whole or not at all."""
-    with disk_errors(path), _whole(path) as temporary, temporary.open("wb") as file:
+    with disk_errors(path), whole(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
@@ -160,18 +159,6 @@ def load_arrays(path: epath.Path) -> dict[str, np.ndarray]:
     """Reads what `save_arrays` wrote."""
     with path.open("rb") as file, np.load(file) as archive:
         return {name: archive[name] for name in archive.files}
-
-
-@contextlib.contextmanager
-def _whole(path: epath.Path) -> Iterator[epath.Path]:
-    """Yields a temporary name, which becomes `path` at the end, or is removed after an error."""
-    temporary = unique_name(path)
-    try:
-        yield temporary
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    temporary.replace(path)
 
 
 def _serialized(name: str, prediction: np.ndarray, confidence: np.ndarray) -> bytes:

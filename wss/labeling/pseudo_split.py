@@ -15,7 +15,7 @@ from wss.data.folders import DONE, LOCK, keep_only
 from wss.data.index import SUFFIX
 from wss.data.info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
 from wss.data.source import Split
-from wss.data.splits import select
+from wss.data.splits import Statistics, select
 from wss.data.writer import shard_names
 from wss.errors import UserError
 from wss.labeling import policies, sampling
@@ -221,8 +221,7 @@ def labeled_pixels(info: DatasetInfo, split: str) -> np.ndarray:
         raise UserError(
             f"split {split!r} of {info.directory} has no masks to take the distribution of the classes from"
         )
-    pixels = np.zeros(256, np.int64)
+    statistics = Statistics()
     for entry in entries_of(info, split):
-        for label, count in (entry.pixels or {}).items():
-            pixels[label] += count
-    return pixels[: info.num_classes]
+        statistics.add(entry)
+    return statistics.pixels[: info.num_classes]

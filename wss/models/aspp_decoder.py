@@ -9,7 +9,7 @@ import keras
 
 from wss.errors import UserError
 from wss.models.dropout import Dropout
-from wss.models.layers import Conv2D, ResizeLike, conv_bn, separable_conv_bn, truncated_normal
+from wss.models.layers import Conv2D, ResizeLike, conv_bn, head_input, separable_conv_bn, truncated_normal
 
 DEPTH = 256
 _LOW_LEVEL_DEPTH = 48
@@ -50,8 +50,8 @@ def build_segmentation_head(
       UserError: a rate is below 1 at this output stride.
     """
     norm = {**_BATCH_NORM, **(batch_norm or {})}
-    features = keras.Input(features_shape, dtype=keras.config.dtype_policy().compute_dtype, name="features")
-    low_level = keras.Input(low_level_shape, dtype=keras.config.dtype_policy().compute_dtype, name="low_level")
+    features = head_input(features_shape, "features")
+    low_level = head_input(low_level_shape, "low_level")
     x = build_aspp(features, _scaled(aspp_rates, output_stride), norm, separable, dropout, depth)
     if use_decoder:
         x = build_decoder(x, low_level, norm, separable, depth)

@@ -2,7 +2,7 @@
 
 import keras
 
-from wss.models.layers import BatchNorm, Conv2D
+from wss.models.layers import BatchNorm, Conv2D, head_input
 
 RATES = (6, 12, 18, 24)
 
@@ -21,7 +21,7 @@ def build_deeplab_v2_head(
     Returns:
         A model from [features] to logits [B, h, w, C], always float32.
     """
-    features = keras.Input(features_shape, dtype=keras.config.dtype_policy().compute_dtype, name="features")
+    features = head_input(features_shape, "features")
     branches = [
         Conv2D(
             num_classes,

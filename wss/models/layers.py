@@ -15,6 +15,7 @@ __all__ = [
     "batch_norm_updates",
     "conv_bn",
     "depthwise_bn",
+    "head_input",
     "resize_bilinear",
     "resize_nearest",
     "separable_conv_bn",
@@ -185,6 +186,11 @@ class AtrousSchedule:
             return stride, 1
         rate, self.rate = self.rate, self.rate * stride
         return 1, rate
+
+
+def head_input(shape: tuple[int | None, int | None, int], name: str):
+    """Keras input of a head, [B, *shape] in the compute dtype, named after the end point that it takes."""
+    return keras.Input(shape, dtype=keras.config.dtype_policy().compute_dtype, name=name)
 
 
 def truncated_normal(stddev: float) -> keras.initializers.Initializer:

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from wss.models.dropout import Dropout
-from wss.models.layers import Conv2D, ResizeLike, conv_bn, sides
+from wss.models.layers import Conv2D, ResizeLike, conv_bn, head_input, sides
 
 BINS = (1, 2, 3, 6)
 DEPTH = 512
@@ -33,7 +33,7 @@ def build_pspnet_head(
         A model from [features] to logits [B, h, w, C], always float32.
     """
     norm = {**_BATCH_NORM, **(batch_norm or {})}
-    features = _input(features_shape, "features")
+    features = head_input(features_shape, "features")
     x = pyramid_pooling(features, BINS, norm)
     x = conv_bn(x, DEPTH, 3, "pspnet/conv", norm, initializer=_initializer())
     logits = _classifier(x, num_classes, dropout, "logits/semantic")
@@ -51,7 +51,7 @@ def build_auxiliary_head(
     Args and Returns: as for `build_pspnet_head`, of the backbone's "hypercolumn_previous".
     """
     norm = {**_BATCH_NORM, **(batch_norm or {})}
-    features = _input(features_shape, "hypercolumn_previous")
+    features = head_input(features_shape, "hypercolumn_previous")
     x = conv_bn(features, AUXILIARY_DEPTH, 3, "auxiliary/conv", norm, initializer=_initializer())
     logits = _classifier(x, num_classes, dropout, "logits/auxiliary")
     return keras.Model([features], logits, name="auxiliary_head")
@@ -119,10 +119,6 @@ class SpatialDropout(Dropout):
 def _classifier(x, num_classes: int, dropout: float, scope: str):
     x = SpatialDropout(dropout, name=f"{scope.replace('/', '.')}.dropout")(x)
     return Conv2D(num_classes, 1, kernel_initializer=_initializer(), tf1_scope=scope, dtype="float32")(x)
-
-
-def _input(shape, name: str):
-    return keras.Input(shape, dtype=keras.config.dtype_policy().compute_dtype, name=name)
 
 
 def _initializer() -> keras.initializers.Initializer:
