@@ -3,8 +3,8 @@
 python tools/compare_self_training.py --gin_file=gin_configs/recipes/dars/camvid.gin --run_dir=runs/dars_camvid --seeds=0,1
 
 For each seed: round 0 of the recipe; then one round each of `--policies` at the first of `Rounds.alphas`, all from the
-same predictions; then the further rounds of the recipe's own policy; and as many supervised steps as a round has. The same
-command goes on where it stopped.
+same predictions; then the further rounds of the recipe's own policy; and as many supervised steps as each round has. The
+same command goes on where it stopped.
 """
 
 import dataclasses
@@ -15,11 +15,10 @@ from pathlib import Path
 from absl import flags
 
 from wss.errors import UserError, run_main
-from wss.flags import define_launch_flags, gin_parameters
+from wss.flags import define_experiment_flags, gin_parameters, strategy_flags
 
 FLAGS = flags.FLAGS
-define_launch_flags()
-flags.DEFINE_multi_string("gin_file", None, "Gin file of the experiment; give it again to add more.", required=True)
+define_experiment_flags()
 flags.DEFINE_list("seeds", ["0"], "Each is a run of everything.")
 flags.DEFINE_list("policies", ["threshold", "cbst", "da"], "Compared with the recipe's own.")
 flags.DEFINE_float("tail_share", 0.02, "Classes with a smaller share of the labelled pixels count as rare.", 0.0, 1.0)
@@ -55,8 +54,7 @@ def rows_of(seed: int) -> dict[str, tuple[float, ...]]:
     from wss.labeling.phases import run
 
     folder = Path(FLAGS.run_dir) / f"seed_{seed}"
-    launch = [f"--strategy={FLAGS.strategy}", *([f"--tpu={FLAGS.tpu}"] if FLAGS.tpu else [])]
-    shared = FLAGS.gin_file, gin_parameters(), launch, seed
+    shared = FLAGS.gin_file, gin_parameters(), strategy_flags(), seed
     recipe = rounds.Rounds(keep_predictions=True)
     own = rounds.Plan(recipe, folder, *shared)
     first = dataclasses.replace(
@@ -77,7 +75,7 @@ def rows_of(seed: int) -> dict[str, tuple[float, ...]]:
         run(plan.phases)
     run(own.phases)
     more = own.more_supervised_steps()
-    run([more])
+    run(more)
     first_labels = comparison.read_manifest(own.labels(1))
 
     def row(result_file: Path, labels: Path | None = None) -> tuple[float, ...]:
@@ -90,7 +88,9 @@ def rows_of(seed: int) -> dict[str, tuple[float, ...]]:
 
     return {
         "supervised (round 0)": row(own.result(0)),
-        "supervised, as many steps more": row(more.result),
+        **{
+            f"supervised, the steps of round {n}": row(phase.result) for n, phase in zip(own.numbers, more, strict=True)
+        },
         **{policy: row(plan.result(1), plan.labels(1)) for policy, plan in others.items()},
         **{f"{recipe.policy}, round {n}": row(own.result(n), own.labels(n)) for n in own.numbers},
     }

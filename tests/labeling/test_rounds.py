@@ -213,16 +213,20 @@ def test_a_teacher_that_is_given_is_not_trained(tmp_path):
     assert made.result(0) == Path("runs/other/eval_val.json")
 
 
-def test_more_supervised_steps_are_those_of_round_1_without_pseudo_labels(tmp_path):
-    phase = plan(tmp_path, labeled_batch_size=2).more_supervised_steps()
-    new, gone = difference(list(phase.command), ROUND_1)
-    assert new == {"--run_dir=runs/streets/supervised", "--gin_param=train.method = @Supervised()"}
+def test_more_supervised_steps_are_those_of_the_rounds_without_pseudo_labels(tmp_path):
+    made = plan(tmp_path, labeled_batch_size=2)
+    first, second = made.more_supervised_steps()
+    new, gone = difference(list(first.command), ROUND_1)
+    assert new == {"--run_dir=runs/streets/supervised_1", "--gin_param=train.method = @Supervised()"}
     assert gone == {
         "--run_dir=runs/streets/round_1",
         "--gin_param=train.method = @SelfTraining()",
         "--gin_param=TrainingData.pseudo_directory = 'runs/streets/round_1/labels'",
     }
-    assert phase.result == Path("runs/streets/supervised/eval_val.json")
+    assert first.result == Path("runs/streets/supervised_1/eval_val.json")
+    new, gone = difference(list(second.command), list(made.phases[-1].command))
+    assert "--gin_param=train.initial_weights = 'runs/streets/supervised_1'" in new
+    assert "--gin_param=train.initial_weights = 'runs/streets/round_1'" in gone
 
 
 @pytest.mark.parametrize("name", ["load_dataset.directory", "TrainingData.unlabeled_split", "train.num_steps"])

@@ -105,7 +105,7 @@ def test_rounds_that_were_killed_go_on_and_are_compared(tmp_path, tiny_shapes, r
     compared = rows(printed)
     assert list(compared) == [
         "supervised (round 0)",
-        "supervised, as many steps more",
+        "supervised, the steps of round 1",
         "cbst",
         "dars, round 1",
     ]

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import gin
 
+from wss.data.files import write_text
 from wss.data.info import FILE_NAME, DatasetInfo
 from wss.errors import UserError, did_you_mean
 from wss.labeling.phases import Phase
 from wss.labeling.policies import POLICIES, SAMPLES
 from wss.labeling.quotas import ROUNDINGS
-from wss.training.checkpoints import write_text
 
 STARTS = ("teacher", "initial")
 FINISHED, SETTINGS = "finished", "rounds.json"
@@ -120,9 +120,11 @@ class Plan:
     @property
     def phases(self) -> list[Phase]:
         """All of them, in order."""
-        first = [] if self.rounds.teacher else [self._training(0, ["train.method = @Supervised()"])]
+        first = [] if self.rounds.teacher else [self._training_of(0, ["train.method = @Supervised()"])]
         return first + [
-            phase for n in self.numbers for phase in (self._labeling(n), self._training(n, self._student(n)))
+            phase
+            for n in self.numbers
+            for phase in (self._labeling(n), self._training_of(n, self._student(n, self.folder(n - 1))))
         ]
 
     def begin(self) -> None:
@@ -154,13 +156,17 @@ class Plan:
         """1, 2, ..., of the rounds with pseudo labels."""
         return range(1, len(self.rounds.alphas) + 1)
 
-    def more_supervised_steps(self) -> Phase:
-        """What to compare round 1 with: as many steps from the same weights, on the labelled images alone."""
-        parameters = [name for name in self._student(1) if not name.startswith(("train.method", "TrainingData."))]
-        phase = self._training(0, ["train.method = @Supervised()", *parameters])
-        folder = self.run_dir / "supervised"
-        command = [f"--run_dir={folder}" if flag.startswith("--run_dir=") else flag for flag in phase.command]
-        return Phase("more supervised steps", command, folder / FINISHED, folder / phase.result.name)
+    def more_supervised_steps(self) -> list[Phase]:
+        """What to compare the rounds with: as many steps from round 0 on, on the labelled images alone."""
+        phases, before = [], self.folder(0)
+        for number in self.numbers:
+            folder = self.run_dir / f"supervised_{number}"
+            of_pseudo_labels = ("train.method", "TrainingData.")
+            own = [line for line in self._student(number, before) if not line.startswith(of_pseudo_labels)]
+            title = f"as many supervised steps as round {number}"
+            phases.append(self._training(title, folder, ["train.method = @Supervised()", *own]))
+            before = folder
+        return phases
 
     def folder(self, number: int) -> Path:
         """The run directory of a round."""
@@ -174,18 +180,22 @@ class Plan:
 
     def result(self, number: int) -> Path:
         """The evaluation of a round."""
-        return self.folder(number) / f"eval_{gin.get_bindings('Evaluation').get('split', 'val')}.json"
+        return _result_in(self.folder(number))
 
-    def _training(self, number: int, of_round: Sequence[str]) -> Phase:
+    def _training_of(self, number: int, own: Sequence[str]) -> Phase:
+        return self._training(f"round {number}: training", self.folder(number), own)
+
+    def _training(self, title: str, folder: Path, own: Sequence[str]) -> Phase:
+        """Returns a training in a folder; `own` are gin bindings over those of the recipe."""
         command = [
             "wss.train",
             *(f"--gin_file={file}" for file in self.gin_files),
-            f"--run_dir={self.folder(number)}",
+            f"--run_dir={folder}",
             f"--seed={self.seed}",
-            *(f"--gin_param={parameter}" for parameter in (*self.parameters, *of_round)),
+            *(f"--gin_param={parameter}" for parameter in (*self.parameters, *own)),
             *self.launch,
         ]
-        return Phase(f"round {number}: training", command, self.folder(number) / FINISHED, self.result(number))
+        return Phase(title, command, folder / FINISHED, _result_in(folder))
 
     def _labeling(self, number: int) -> Phase:
         rounds, teacher = self.rounds, self.folder(number - 1)
@@ -215,7 +225,7 @@ class Plan:
         done = self.labels(number) / FILE_NAME
         return Phase(f"round {number}: labelling", command, done, done)
 
-    def _student(self, number: int) -> list[str]:
+    def _student(self, number: int, teacher: Path) -> list[str]:
         """Gin bindings of the student of a round, over those of the recipe."""
         rounds = self.rounds
         steps = rounds.num_steps or _bound("train", "num_steps")
@@ -227,7 +237,7 @@ class Plan:
         if rounds.labeled_batch_size is not None:
             parameters.append(f"TrainingData.labeled_batch_size = {rounds.labeled_batch_size}")
         if rounds.start == "teacher":
-            parameters.append(f"train.initial_weights = {str(self.folder(number - 1))!r}")
+            parameters.append(f"train.initial_weights = {str(teacher)!r}")
         if rounds.resume_rate:
             parameters.append(f"build_optimizer.steps_before = {number * steps}")
         if rounds.scale_growth:
@@ -236,6 +246,11 @@ class Plan:
             minimum, maximum = scale_range(*scales, beta_min, beta_max)
             parameters += [f"Augmentation.min_scale = {minimum:.6g}", f"Augmentation.max_scale = {maximum:.6g}"]
         return parameters
+
+
+def _result_in(folder: Path) -> Path:
+    """The evaluation that a training leaves in its folder."""
+    return folder / f"eval_{gin.get_bindings('Evaluation').get('split', 'val')}.json"
 
 
 def _bound(name: str, parameter: str):
