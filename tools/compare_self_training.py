@@ -51,7 +51,7 @@ def rows_of(seed: int) -> dict[str, tuple[float, ...]]:
     """Runs one seed and returns its rows: facts of the labels, mIoU, mIoU of the rare classes."""
     from wss.evaluation.evaluator import read_json
     from wss.labeling import comparison, rounds
-    from wss.labeling.phases import run
+    from wss.phases import run_all
 
     folder = Path(FLAGS.run_dir) / f"seed_{seed}"
     shared = FLAGS.gin_file, gin_parameters(), strategy_flags(), seed
@@ -70,12 +70,12 @@ def rows_of(seed: int) -> dict[str, tuple[float, ...]]:
     }
     for plan in (own, *others.values()):
         plan.begin()
-    run(own.phases[:1])
+    run_all(own.phases[:1])
     for plan in others.values():
-        run(plan.phases)
-    run(own.phases)
+        run_all(plan.phases)
+    run_all(own.phases)
     more = own.more_supervised_steps()
-    run(more)
+    run_all(more)
     first_labels = comparison.read_manifest(own.labels(1))
 
     def row(result_file: Path, labels: Path | None = None) -> tuple[float, ...]:

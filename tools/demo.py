@@ -32,6 +32,7 @@ def main(argv: list[str]) -> None:
     from wss.data.info import FILE_NAME
     from wss.data.shapes import build_shapes
     from wss.evaluation.tables import comparison_table
+    from wss.evaluation.visualization import compare_runs
     from wss.progress import format_seconds
     from wss.training.experiment import train
     from wss.training.strategy import build_strategy
@@ -52,23 +53,10 @@ def main(argv: list[str]) -> None:
     print(
         f"\nSame steps and initial weights, 20 masks of 320 photos, seed {FLAGS.seed}:\n\n{comparison_table(results)}"
     )
-    draw_panels(output, strategy)
+    # Of the last one also what its pseudo labels are made of.
+    folders = {title: str(output / f"{recipe}_seed{FLAGS.seed}") for title, recipe in METHODS.items()}
+    compare_runs(folders, output / "pictures", strategy)
     print(f"\ndone in {format_seconds(time.monotonic() - start)}; look at {output}/pictures/panels.png")
-
-
-def draw_panels(output: Path, strategy) -> None:
-    """Truth, the predictions of all methods, and what the last one's pseudo label is made of, for the same images."""
-    from wss.evaluation.examples import SplitExamples
-    from wss.evaluation.visualization import predictions_of, visualize
-    from wss.training.restore import open_run
-
-    others = {}
-    for title, recipe in METHODS.items():
-        run = open_run(str(output / f"{recipe}_seed{FLAGS.seed}"), [], strategy)
-        examples = SplitExamples(run.info, "val", run.model.mean_pixel, number=12)
-        others[title] = predictions_of(run.model, examples)
-    del others[title]
-    visualize(run.model, run.method, run.info, examples, output / "pictures", before=others)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ flags.DEFINE_bool("plan", False, "Print the commands and do nothing.")
 def main(argv: list[str]) -> None:
     """Runs the rounds and compares them."""
     del argv
-    from wss import config
-    from wss.labeling import comparison, phases, rounds
+    from wss import config, phases
+    from wss.labeling import comparison, rounds
 
     config.parse_config(FLAGS.gin_file, gin_parameters())
     files, parameters = FLAGS.gin_file, gin_parameters()
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
         print("\n".join(map(phases.command_line, plan.phases)))
         return
     plan.begin()
-    phases.run(plan.phases)
+    phases.run_all(plan.phases)
     print(
         f"\n{comparison.table(plan, FLAGS.tail_share)}\n\nPercent; rare: below {100 * FLAGS.tail_share:g} % of the labels"
     )

@@ -1,14 +1,8 @@
-"""Self-training in rounds: what grows, which commands in which order, going on after a stop, and the table."""
+"""Self-training in rounds: what grows, which commands in which order, and the table."""
 
-import dataclasses
 import json
 import math
-import os
 import shlex
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +11,9 @@ import pytest
 from wss import config
 from wss.errors import UserError
 from wss.evaluation.evaluator import Result, write_json
-from wss.labeling import comparison, phases
-from wss.labeling.phases import Phase
+from wss.labeling import comparison
 from wss.labeling.rounds import Plan, Rounds, scale_range
+from wss.phases import command_line
 
 BINDINGS = """
 load_dataset.directory = 'data/streets'
@@ -239,7 +233,7 @@ def test_what_the_rounds_need_and_the_recipe_lacks_is_named(name):
 
 def test_a_printed_command_is_read_back_by_a_shell(tmp_path):
     for phase in plan(tmp_path, "Labeling.average = 'logits'").phases:
-        words = shlex.split(phases.command_line(phase))
+        words = shlex.split(command_line(phase))
         assert words == [phase.command[0].replace("wss.", "wss-"), *phase.command[1:]]
 
 
@@ -265,90 +259,6 @@ def test_begin_names_a_split_that_the_data_set_lacks(tmp_path, tiny_shapes):
     with pytest.raises(UserError, match="no split 'rest'"):
         made.begin()
     assert not (tmp_path / "runs").exists()
-
-
-STUB = """
-import pathlib, sys, time
-name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
-with open("calls", "a") as file:
-    file.write(name + "\\n")
-folder.mkdir(exist_ok=True)
-if name in ("good", "unfinished"):
-    (folder / "eval_val.json").touch()
-if name == "good":
-    (folder / "model.weights.h5").touch()
-if name == "waits":
-    import signal
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    (folder / "waits").touch()
-    time.sleep(60)
-sys.exit(1 if name == "fails" else 0)
-"""
-
-
-@pytest.fixture
-def phase(tmp_path, monkeypatch):
-    """Makes trainings that do as their name says, in `tmp_path`."""
-    (tmp_path / "stub.py").write_text(STUB)
-    monkeypatch.chdir(tmp_path)
-
-    def make(name: str) -> Phase:
-        folder = tmp_path / name
-        return Phase(f"{name} training", ["stub", name, str(folder)], folder / "finished", folder / "eval_val.json")
-
-    return make
-
-
-def calls(tmp_path: Path) -> list[str]:
-    return (tmp_path / "calls").read_text().split()
-
-
-def test_a_finished_phase_does_not_run_again(tmp_path, phase, capfd):
-    phases.run([phase("good")])
-    assert calls(tmp_path) == ["good"] and (tmp_path / "good/finished").exists()
-    phases.run([phase("good")])
-    assert calls(tmp_path) == ["good"]
-    assert f"== good training: finished before ({tmp_path}/good/finished)" in capfd.readouterr().out
-
-
-@pytest.mark.parametrize(("name", "status"), [("fails", 1), ("unfinished", 0), ("leaves_nothing", 0)])
-def test_a_phase_that_fails_or_leaves_no_result_stops_the_rounds(tmp_path, phase, name, status):
-    with pytest.raises(UserError) as error:
-        phases.run([phase(name), phase("good")])
-    assert str(error.value) == f"{name} training stopped (exit code {status}); the same command goes on there"
-    assert calls(tmp_path) == [name] and not (tmp_path / name / "finished").exists()
-
-
-def test_labels_need_no_weights(tmp_path, phase):
-    """A labelling is finished by what it leaves."""
-    labels = dataclasses.replace(phase("unfinished"), done=tmp_path / "unfinished/eval_val.json")
-    phases.run([labels])
-    phases.run([labels])
-    assert calls(tmp_path) == ["unfinished"]
-
-
-RUN = """
-import sys
-from pathlib import Path
-from wss.labeling.phases import Phase, run
-folder = Path(sys.argv[1])
-run([Phase("training", ["stub", "waits", str(folder)], folder / "finished", folder / "eval_val.json")])
-"""
-
-
-def test_sigterm_goes_on_to_the_running_phase_and_stops_the_rounds(tmp_path, phase):
-    """The stub ends well on SIGTERM, as a training does."""
-    pipe = subprocess.PIPE
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN, str(tmp_path / "waits")], stdout=pipe, stderr=pipe, text=True, env=environment
-    )
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "waits/waits").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=50)
-    assert "UserError: training stopped (exit code -15); the same command goes on there" in errors
 
 
 MANIFEST = {

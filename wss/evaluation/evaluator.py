@@ -94,6 +94,19 @@ class Result:
             "calibration": self.calibration.tolist(),
         }
 
+    @classmethod
+    def from_dict(cls, content: dict) -> "Result":
+        """Returns the result that `as_dict` describes; a `KeyError`, `TypeError` or `ValueError` if none does."""
+        return cls(
+            dataset=content["dataset"],
+            split=content["split"],
+            class_names=tuple(content["class_names"]),
+            confusion=np.array(content["confusion"], np.int64),
+            calibration=np.array(content["calibration"], np.float64),
+            num_images=content["num_images"],
+            seconds=content["seconds"],
+        )
+
     def _by_name(self, values):
         return dict(zip(self.class_names, values.tolist(), strict=True))
 
@@ -220,16 +233,7 @@ def read_json(path: str | Path) -> Result:
         UserError: there is no such file, or it is not a result.
     """
     try:
-        content = json.loads(Path(path).read_text())
-        return Result(
-            dataset=content["dataset"],
-            split=content["split"],
-            class_names=tuple(content["class_names"]),
-            confusion=np.array(content["confusion"], np.int64),
-            calibration=np.array(content["calibration"], np.float64),
-            num_images=content["num_images"],
-            seconds=content["seconds"],
-        )
+        return Result.from_dict(json.loads(Path(path).read_text()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not a readable evaluation result ({error!r}); run the evaluation again") from error
 

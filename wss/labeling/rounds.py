@@ -14,12 +14,12 @@ import gin
 from wss.data.files import write_text
 from wss.data.info import FILE_NAME, DatasetInfo
 from wss.errors import UserError, did_you_mean
-from wss.labeling.phases import Phase
 from wss.labeling.policies import POLICIES, SAMPLES
 from wss.labeling.quotas import ROUNDINGS
+from wss.phases import Phase, result_in, training
 
 STARTS = ("teacher", "initial")
-FINISHED, SETTINGS = "finished", "rounds.json"
+SETTINGS = "rounds.json"
 
 
 def scale_range(minimum: float, maximum: float, beta_min: float, beta_max: float) -> tuple[float, float]:
@@ -180,22 +180,14 @@ class Plan:
 
     def result(self, number: int) -> Path:
         """The evaluation of a round."""
-        return _result_in(self.folder(number))
+        return result_in(self.folder(number))
 
     def _training_of(self, number: int, own: Sequence[str]) -> Phase:
         return self._training(f"round {number}: training", self.folder(number), own)
 
     def _training(self, title: str, folder: Path, own: Sequence[str]) -> Phase:
         """Returns a training in a folder; `own` are gin bindings over those of the recipe."""
-        command = [
-            "wss.train",
-            *(f"--gin_file={file}" for file in self.gin_files),
-            f"--run_dir={folder}",
-            f"--seed={self.seed}",
-            *(f"--gin_param={parameter}" for parameter in (*self.parameters, *own)),
-            *self.launch,
-        ]
-        return Phase(title, command, folder / FINISHED, _result_in(folder))
+        return training(title, folder, self.gin_files, [*self.parameters, *own], self.seed, self.launch)
 
     def _labeling(self, number: int) -> Phase:
         rounds, teacher = self.rounds, self.folder(number - 1)
@@ -246,11 +238,6 @@ class Plan:
             minimum, maximum = scale_range(*scales, beta_min, beta_max)
             parameters += [f"Augmentation.min_scale = {minimum:.6g}", f"Augmentation.max_scale = {maximum:.6g}"]
         return parameters
-
-
-def _result_in(folder: Path) -> Path:
-    """The evaluation that a training leaves in its folder."""
-    return folder / f"eval_{gin.get_bindings('Evaluation').get('split', 'val')}.json"
 
 
 def _bound(name: str, parameter: str):

@@ -8,8 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import gin
+
 from wss.errors import UserError
 from wss.training.checkpoints import RunDirectory
+
+FINISHED = "finished"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +33,37 @@ class Phase:
     result: Path
 
 
-def run(phases: Sequence[Phase]) -> None:
+def training(
+    title: str,
+    folder: Path,
+    gin_files: Sequence[str],
+    parameters: Sequence[str],
+    seed: int = 0,
+    launch: Sequence[str] = (),
+) -> Phase:
+    """Returns a training in a folder, for the configuration that gin has parsed.
+
+    Args:
+        gin_files, parameters: that configuration, and gin bindings of this training over it.
+        launch: further flags, such as --strategy.
+    """
+    command = [
+        "wss.train",
+        *(f"--gin_file={file}" for file in gin_files),
+        f"--run_dir={folder}",
+        f"--seed={seed}",
+        *(f"--gin_param={parameter}" for parameter in parameters),
+        *launch,
+    ]
+    return Phase(title, command, folder / FINISHED, result_in(folder))
+
+
+def result_in(folder: Path) -> Path:
+    """The evaluation that a training leaves in its folder, for the configuration that gin has parsed."""
+    return folder / f"eval_{gin.get_bindings('Evaluation').get('split', 'val')}.json"
+
+
+def run_all(phases: Sequence[Phase]) -> None:
     """Runs what is not finished, one process after the other.
 
     Raises:
@@ -68,7 +102,8 @@ def _exit_code(command: Sequence[str]) -> int:
 def command_line(phase: Phase) -> str:
     """The command as a user types it."""
     module, *arguments = phase.command
-    return shlex.join([module.replace("wss.", "wss-"), *arguments])
+    program = [module.replace("wss.", "wss-")] if module.startswith("wss.") else ["python", "-m", module]
+    return shlex.join([*program, *arguments])
 
 
 def _has_weights(phase: Phase) -> bool:

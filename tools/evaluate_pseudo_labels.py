@@ -1,0 +1,54 @@
+"""Tells what the pseudo labels of a PseudoSeg run are made of: how right and how sure decoder, SGC and their fusions are.
+
+python tools/evaluate_pseudo_labels.py --run_dir=runs/shapes [--split=val] [--output=pseudo_labels.json]
+
+Prints a table; writes all counts as JSON and, beside it, <output>.png with reliability diagrams of the first parts. The
+split needs masks, and should be of images that the run has not trained on.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from wss.errors import UserError, run_main
+from wss.flags import define_launch_flags, gin_parameters
+
+FLAGS = flags.FLAGS
+define_launch_flags()
+flags.DEFINE_string("split", None, "Split with masks; by default that of the evaluation.")
+flags.DEFINE_string("output", None, "JSON file to write; by default <run_dir>/pseudo_labels_<split>.json.")
+flags.DEFINE_integer(
+    "batch_size", 8, "Images that go through the network at once; the norm of the batch is over them.", lower_bound=1
+)
+
+
+def main(argv: list[str]) -> None:
+    """Evaluates the parts of the run's pseudo labels."""
+    del argv
+    from wss.evaluation.examples import SplitExamples
+    from wss.evaluation.parts import parts_diagram, parts_table, write_parts
+    from wss.evaluation.pictures import save_png
+    from wss.evaluation.pseudo_labels import evaluate_parts
+    from wss.evaluation.visualization import default_split
+    from wss.training.restore import open_run
+    from wss.training.strategy import build_strategy
+
+    if FLAGS.output is not None and not FLAGS.output.endswith(".json"):
+        raise UserError(
+            f"--output={FLAGS.output}: expected a name that ends in .json; the diagrams go beside it as .png"
+        )
+    run = open_run(FLAGS.run_dir, gin_parameters(), build_strategy(FLAGS.strategy, FLAGS.tpu))
+    split = FLAGS.split or default_split()
+    examples = SplitExamples(run.info, split, run.model.mean_pixel, batch_size=FLAGS.batch_size)
+    print(f"evaluating pseudo labels by {run.weights} on {run.info.directory}, split {split!r}")
+    parts = evaluate_parts(run.model, run.method, run.info, split, examples)
+    print(parts_table(parts))
+    path = Path(FLAGS.output or run.directory.path / f"pseudo_labels_{split}.json")
+    picture = path.with_suffix(".png")
+    save_png(picture, parts_diagram(parts))
+    write_parts(parts, path)
+    print(f"{len(examples)} images, written to {path} and {picture}")
+
+
+if __name__ == "__main__":
+    run_main(main)

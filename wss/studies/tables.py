@@ -1,0 +1,76 @@
+"""Tables of a study, filled from its records, and how they get into a document."""
+
+import dataclasses
+import re
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from wss.data.files import write_text
+from wss.errors import UserError
+from wss.evaluation.tables import format_table
+from wss.studies.study import Run, Study
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Runs in rows and columns; those of one cell differ in the seed.
+
+    Attributes:
+        rows: title -> column -> runs; a row may lack columns.
+        corner: what the rows are.
+    """
+
+    rows: Mapping[str, Mapping[str, Sequence[Run]]]
+    corner: str = "mIoU"
+
+    def __iter__(self) -> Iterator[Run]:
+        return (run for row in self.rows.values() for runs in row.values() for run in runs)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns, in the order in which they first occur."""
+        return list(dict.fromkeys(column for row in self.rows.values() for column in row))
+
+    def values(self, study: Study) -> dict[str, dict[str, list[float]]]:
+        """Returns the mIoU in percent of the finished runs of each cell; cells without one are left out."""
+        found = {
+            title: {column: _mean_ious(study, runs) for column, runs in row.items()} for title, row in self.rows.items()
+        }
+        return {title: {column: ious for column, ious in row.items() if ious} for title, row in found.items()}
+
+    def markdown(self, study: Study) -> str:
+        """Returns the table of what is finished: mIoU in percent, mean and standard deviation over seeds."""
+        values = self.values(study)
+        lines = [(title, *(_cell(row.get(column, [])) for column in self.columns)) for title, row in values.items()]
+        return format_table((self.corner, *self.columns), lines)
+
+
+def write_block(documents: Sequence[Path], name: str, text: str) -> None:
+    """Writes `text` between the lines `<!-- name -->` and `<!-- end of name -->` of each document that has them.
+
+    Raises:
+        UserError: no document has them.
+    """
+    begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    texts = {document: document.read_text() for document in documents}
+    having = {document: before for document, before in texts.items() if pattern.search(before)}
+    if not having:
+        raise UserError(
+            f"{', '.join(map(str, documents))}: nowhere the lines {begin.strip()} and {end.strip()} to write the table "
+            "between; add them"
+        )
+    for document, before in having.items():
+        write_text(document, pattern.sub(lambda _: f"{begin}{text}{end}", before))
+
+
+def _mean_ious(study: Study, runs: Sequence[Run]) -> list[float]:
+    results = [study.result(run) for run in runs]
+    return [100 * result.mean_iou for result in results if result is not None]
+
+
+def _cell(ious: Sequence[float]) -> str:
+    if len(ious) < 2:
+        return f"{ious[0]:.2f}" if ious else ""
+    return f"{statistics.fmean(ious):.2f} ± {statistics.stdev(ious):.2f} ({len(ious)})"
