@@ -40,10 +40,11 @@ def test_a_cell_is_the_mean_and_the_standard_deviation_over_seeds():
     assert found[2:] == [["supervised", "40.00 ± 14.14 (2)", "25.00"], ["ours", "", "75.00"]]
 
 
-def test_what_is_not_recorded_is_left_empty():
+def test_what_is_not_recorded_is_empty_and_a_row_without_anything_is_left_out():
     study = Recorded(b=0.5)
-    assert cells(TABLE.markdown(study))[2:] == [["supervised", "50.00", ""], ["ours", "", ""]]
-    assert TABLE.values(study) == {"supervised": {"1/16": [50.0]}, "ours": {}}
+    assert cells(TABLE.markdown(study))[2:] == [["supervised", "50.00", ""]]
+    assert TABLE.values(study) == {"supervised": {"1/16": [50.0]}}
+    assert TABLE.markdown(Recorded()) == "Nothing is recorded yet."
 
 
 def test_a_block_is_replaced_between_its_marks_wherever_they_are(tmp_path):

@@ -56,25 +56,26 @@ class Study:
     launch: Sequence[str] = ()
 
     def finish(self, run: Run) -> None:
-        """Trains and records a run, unless that is done; goes on where it stopped.
+        """Trains and records a run, unless it is recorded; goes on where it stopped.
 
         Raises:
             UserError: a phase fails, or there is a record of other settings.
         """
-        if self.result(run) is not None:
-            print(f"== {run.name}: recorded before ({self.record_file(run)})", flush=True)
-            return
-        made_by = self.phases(run)
-        run_all(made_by)
-        self._record(self.record_file(run), run, made_by)
+        if self.result(run) is None:
+            self._record(self.record_file(run), run, self.train(run))
 
     def finish_parts(self, run: Run) -> None:
-        """Evaluates and records what the pseudo labels of a run are made of, unless that is done."""
-        if self.parts(run) is not None:
-            return
-        made_by = [*self.phases(run), self._parts_phase(run)]
+        """Evaluates and records what the pseudo labels of a run are made of, unless that is recorded."""
+        if self.parts(run) is None:
+            made_by = [*self.train(run), self._parts_phase(run)]
+            run_all(made_by)
+            self._record(self._parts_file(run), run, made_by)
+
+    def train(self, run: Run) -> list[Phase]:
+        """Sees to it that a run's weights are in its folder, recorded or not; returns the commands that made them."""
+        made_by = self.phases(run)
         run_all(made_by)
-        self._record(self._parts_file(run), run, made_by)
+        return made_by
 
     def phases(self, run: Run) -> list[Phase]:
         """The commands that make a run, in order, those of its teacher first."""

@@ -11,6 +11,8 @@ from wss.errors import UserError
 from wss.evaluation.tables import format_table
 from wss.studies.study import Run, Study
 
+NOTHING = "Nothing is recorded yet."
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
@@ -33,15 +35,18 @@ class Table:
         return list(dict.fromkeys(column for row in self.rows.values() for column in row))
 
     def values(self, study: Study) -> dict[str, dict[str, list[float]]]:
-        """Returns the mIoU in percent of the finished runs of each cell; cells without one are left out."""
-        found = {
-            title: {column: _mean_ious(study, runs) for column, runs in row.items()} for title, row in self.rows.items()
-        }
-        return {title: {column: ious for column, ious in row.items() if ious} for title, row in found.items()}
+        """Returns the mIoU in percent of the recorded runs of each cell; cells and rows without one are left out."""
+        found = {}
+        for title, row in self.rows.items():
+            cells = {column: _mean_ious(study, runs) for column, runs in row.items()}
+            found[title] = {column: ious for column, ious in cells.items() if ious}
+        return {title: row for title, row in found.items() if row}
 
     def markdown(self, study: Study) -> str:
-        """Returns the table of what is finished: mIoU in percent, mean and standard deviation over seeds."""
+        """Returns the table of what is recorded: mIoU in percent, mean and standard deviation over seeds."""
         values = self.values(study)
+        if not values:
+            return NOTHING
         lines = [(title, *(_cell(row.get(column, [])) for column in self.columns)) for title, row in values.items()]
         return format_table((self.corner, *self.columns), lines)
 
