@@ -206,7 +206,7 @@ def results(tmp_path_factory, tiny_shapes) -> dict[str, subprocess.CompletedProc
 
     def run(command):
         return subprocess.run(
-            [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+            [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900
         )
 
     commands = [command(workspace) for command, _ in CASES.values()]

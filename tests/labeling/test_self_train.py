@@ -59,7 +59,7 @@ def start(tool: str, recipe: Path, run_dir: Path, records: Path, *flags: str) ->
 
 def kill(process: subprocess.Popen, when: Path) -> None:
     """Kills a tool and what it runs as soon as a file exists."""
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while not when.exists():
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.05)
@@ -69,7 +69,7 @@ def kill(process: subprocess.Popen, when: Path) -> None:
 
 def finish(process: subprocess.Popen) -> str:
     try:
-        printed, errors = process.communicate(timeout=400)
+        printed, errors = process.communicate(timeout=900)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -98,23 +98,37 @@ def test_a_record_of_other_settings_is_refused(tmp_path, recipe, trained):
     assert trained == ["a"]
 
 
+def test_a_student_comes_after_its_teacher_and_starts_from_what_the_recipe_says(tmp_path, recipe):
+    """The teacher's weights only label: `Rounds.start` is the recipe's."""
+    rounds = (
+        "Rounds.alphas = (1.0,)",
+        "Rounds.policy = 'threshold'",
+        "Rounds.threshold = 0.5",
+        "Rounds.start = 'initial'",
+    )
+    splits = ("TrainingData.labeled_split = 'few'", "TrainingData.unlabeled_split = 'all'")
+    teacher = Run("supervised", str(recipe), splits)
+    student = Run("student", str(recipe), (*splits, *rounds), seed=5, teacher=teacher)
+    made = study(tmp_path)
+    first, labels, second = made.phases(student)
+    assert first == made.phases(teacher)[0]
+    assert labels.command[0] == "wss.label" and f"--run_dir={tmp_path}/runs/supervised" in labels.command
+    assert second.command[0] == "wss.train" and "--seed=5" in second.command
+    assert f"--run_dir={made.folder(student)}" in second.command
+    assert not any("initial_weights" in flag for flag in second.command)
+
+
 @pytest.mark.slow
 def test_a_study_of_seconds(tmp_path, tiny_shapes, monkeypatch):
-    """A supervised run, self-training with it as the teacher, and PseudoSeg, whose pseudo labels are taken apart."""
+    """A PseudoSeg run whose pseudo labels are taken apart, and the records of both."""
     monkeypatch.chdir(Path(__file__).resolve().parents[2])
-    lines = {**TINY, "load_dataset.directory": f"'{tiny_shapes}'", "TrainingData.pseudo_batch_size": 2}
-    lines |= {"Labeling.flip": False, "Rounds.alphas": (1.0,), "Rounds.policy": "'threshold'", "Rounds.threshold": 0.1}
     recipe = tmp_path / "tiny.gin"
+    lines = {**TINY, "load_dataset.directory": f"'{tiny_shapes}'"}
     recipe.write_text("".join(f"{name} = {value}\n" for name, value in lines.items()))
-    made = study(tmp_path)
-    teacher = Run("supervised", str(recipe), ("train.method = @Supervised()",))
-    student = Run("self_training", str(recipe), ("Rounds.start = 'initial'",), teacher=teacher)
-    pseudoseg = Run("pseudoseg", str(recipe))
-    for run in (teacher, student, pseudoseg):
-        made.finish(run)
-        assert 0 <= made.result(run).mean_iou <= 1
-    made.finish_parts(pseudoseg)
-    parts = made.parts(pseudoseg)
-    assert parts.results["decoder"].num_images == made.result(pseudoseg).num_images
-    commands = json.loads(made.record_file(student).read_text())["commands"]
-    assert [command.split()[0] for command in commands] == ["wss-train", "wss-label", "wss-train"]
+    made, run = study(tmp_path), Run("pseudoseg", str(recipe))
+    made.finish(run)
+    made.finish_parts(run)
+    result, parts = made.result(run), made.parts(run)
+    assert parts.results["decoder"].num_images == result.num_images > 0
+    # At borders they differ: see `evaluate_parts`.
+    assert parts.results["decoder"].pixel_accuracy == pytest.approx(result.pixel_accuracy, abs=0.05)

@@ -98,7 +98,7 @@ def start_hosts(tmp_path, run_dir, parameters):
     return [start_host(["-m", "wss.train", *flags], cluster(index, ports)) for index in range(2)]
 
 
-def finish(hosts, timeout=300):
+def finish(hosts, timeout=900):
     """Returns what each printed; all must have ended well."""
     try:
         outputs = [host.communicate(timeout=timeout) for host in hosts]
@@ -213,7 +213,7 @@ run_main(main)
 def test_a_lost_host_is_one_line(tmp_path):
     ports = free_ports(2)
     hosts = [start_host(["-c", HOST, "60", "die"], cluster(index, ports)) for index in range(2)]
-    outputs = [host.communicate(timeout=120) for host in hosts]
+    outputs = [host.communicate(timeout=600) for host in hosts]
     assert [host.returncode for host in hosts] == [2, 1]
     assert outputs[0][0].splitlines() == ["2 True", "[8, 7]"] and outputs[1][0].splitlines() == ["2 False", "[8, 7]"]
     (line,) = [line for line in outputs[0][1].splitlines() if line.startswith("error: ")]
