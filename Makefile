@@ -21,7 +21,7 @@ demo: $(READY)
 
 test: $(READY)
 	@echo "== tests (those that need ../shared skip without it)"
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest
 
 parity: $(READY)
 	@echo "== every comparison with the original's tensors, and how far each is off"
