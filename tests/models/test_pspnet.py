@@ -235,8 +235,8 @@ def test_new_layers_have_their_multiplier_and_biases_no_other(model):
     convs = [*(f"ppm/pool{bins}" for bins in (1, 2, 3, 6)), "pspnet/conv", "auxiliary/conv"]
     new = {f"{conv}/{kind}" for conv in convs for kind in ("weights", "BatchNorm/gamma", "BatchNorm/beta")}
     new |= {f"logits/{head}/{kind}" for head in ("semantic", "auxiliary") for kind in ("weights", "biases")}
-    classifier = {"MobilenetV2/logits/weights": 1.0, "MobilenetV2/logits/biases": 1.0}
-    assert factors == dict.fromkeys(new, 10.0) | classifier
+    new |= {"MobilenetV2/logits/weights", "MobilenetV2/logits/biases"}
+    assert factors == dict.fromkeys(new, 10.0)
     both = multipliers(model, head=10.0, last_layer=2.0)
     assert both["ppm/pool1/weights"] == 10.0 and both["logits/auxiliary/biases"] == 20.0
 
@@ -246,7 +246,7 @@ def test_multipliers_of_deeplab_v3_plus_multiply():
     factors = multipliers(model, head=10.0, last_layer=3.0)
     assert factors["aspp0/weights"] == factors["decoder/feature_projection0/BatchNorm/beta"] == 10.0
     assert factors["logits/semantic/weights"] == 30.0 and factors["logits/semantic/biases"] == 60.0
-    assert factors["MobilenetV2/logits/biases"] == 6.0
+    assert factors["MobilenetV2/logits/weights"] == 30.0 and factors["MobilenetV2/logits/biases"] == 60.0
     assert "MobilenetV2/Conv/weights" not in factors
 
 

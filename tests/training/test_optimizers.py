@@ -163,3 +163,24 @@ def test_unknown_scaling_names_the_nearest():
 def test_scaling_needs_batch_sizes():
     with pytest.raises(UserError, match="needs a batch_size and a reference_batch_size above 0, found None and 16"):
         build_optimizer(10, scaling="linear")
+
+
+@pytest.mark.parametrize("name", ["momentum", "adam", "adamw"])
+def test_a_factor_multiplies_the_rate_of_every_optimizer(name):
+    """Adam divides by the size of the gradient, so that a multiplied gradient would do nothing."""
+    plain, fast = keras.Variable([1.0], name="plain"), keras.Variable([1.0], name="fast")
+    optimizer = build_optimizer(10, name=name, learning_rate=0.01)
+    optimizer.rate_factors = {fast.path: 10.0}
+    optimizer.apply([tf.constant([0.5]), tf.constant([0.5])], [plain, fast])
+    step = 0.01 * (0.5 if name == "momentum" else 1.0)
+    np.testing.assert_allclose([1.0 - plain.numpy()[0], 1.0 - fast.numpy()[0]], [step, 10 * step], rtol=1e-4)
+
+
+def test_self_attention_has_its_multiplier():
+    model = build_model(INFO, backbone="mobilenet_v2", depth_multiplier=0.25)
+    names = {variable.path: name for name, variable in _tf1(model).items()}
+    fast = {names[path] for path, factor in model.gradient_multipliers(sgc=7.0).items() if factor == 7.0}
+    assert fast == {
+        *(f"{scope}/weights" for scope in ("hyper_column/query", "hyper_column/key", "pixel_normalization")),
+        "pixel_normalization/BatchNorm/beta",
+    }

@@ -25,10 +25,10 @@ def whole(path: epath.Path) -> Iterator[epath.Path]:
     temporary = unique_name(path)
     try:
         yield temporary
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    temporary.replace(path)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

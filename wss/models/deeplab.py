@@ -107,18 +107,22 @@ class DeepLab(keras.Model):
             if name.endswith("/weights") and not name.startswith(("hyper_column", "pixel_normalization"))
         ]
 
-    def gradient_multipliers(self, last_layer: float = 1.0, head: float = 1.0) -> dict[str, float]:
-        """{variable path: factor}; 1 elsewhere.
+    def gradient_multipliers(self, last_layer: float = 1.0, head: float = 1.0, sgc: float = 1.0) -> dict[str, float]:
+        """{variable path: factor of the learning rate}; 1 elsewhere.
 
         Args:
             last_layer: of the layers whose size is the number of classes, DeepLab's get_model_gradient_multipliers;
                 with that of their biases twice as large in DeepLabv3+.
-            head: of all that is in segmentation and auxiliary head, on top of that.
+            head: of segmentation and auxiliary head and classifier, on top of that.
+            sgc: of self-attention Grad-CAM.
         """
-        heads = [part for part in (self.segmentation_head, self.auxiliary_head) if part is not None]
-        factors = {}
-        if head != 1.0:
-            factors = {variable.path: head for part in heads for variable in part.trainable_variables}
+        parts = (self.segmentation_head, head), (self.auxiliary_head, head), (self.classifier, head), (self.sgc, sgc)
+        factors = {
+            variable.path: factor
+            for part, factor in parts
+            if part is not None and factor != 1.0
+            for variable in part.trainable_variables
+        }
         for name, variable in tf1_variables(self).items():
             if name.startswith(("logits/", f"{self.classifier.tf1_scope}/")):
                 bias = self.bias_multiplier if name.endswith("/biases") else 1.0
@@ -176,8 +180,8 @@ def build_model(
         sgc_background, sgc_uniform_masked_queries, sgc_projection_init, sgc_hypercolumn: see `SelfAttentionGradCAM`.
         fine_tune_batch_norm: False freezes the statistics (small batches).
         synchronized_batch_norm: statistics over all replicas, SGC's too; the original's are per replica.
-        batch_norm_momentum: of the moving statistics in backbone and head; None keeps DeepLab's (0.9997, ResNet 0.95),
-            which need tens of thousands of steps. For a run of n steps take about 1 - 10 / n.
+        batch_norm_momentum: of all moving statistics; None keeps DeepLab's (0.9997, ResNet 0.95) and SGC's (0.999), which
+            need tens of thousands of steps. For a run of n steps take about 1 - 10 / n.
 
     Raises:
         UserError: an unknown backbone, head or output stride.
@@ -225,6 +229,7 @@ def build_model(
         projection_init=sgc_projection_init,
         hypercolumn=sgc_hypercolumn,
         synchronized=synchronized_batch_norm,
+        batch_norm_momentum=0.999 if batch_norm_momentum is None else batch_norm_momentum,
         name="sgc",
     )
     if classifier_dropout is None:

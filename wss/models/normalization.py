@@ -17,11 +17,11 @@ _switch = threading.local()
 def batch_norm_updates(enabled: bool) -> Iterator[None]:
     """Sets whether training passes traced inside move the moving statistics of `BatchNorm` layers.
 
-    By default they do. The outputs do not change: a training pass normalises by batch statistics
-    either way. Under `strategy.run` enter it inside the replica function.
+    By default they do; what is switched off outside stays off inside. The outputs do not change: a training pass
+    normalises by batch statistics either way. Under `strategy.run` enter it inside the replica function.
     """
     before = getattr(_switch, "enabled", True)
-    _switch.enabled = enabled
+    _switch.enabled = before and enabled
     try:
         yield
     finally:

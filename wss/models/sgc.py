@@ -30,6 +30,7 @@ class SelfAttentionGradCAM(keras.layers.Layer):
             starts from the refined CAM itself.
         hypercolumn: False leaves the last but one stage out (the paper's ablation).
         synchronized: the batch norm's statistics are of all replicas.
+        batch_norm_momentum: of its moving statistics.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class SelfAttentionGradCAM(keras.layers.Layer):
         projection_init: str = "glorot_uniform",
         hypercolumn: bool = True,
         synchronized: bool = False,
+        batch_norm_momentum: float = 0.999,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -55,6 +57,7 @@ class SelfAttentionGradCAM(keras.layers.Layer):
         self.projection_init = projection_init
         self.hypercolumn = hypercolumn
         self.synchronized = synchronized
+        self.batch_norm_momentum = batch_norm_momentum
 
         def conv(filters: int, scope: str, init: str | Callable = "glorot_uniform") -> keras.layers.Conv2D:
             layer = keras.layers.Conv2D(
@@ -68,7 +71,7 @@ class SelfAttentionGradCAM(keras.layers.Layer):
         init = _identity_1x1 if projection_init == "identity" else projection_init
         self.projection = conv(num_classes, "pixel_normalization", init)
         self.norm = BatchNorm(
-            momentum=0.999,
+            momentum=batch_norm_momentum,
             epsilon=1e-3,
             scale=False,
             synchronized=synchronized,
@@ -130,9 +133,11 @@ class SelfAttentionGradCAM(keras.layers.Layer):
         return tf.nn.softmax(similarity + key_bias)
 
     def get_config(self) -> dict:
-        names = ("num_classes", "has_background", "attention_dim", "background", "uniform_masked_queries")
-        config = {name: getattr(self, name) for name in (*names, "projection_init", "hypercolumn", "synchronized")}
-        return {**super().get_config(), **config}
+        names = (
+            *("num_classes", "has_background", "attention_dim", "background", "uniform_masked_queries"),
+            *("projection_init", "hypercolumn", "synchronized", "batch_norm_momentum"),
+        )
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def _flat(x: tf.Tensor, pixels) -> tf.Tensor:

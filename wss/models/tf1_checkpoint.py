@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from wss.data.files import write_text
 from wss.errors import UserError
-from wss.training.checkpoints import write_text
 
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # the last eight bytes of a LevelDB table
 _SLOTS = ("Momentum", "ExponentialMovingAverage", "Adam", "Adam_1", "RMSProp", "RMSProp_1", "Adagrad", "Ftrl", "Ftrl_1")

@@ -122,6 +122,7 @@ class _RecordedPseudoSeg(PseudoSeg):
             threshold=flags.pseudo_label_threshold,
             class_threshold=0.5,
             cam_statistics="moving",
+            decoder_statistics="batch",
             join_strong=False,
             hole_in_attention=True,
             batch_norm_views=VIEWS,
@@ -138,8 +139,8 @@ class _RecordedPseudoSeg(PseudoSeg):
         self.recorder.start(batch)
         return super().losses(self.recorder, batch, step)
 
-    def pseudo_label(self, model, weak_features, unlabeled, cam_features=None) -> PseudoLabel:
-        pseudo = super().pseudo_label(model, weak_features, unlabeled, cam_features)
+    def pseudo_label(self, model, weak_features, unlabeled) -> PseudoLabel:
+        pseudo = super().pseudo_label(model, weak_features, unlabeled)
         valid = resize_nearest(unlabeled["valid"], pseudo.decoder.shape[1:3])
         self.recorder.tensors |= {
             "cam_weak": resize_bilinear(with_background(pseudo.cam), pseudo.decoder.shape[1:3]),

@@ -16,6 +16,7 @@ import gin
 import keras
 import tensorflow as tf
 
+from wss.data.files import write_text
 from wss.errors import UserError
 
 CHECKPOINTS_NAME = "checkpoints"
@@ -86,10 +87,3 @@ def checkpoint_manager(checkpoint: tf.train.Checkpoint, run: RunDirectory, keep:
     manager = tf.train.CheckpointManager(checkpoint, unused.name, max_to_keep=1)
     weakref.finalize(manager, unused.cleanup)
     return manager
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)

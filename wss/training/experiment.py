@@ -56,6 +56,7 @@ def train(
     clip_norm: float | None = None,
     last_layer_multiplier: float = 1.0,
     head_multiplier: float = 1.0,
+    sgc_multiplier: float = 1.0,
     ema_decay: float | None = None,
     jit_compile: bool = False,
     dry_run: bool = False,
@@ -78,7 +79,9 @@ def train(
         weight_decay: factor of sum(w^2) / 2 over kernels; None takes the backbone's default.
         clip_norm: largest global norm of the gradient; None for no clipping.
         last_layer_multiplier: learning-rate factor of the last layers.
-        head_multiplier: of segmentation and auxiliary head, which start afresh; multiplies with that of their last layers.
+        head_multiplier: of segmentation and auxiliary head and classifier, which start afresh; multiplies with that of their
+            last layers.
+        sgc_multiplier: of self-attention Grad-CAM, which starts afresh too.
         ema_decay: evaluate and export a moving average of the weights; None for the weights themselves.
         jit_compile: compile the step by XLA, on a single device; several times slower on a CPU, always done on a TPU.
         dry_run: take two steps and evaluate one batch, print an estimate of time and memory, write nothing lasting.
@@ -116,6 +119,7 @@ def train(
         average,
         jit_compile,
         head_multiplier,
+        sgc_multiplier,
     )
     evaluation = Evaluation(model, info, strategy) if evaluate_at_end or evaluate_every else None
     run = RunDirectory(run_dir, writes=is_chief(strategy))

@@ -1,5 +1,8 @@
 """Optimizers and the learning-rate schedule of DeepLab."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import gin
 import keras
 import tensorflow as tf
@@ -41,10 +44,36 @@ class PolySchedule(keras.optimizers.schedules.LearningRateSchedule):
         return dict(vars(self))
 
 
-class Momentum(keras.optimizers.Optimizer):
+class VariableRates:
+    """Mixin of a Keras optimizer: `rate_factors` multiply the learning rate, by path of the variable.
+
+    DeepLab multiplies the gradient. That comes to the same for `Momentum`; Adam divides by the gradient's size.
+    """
+
+    rate_factors: Mapping[str, float] = MappingProxyType({})
+
+    def factor(self, variable) -> float:
+        """Of a Keras variable, or of the TensorFlow one of a replica."""
+        index = self._get_variable_index(variable)  # type: ignore[attr-defined]
+        return self.rate_factors.get(self._trainable_variables[index].path, 1.0)  # type: ignore[attr-defined]
+
+    def update_step(self, gradient, variable, learning_rate):
+        super().update_step(gradient, variable, learning_rate * self.factor(variable))  # type: ignore[misc]
+
+
+class Adam(VariableRates, keras.optimizers.Adam):
+    """`keras.optimizers.Adam` with a learning rate for each variable."""
+
+
+class AdamW(VariableRates, keras.optimizers.AdamW):
+    """`keras.optimizers.AdamW` with a learning rate for each variable; its weight decay has the common one."""
+
+
+class Momentum(VariableRates, keras.optimizers.Optimizer):
     """Momentum as TensorFlow 1 and DeepLab have it, one kernel a variable: a = m a + g, w = w - rate a.
 
-    `keras.optimizers.SGD` folds the rate into the velocity, which differs while the rate changes.
+    `keras.optimizers.SGD` folds the rate into the velocity, which differs while the rate changes. A factor of the rate is
+    on the gradient, so that the accumulators are DeepLab's.
     """
 
     def __init__(self, learning_rate, momentum: float = 0.9, name: str = "momentum", **kwargs):
@@ -62,7 +91,7 @@ class Momentum(keras.optimizers.Optimizer):
             var=variable.handle,
             accum=accumulator.value.handle,
             lr=tf.cast(learning_rate, variable.dtype),
-            grad=tf.cast(gradient, variable.dtype),
+            grad=tf.cast(gradient, variable.dtype) * self.factor(variable),
             momentum=self.momentum,
         )
 
@@ -113,9 +142,9 @@ def build_optimizer(
     if name == "momentum":
         optimizer = Momentum(schedule, momentum)
     elif name == "adam":
-        optimizer = keras.optimizers.Adam(schedule)
+        optimizer = Adam(schedule)
     elif name == "adamw":
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=decoupled_weight_decay)
+        optimizer = AdamW(schedule, weight_decay=decoupled_weight_decay)
     else:
         raise UserError(
             f"build_optimizer.name = {name!r}, expected one of {', '.join(OPTIMIZERS)}.{did_you_mean(name, OPTIMIZERS)}"

@@ -1,5 +1,7 @@
 """One optimizer step of a method, and a compiled loop of them."""
 
+from types import MappingProxyType
+
 import keras
 import tensorflow as tf
 
@@ -9,6 +11,7 @@ from wss.methods.base import Method
 from wss.models.deeplab import DeepLab
 from wss.models.dropout import dropout_seed
 from wss.training.averaging import WeightAverage
+from wss.training.optimizers import VariableRates
 
 MAX_SCALARS = 64
 
@@ -18,11 +21,12 @@ class TrainStep:
 
     Args:
         strategy: whose scope the model and the optimizer were made in.
-        model, method, optimizer: what is trained, and how.
+        model, method: what is trained, and how.
+        optimizer: of `build_optimizer`.
         weight_decay: factor of sum(w^2) / 2 over `model.decayed_kernels()`.
         seed: of dropout.
-        clip_norm: largest global norm of the gradient, summed over replicas; None for no clipping.
-        last_layer_multiplier, head_multiplier: learning-rate factors, see `DeepLab.gradient_multipliers`.
+        clip_norm: largest global norm of the gradient, before those factors, summed over replicas; None for no clipping.
+        last_layer_multiplier, head_multiplier, sgc_multiplier: learning-rate factors, see `DeepLab.gradient_multipliers`.
         average: updated after each step, or None.
         jit_compile: compile what a replica does by XLA; for one device (a TPU always does).
 
@@ -43,6 +47,7 @@ class TrainStep:
         average: WeightAverage | None = None,
         jit_compile: bool = False,
         head_multiplier: float = 1.0,
+        sgc_multiplier: float = 1.0,
     ):
         if jit_compile and strategy.num_replicas_in_sync > 1:
             raise UserError(
@@ -54,7 +59,11 @@ class TrainStep:
         self.weight_decay = weight_decay
         self.seed = seed
         self.clip_norm = clip_norm
-        self.multipliers = model.gradient_multipliers(last_layer_multiplier, head_multiplier)
+        rated = getattr(optimizer, "inner_optimizer", optimizer)  # inside the loss scaling
+        if not isinstance(rated, VariableRates):
+            raise TypeError(f"{type(rated).__name__}: expected an optimizer of build_optimizer")
+        factors = model.gradient_multipliers(last_layer_multiplier, head_multiplier, sgc_multiplier)
+        rated.rate_factors = MappingProxyType(factors)
         self.average = average
         # Converting plain Python costs a tenth of the time to build the graph.
         self.replica_step = tf.autograph.experimental.do_not_convert(self._replica_step)
@@ -105,10 +114,6 @@ class TrainStep:
     def _apply(self, gradients, variables):
         pairs = [pair for pair in zip(gradients, variables, strict=True) if pair[0] is not None]
         gradients, variables = zip(*pairs, strict=True)
-        gradients = [
-            gradient if (factor := self.multipliers.get(variable.path, 1.0)) == 1.0 else gradient * factor
-            for gradient, variable in pairs
-        ]
         if self.clip_norm is not None:
             gradients = self._clip(gradients)
         self.optimizer.apply(gradients, variables)
