@@ -19,6 +19,7 @@ from wss.data import shapes
 from wss.errors import UserError
 from wss.training.experiment import train
 from wss.training.strategy import build_strategy, is_chief, number_of_hosts, of_all_replicas, slurm_cluster
+from wss.training.summaries import read_scalars
 
 WEIGHTS = Path(__file__).parents[2] / "gin_configs/recipes/shapes/classifier.npz"
 # Each step takes all 8 images of the split, four on each replica and unchanged, so that the global batch does not depend on
@@ -117,14 +118,8 @@ def run_here(run_dir, parameters, strategy):
 
 
 def losses_of(run_dir):
-    """Loss name -> value of each step; a run that went on has two files."""
-    values = {}
-    for file in sorted((run_dir / "train").glob("events*"), key=os.path.getmtime):
-        for event in tf.compat.v1.train.summary_iterator(str(file)):
-            for value in event.summary.value:
-                if value.tag in LOSSES:
-                    values.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
-    return {name: [by_step[step] for step in sorted(by_step)] for name, by_step in values.items()}
+    """Loss name -> value of each step."""
+    return {name: list(values.values()) for name, values in read_scalars(run_dir / "train").items() if name in LOSSES}
 
 
 def weights_of(run_dir):
@@ -201,8 +196,8 @@ def main(argv):
     with hosts_together(strategy):
         print(of_all_replicas(strategy, 7 + int(is_chief(strategy))), flush=True)
         if argv[2:] and not is_chief(strategy):
-            import os
-            os._exit(1)
+            import time
+            time.sleep(float(argv[2]))
         of_all_replicas(strategy, 0)
 
 run_main(main)
@@ -212,12 +207,13 @@ run_main(main)
 @pytest.mark.slow
 def test_a_lost_host_is_one_line(tmp_path):
     ports = free_ports(2)
-    hosts = [start_host(["-c", HOST, "60", "die"], cluster(index, ports)) for index in range(2)]
-    outputs = [host.communicate(timeout=600) for host in hosts]
-    assert [host.returncode for host in hosts] == [2, 1]
-    assert outputs[0][0].splitlines() == ["2 True", "[8, 7]"] and outputs[1][0].splitlines() == ["2 False", "[8, 7]"]
-    (line,) = [line for line in outputs[0][1].splitlines() if line.startswith("error: ")]
-    assert "another host stopped" in line and "Traceback" not in outputs[0][1]
+    hosts = [start_host(["-c", HOST, "60", "600"], cluster(index, ports)) for index in range(2)]
+    printed = [[host.stdout.readline().strip() for _ in range(2)] for host in hosts]
+    hosts[1].kill()
+    errors = [host.communicate(timeout=600)[1] for host in hosts][0]
+    assert printed == [["2 True", "[8, 7]"], ["2 False", "[8, 7]"]] and hosts[0].returncode == 2
+    (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert "another host stopped" in line and "Traceback" not in errors
 
 
 @pytest.mark.parametrize("index", [0, 1])

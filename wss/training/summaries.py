@@ -1,5 +1,8 @@
 """TensorBoard: scalars of the loop, and what the first images of a batch look like."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import tensorflow as tf
 
@@ -14,6 +17,20 @@ def write_scalars(writer: tf.summary.SummaryWriter, scalars: dict[str, float], s
     with writer.as_default():
         for name, value in scalars.items():
             tf.summary.scalar(name, value, step)
+
+
+def read_scalars(folder: Path) -> dict[str, dict[int, float]]:
+    """Returns value by step by name of what `write_scalars` wrote to event files of a folder; none if there is none.
+
+    Of a step that a resumed run took again the newest value counts.
+    """
+    found: dict[str, dict[int, float]] = {}
+    for file in sorted(folder.glob("events*"), key=os.path.getmtime):
+        for event in tf.compat.v1.train.summary_iterator(str(file)):
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "scalars":
+                    found.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
+    return {name: dict(sorted(by_step.items())) for name, by_step in found.items()}
 
 
 def write_pictures(
