@@ -1,13 +1,16 @@
 """The methods on a tiny network: routing of gradients, and one step eagerly, compiled and on two replicas."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from wss.data.info import DatasetInfo
-from wss.methods.pseudoseg import PseudoSeg, pseudo_label_quality
+from wss.methods.pseudoseg import STATISTICS, PseudoSeg, pseudo_label_quality
 from wss.methods.supervised import Supervised
 from wss.models.deeplab import build_model
+from wss.models.layers import BatchNorm
 
 CLASSES, SIZE = 4, 33
 INFO = DatasetInfo("tiny", ("background", "a", "b", "c"), ((0, 0, 0),) * CLASSES, {})
@@ -45,6 +48,10 @@ def random_batch(seed=0, batch_size=2):
             "image_label_known": tf.ones([batch_size]),
         },
     }
+
+
+def weak_features(model, unlabeled):
+    return {name: model.features(unlabeled["weak"], training=name == "batch") for name in STATISTICS}
 
 
 PARTS = {
@@ -124,8 +131,9 @@ def test_image_labels_train_the_classifier_on_the_weak_view(model):
 
 def test_image_labels_gate_the_cam(model):
     batch = random_batch()
-    weak = model.features(batch["unlabeled"]["weak"], training=True)
-    pseudo = PseudoSeg(use_image_labels=True).pseudo_label(model, weak, batch["unlabeled"])
+    pseudo = PseudoSeg(use_image_labels=True).pseudo_label(
+        model, weak_features(model, batch["unlabeled"]), batch["unlabeled"]
+    )
     np.testing.assert_array_equal(pseudo.image_label, batch["unlabeled"]["image_label"])
     absent = pseudo.cam * (1 - batch["unlabeled"]["image_label"][:, None, None])
     assert not np.any(absent)
@@ -134,17 +142,55 @@ def test_image_labels_gate_the_cam(model):
 def test_unknown_image_labels_fall_back_to_the_classifier(model):
     unlabeled = random_batch()["unlabeled"]
     unlabeled["image_label_known"] = tf.constant([1.0, 0.0])
-    weak = model.features(unlabeled["weak"], training=True)
+    weak = weak_features(model, unlabeled)
     gate = lambda method: method.pseudo_label(model, weak, unlabeled).image_label.numpy()
     known, predicted = gate(PseudoSeg(use_image_labels=True)), gate(PseudoSeg())
     np.testing.assert_array_equal(known[0], unlabeled["image_label"][0])
     np.testing.assert_array_equal(known[1], predicted[1])
 
 
+@pytest.mark.parametrize("cam_statistics", STATISTICS)
+@pytest.mark.parametrize("decoder_statistics", STATISTICS)
+def test_each_part_of_the_pseudo_label_has_its_statistics(model, cam_statistics, decoder_statistics):
+    unlabeled = random_batch()["unlabeled"]
+    weak = weak_features(model, unlabeled)
+    chosen = {"cam_statistics": cam_statistics, "decoder_statistics": decoder_statistics}
+    pseudo = PseudoSeg(class_threshold=0.0, **chosen).pseudo_label(model, weak, unlabeled)
+    gate = tf.ones([2, CLASSES - 1])
+    np.testing.assert_allclose(pseudo.cam, model.cam(weak[cam_statistics], gate), atol=1e-5)
+    decoder = model.segment(weak[decoder_statistics], training=decoder_statistics == "batch")
+    np.testing.assert_allclose(pseudo.decoder, decoder, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "weak_passes"),
+    [
+        ({}, [False, True]),
+        ({"decoder_statistics": "moving"}, [False]),
+        ({"cam_statistics": "batch"}, [True]),
+        ({"decoder_statistics": "moving", "use_image_labels": True}, [False, True]),  # the classifier learns from it
+    ],
+)
+def test_only_the_passes_that_are_asked_for(settings, weak_passes, monkeypatch):
+    model, batch = tiny_model(), random_batch()
+    passes = []
+    features = model.features
+
+    def counted(images, training=False):
+        if images is batch["unlabeled"]["weak"]:
+            passes.append(training)
+        return features(images, training=training)
+
+    monkeypatch.setattr(model, "features", counted)
+    losses, _ = PseudoSeg(**settings).losses(model, batch, tf.constant(0, tf.int64))
+    assert passes == weak_passes
+    assert all(np.isfinite(loss) for loss in losses.values())
+
+
 def test_a_hidden_hole_changes_attention_only_if_asked(model):
     unlabeled = random_batch()["unlabeled"]
     whole = {**unlabeled, "valid": unlabeled["not_padding"]}
-    weak = model.features(unlabeled["weak"], training=True)
+    weak = weak_features(model, unlabeled)
     sgc = lambda method, stream: method.pseudo_label(model, weak, stream).sgc.numpy()
     cam_everywhere = {"class_threshold": 0.0}
     separate = PseudoSeg(hole_in_attention=False, **cam_everywhere)
@@ -156,13 +202,29 @@ def test_a_hidden_hole_changes_attention_only_if_asked(model):
 def test_only_named_views_move_batch_norm():
     def moved(views):
         model = tiny_model()
-        before = [v.numpy() for v in model.backbone.non_trainable_variables]
+        before = [[v.numpy() for v in part.non_trainable_variables] for part in (model.backbone, model.sgc)]
         PseudoSeg(batch_norm_views=views).losses(model, random_batch(), tf.constant(0, tf.int64))
-        after = [v.numpy() for v in model.backbone.non_trainable_variables]
-        return any(np.any(a != b) for a, b in zip(before, after, strict=True))
+        after = [[v.numpy() for v in part.non_trainable_variables] for part in (model.backbone, model.sgc)]
+        return [any(np.any(x != y) for x, y in zip(*pair, strict=True)) for pair in zip(before, after, strict=True)]
 
-    assert not moved(())
-    assert moved(("strong",))
+    assert moved(()) == [False, False]
+    assert moved(("strong",)) == [True, False]
+    assert moved(("weak",)) == moved(("labeled",)) == [True, True]
+
+
+def test_pictures_move_no_statistics():
+    """Only one host draws them."""
+    model = tiny_model()
+    before = [variable.numpy() for variable in model.variables]
+    PseudoSeg().pictures(model, random_batch())
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value, variable.path)
+
+
+def test_one_momentum_for_all_batch_norms():
+    model = tiny_model(batch_norm_momentum=0.5)
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, BatchNorm)]
+    assert model.sgc.norm in layers and {layer.momentum for layer in layers} == {0.5}
 
 
 def test_supervised_reads_the_labelled_stream_only(model):
@@ -174,8 +236,7 @@ def test_quality_of_a_perfect_pseudo_label(model):
     """Accuracy and ECE of the fused label against a held mask that agrees with it everywhere."""
     unlabeled = random_batch()["unlabeled"]
     method = PseudoSeg(source="decoder", label="hard")
-    weak = model.features(unlabeled["weak"], training=True)
-    pseudo = method.pseudo_label(model, weak, unlabeled)
+    pseudo = method.pseudo_label(model, weak_features(model, unlabeled), unlabeled)
     held = tf.cast(tf.argmax(pseudo.probabilities, -1)[..., None], tf.int32)
     valid = tf.ones_like(held, tf.float32)
     metrics = pseudo_label_quality(pseudo, {**unlabeled, "label": held}, valid)
@@ -183,6 +244,19 @@ def test_quality_of_a_perfect_pseudo_label(model):
     np.testing.assert_allclose(metrics["fusion/ece"], 0, atol=1e-6)
     np.testing.assert_allclose(metrics["fusion/max_probability"], 1, atol=1e-6)
     assert metrics["mask_ratio"] == 1
+
+
+def test_quality_of_a_gate_by_hand(model):
+    """Two of the three classes that are present pass, and one that is not; then the second image's labels are not known."""
+    unlabeled = random_batch()["unlabeled"]
+    pseudo = PseudoSeg().pseudo_label(model, weak_features(model, unlabeled), unlabeled)
+    pseudo = dataclasses.replace(pseudo, image_label=tf.constant([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0]]))
+    valid = tf.ones([2, *pseudo.decoder.shape[1:3], 1])
+    for known, share in (((1.0, 1.0), 2 / 3), ((1.0, 0.0), 1 / 2)):
+        held = {**unlabeled, "image_label_known": tf.constant(known)}
+        metrics = pseudo_label_quality(pseudo, held, valid)
+        found = [metrics[f"gate/{name}"] for name in ("classes", "recall", "precision")]
+        np.testing.assert_allclose(found, [1.5, share, share], rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", [Supervised(), PseudoSeg(), PseudoSeg(use_image_labels=True)])

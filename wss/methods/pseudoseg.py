@@ -14,6 +14,7 @@ from wss.models.fusion import CalibratedFusion
 from wss.models.layers import batch_norm_updates, resize_bilinear, resize_nearest
 
 VIEWS = ("labeled", "weak", "strong")
+STATISTICS = ("moving", "batch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +46,9 @@ class PseudoSeg:
             and train the classifier. Otherwise the classifier learns from the labelled crops and gates by itself.
         gamma, temperature, norm_scope, norm_reduce, source, label, threshold: of `CalibratedFusion`.
         class_threshold: sigmoid score from which a class counts as present in an unlabelled image.
-        cam_statistics: "moving" runs the weak view a second time in inference mode for the CAM, as the original does;
-            "batch" takes the CAM from the training pass and saves that one.
+        cam_statistics, decoder_statistics: which batch-norm statistics the weak view has where gate and CAM, and where the
+            decoder's part of the pseudo label are made: "moving" is a pass in inference mode, "batch" one in training mode.
+            The original's are "moving" and "batch"; one and the same saves a pass.
         join_strong: the labelled and the strong views are one batch with common batch-norm statistics, not two passes as in
             the original.
         hole_in_attention: the CutOut hole hides keys of the attention on the weak view too, as in the original, though
@@ -73,6 +75,7 @@ class PseudoSeg:
         threshold: float = 0.0,
         class_threshold: float = 0.5,
         cam_statistics: str = "moving",
+        decoder_statistics: str = "batch",
         join_strong: bool = False,
         hole_in_attention: bool = True,
         batch_norm_views: tuple[str, ...] = VIEWS,
@@ -83,14 +86,16 @@ class PseudoSeg:
         consistency_ramp_steps: int = 0,
         upsample_logits: bool = True,
     ):
-        if cam_statistics not in ("moving", "batch"):
-            raise UserError(f"PseudoSeg.cam_statistics = {cam_statistics!r}, expected 'moving' or 'batch'")
+        for name, value in (("cam_statistics", cam_statistics), ("decoder_statistics", decoder_statistics)):
+            if value not in STATISTICS:
+                raise UserError(f"PseudoSeg.{name} = {value!r}, expected one of {STATISTICS}")
         if unknown := set(batch_norm_views) - set(VIEWS):
             raise UserError(f"PseudoSeg.batch_norm_views has {unknown.pop()!r}, expected some of {VIEWS}")
         self.use_image_labels = use_image_labels
         self.fusion = CalibratedFusion(gamma, temperature, norm_scope, norm_reduce, source, label, threshold)
         self.class_threshold = class_threshold
         self.cam_statistics = cam_statistics
+        self.decoder_statistics = decoder_statistics
         self.join_strong = join_strong
         self.hole_in_attention = hole_in_attention
         self.batch_norm_views = batch_norm_views
@@ -104,17 +109,17 @@ class PseudoSeg:
         }
 
     def losses(self, model: DeepLab, batch: Batch, step: tf.Tensor) -> tuple[Scalars, Scalars]:
-        """See `Method.losses`. Four passes: labelled, weak (twice, see `cam_statistics`), strong (see `join_strong`)."""
+        """See `Method.losses`. Four passes: labelled, weak in both modes (see `cam_statistics`), strong (`join_strong`)."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         # First, so that it sees the statistics as the last step left them.
-        cam_features = self._cam_features(model, unlabeled["weak"])
+        weak_features = self._moving_features(model, unlabeled["weak"])
         joined = self.join_strong
         images = tf.concat([labeled["image"], unlabeled["strong"]], 0) if joined else labeled["image"]
         features = self._features(model, images, "labeled")
-        weak_features = self._features(model, unlabeled["weak"], "weak")
+        weak_features |= self._batch_features(model, unlabeled["weak"])
         strong_features = features if joined else self._features(model, unlabeled["strong"], "strong")
 
-        pseudo = self.pseudo_label(model, weak_features, unlabeled, cam_features)
+        pseudo = self.pseudo_label(model, weak_features, unlabeled)
         strong_logits = self._segment(model, strong_features, "labeled" if joined else "strong")
         logits = strong_logits if joined else self._segment(model, features, "labeled")
         if joined:
@@ -123,9 +128,9 @@ class PseudoSeg:
             logits, strong_logits = logits[:number], strong_logits[number:]
         valid = _like(unlabeled["valid"], strong_logits)
         cam = model.cam(features, labeled["image_label"])
-        sgc_logits = model.refine_cam(features, cam, _like(labeled["valid"], strong_logits), training=True)
+        sgc_logits = self._refine_cam(model, features, cam, _like(labeled["valid"], strong_logits), "labeled")
         if self.use_image_labels:
-            classes, truth, known = weak_features, unlabeled["image_label"], unlabeled["image_label_known"]
+            classes, truth, known = weak_features["batch"], unlabeled["image_label"], unlabeled["image_label_known"]
         else:
             classes, truth, known = features, labeled["image_label"], None
         losses = {
@@ -140,30 +145,28 @@ class PseudoSeg:
         return losses, pseudo_label_quality(pseudo, unlabeled, valid)
 
     def pseudo_label(
-        self,
-        model: DeepLab,
-        weak_features: Features,
-        unlabeled: dict[str, tf.Tensor],
-        cam_features: Features | None = None,
+        self, model: DeepLab, weak_features: dict[str, Features], unlabeled: dict[str, tf.Tensor]
     ) -> PseudoLabel:
         """Labels the weak view.
 
         Args:
-            weak_features: of the weak view in training mode.
+            weak_features: of the weak view, by `STATISTICS`; those that `cam_statistics` and `decoder_statistics` name.
             unlabeled: the unlabelled stream of the batch.
-            cam_features: of the weak view for classifier and CAM; None takes `weak_features`.
         """
-        weak_features = {name: tf.stop_gradient(value) for name, value in weak_features.items()}
-        cam_features = weak_features if cam_features is None else cam_features
-        decoder = tf.stop_gradient(self._segment(model, weak_features, "weak"))
-        predicted = tf.nn.sigmoid(model.classify(cam_features)) >= self.class_threshold
-        image_label = tf.cast(predicted, tf.float32)
+        cam_features, decoder_features = (
+            {name: tf.stop_gradient(value) for name, value in weak_features[statistics].items()}
+            for statistics in (self.cam_statistics, self.decoder_statistics)
+        )
+        in_training = self.decoder_statistics == "batch"
+        decoder = self._segment(model, decoder_features, "weak") if in_training else model.segment(decoder_features)
+        decoder = tf.stop_gradient(decoder)
+        image_label = self._predicted_label(model, cam_features)
         if self.use_image_labels:
             known = unlabeled["image_label_known"][:, None] > 0
             image_label = tf.where(known, unlabeled["image_label"], image_label)
         visible = unlabeled["valid"] if self.hole_in_attention else unlabeled["not_padding"]
         cam = model.cam(cam_features, image_label)
-        sgc = tf.stop_gradient(model.refine_cam(cam_features, cam, _like(visible, decoder), training=True))
+        sgc = tf.stop_gradient(self._refine_cam(model, cam_features, cam, _like(visible, decoder), "weak"))
         probabilities, confident = self.fusion(decoder, sgc)
         return PseudoLabel(
             probabilities, confident, decoder, resize_bilinear(sgc, decoder.shape[1:3]), cam, image_label
@@ -173,9 +176,9 @@ class PseudoSeg:
         """The unlabelled stream: both views, held label and all parts of the pseudo label."""
         unlabeled = batch["unlabeled"]
         with batch_norm_updates(False):
-            cam_features = self._cam_features(model, unlabeled["weak"])
-            weak_features = model.features(unlabeled["weak"], training=True)
-            pseudo = self.pseudo_label(model, weak_features, unlabeled, cam_features)
+            weak_features = self._moving_features(model, unlabeled["weak"])
+            weak_features |= self._batch_features(model, unlabeled["weak"])
+            pseudo = self.pseudo_label(model, weak_features, unlabeled)
         return {
             "image": unlabeled["weak"],
             "label": unlabeled["label"],
@@ -196,11 +199,7 @@ class PseudoSeg:
         Returns:
             "prediction", "SGC", "pseudo label": class probabilities [B, h, w, C]; "CAM": [B, h', w', 1], the largest.
         """
-        features = model.features(images)
-        decoder = model.segment(features)
-        image_label = tf.cast(tf.nn.sigmoid(model.classify(features)) >= self.class_threshold, tf.float32)
-        cam = model.cam(features, image_label)
-        sgc = model.refine_cam(features, cam, _like(valid, decoder))
+        decoder, sgc, cam, _ = self.infer(model, images, valid)
         return {
             "prediction": tf.nn.softmax(decoder),
             "CAM": tf.reduce_max(cam, axis=-1, keepdims=True),
@@ -208,8 +207,33 @@ class PseudoSeg:
             "pseudo label": self.fusion(decoder, sgc)[0],
         }
 
-    def _cam_features(self, model: DeepLab, images: tf.Tensor) -> Features | None:
-        return model.features(images, training=False) if self.cam_statistics == "moving" else None
+    def infer(
+        self, model: DeepLab, images: tf.Tensor, valid: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """What pseudo labels are made of, all in inference mode; see `explain` for the arguments.
+
+        Returns:
+            decoder [B, h, w, C] and sgc [B, h', w', C]: logits; cam: [B, h', w', K]; image_label: [B, K] in {0, 1}, the
+            classifier's, which gates the CAM.
+        """
+        features = model.features(images)
+        decoder = model.segment(features)
+        image_label = self._predicted_label(model, features)
+        cam = model.cam(features, image_label)
+        return decoder, model.refine_cam(features, cam, _like(valid, decoder)), cam, image_label
+
+    def _predicted_label(self, model: DeepLab, features: Features) -> tf.Tensor:
+        return tf.cast(tf.nn.sigmoid(model.classify(features)) >= self.class_threshold, tf.float32)
+
+    def _moving_features(self, model: DeepLab, weak: tf.Tensor) -> dict[str, Features]:
+        """The weak view's pass in inference mode, if something asks for it."""
+        asked = "moving" in (self.cam_statistics, self.decoder_statistics)
+        return {"moving": model.features(weak)} if asked else {}
+
+    def _batch_features(self, model: DeepLab, weak: tf.Tensor) -> dict[str, Features]:
+        """The weak view's pass in training mode, if something asks for it: with image labels, the classifier does."""
+        asked = self.use_image_labels or "batch" in (self.cam_statistics, self.decoder_statistics)
+        return {"batch": self._features(model, weak, "weak")} if asked else {}
 
     def _supervised(self, logits: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
         return segmentation_loss(logits, label, upsample_logits=self.upsample_logits)
@@ -222,6 +246,10 @@ class PseudoSeg:
         with batch_norm_updates(view in self.batch_norm_views):
             return model.segment(features, training=True)
 
+    def _refine_cam(self, model: DeepLab, features: Features, cam: tf.Tensor, valid: tf.Tensor, view: str) -> tf.Tensor:
+        with batch_norm_updates(view in self.batch_norm_views):
+            return model.refine_cam(features, cam, valid, training=True)
+
 
 def _like(mask: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """A mask on the decoder's grid; the original takes it from there to the CAM's, which picks other pixels than at once."""
@@ -229,18 +257,24 @@ def _like(mask: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
 
 def pseudo_label_quality(pseudo: PseudoLabel, unlabeled: dict[str, tf.Tensor], valid: tf.Tensor) -> Scalars:
-    """What can be said of pseudo labels: confidence always; accuracy and calibration where masks are held back.
+    """What can be said of pseudo labels: confidence always; accuracy, calibration, the gate's hits where truth is held.
 
     Args:
         pseudo: of the weak views.
-        unlabeled: the unlabelled stream; pixels of its label that are 255 count in no accuracy.
+        unlabeled: the unlabelled stream; pixels of its label that are 255 count in no accuracy, images whose image-level
+            labels are not known in no recall or precision.
         valid: [B, h, w, 1].
     """
     label = resize_nearest(unlabeled["label"], valid.shape[1:3])
     label = tf.where(valid > 0, label, 255)
+    known = tf.cast(unlabeled["image_label_known"], tf.float32)[:, None]
+    present, gated = unlabeled["image_label"] * known, pseudo.image_label * known
+    hits = tf.reduce_sum(present * gated)
     metrics = {
         "mask_ratio": tf.math.divide_no_nan(tf.reduce_sum(pseudo.confident * valid), tf.reduce_sum(valid)),
-        "gated_classes": tf.reduce_mean(tf.reduce_sum(pseudo.image_label, axis=-1)),
+        "gate/classes": tf.reduce_mean(tf.reduce_sum(pseudo.image_label, axis=-1)),
+        "gate/recall": tf.math.divide_no_nan(hits, tf.reduce_sum(present)),
+        "gate/precision": tf.math.divide_no_nan(hits, tf.reduce_sum(gated)),
     }
     for name, probabilities in (
         ("decoder", tf.nn.softmax(pseudo.decoder)),
