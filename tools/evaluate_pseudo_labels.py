@@ -25,11 +25,11 @@ flags.DEFINE_integer(
 def main(argv: list[str]) -> None:
     """Evaluates the parts of the run's pseudo labels."""
     del argv
+    from wss.evaluation.evaluation import default_split
     from wss.evaluation.examples import SplitExamples
     from wss.evaluation.parts import parts_diagram, parts_table, write_parts
     from wss.evaluation.pictures import save_png
     from wss.evaluation.pseudo_labels import evaluate_parts
-    from wss.evaluation.visualization import default_split
     from wss.training.restore import open_run
     from wss.training.strategy import build_strategy
 

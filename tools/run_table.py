@@ -18,7 +18,8 @@ FLAGS = flags.FLAGS
 define_launch_flags()
 FLAGS.set_default("run_dir", "runs/voc_animals")
 flags.DEFINE_string("weights", None, "ImageNet weights of MobileNetV2; short for train.initial_weights.")
-flags.DEFINE_enum("table", "all", ["all", "main", "components", "variants", "temperature"], "What to train.")
+TABLES = ["main", "components", "choice", "doubts", "temperature", "variants"]
+flags.DEFINE_enum("table", "all", ["all", *TABLES], "What to train.")
 flags.DEFINE_string("records", "docs/runs/voc_animals", "Folder for a JSON file of each finished run.")
 flags.DEFINE_list("documents", ["docs/results.md", "README.md"], "Where the tables are written, between their marks.")
 flags.DEFINE_string("pictures", "docs/pictures", "Folder for curve, reliability diagrams and panels.")
@@ -38,7 +39,8 @@ def main(argv: list[str]) -> None:
     study = Study(Path(FLAGS.run_dir), Path(FLAGS.records), [*gin_parameters(), *weights], strategy_flags())
     report = Report(study, [Path(document) for document in FLAGS.documents], Path(FLAGS.pictures))
     wanted = voc_animals.queue() if FLAGS.table == "all" else list(voc_animals.TABLES[FLAGS.table])
-    missing = [run for run in wanted if study.result(run) is None]
+    calibrated = list(voc_animals.CALIBRATED.values())
+    missing = [run for run in wanted if study.result(run) is None or (run in calibrated and study.parts(run) is None)]
     print(f"{len(wanted) - len(missing)} of {len(wanted)} runs are recorded in {study.records}", flush=True)
     if FLAGS.plan:
         print("\n".join(f"to come: {run.name}" for run in missing))
@@ -47,11 +49,11 @@ def main(argv: list[str]) -> None:
         for number, run in enumerate(missing, 1):
             print(f"\n==== {number} of {len(missing)}", flush=True)
             study.finish(run)
-            report.write()
-        if FLAGS.table == "all":
-            for run in voc_animals.CALIBRATED.values():
+            if run in calibrated:
                 study.finish_parts(run)
-            report.draw_panels(build_strategy(FLAGS.strategy, FLAGS.tpu))
+            report.write()
+            if report.lacks_panels:
+                report.draw_panels(build_strategy(FLAGS.strategy, FLAGS.tpu))
     print(f"\n{report.write()}")
 
 

@@ -8,9 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import gin
-
 from wss.errors import UserError
+from wss.evaluation.evaluation import default_split, result_file
 from wss.training.checkpoints import RunDirectory
 
 FINISHED = "finished"
@@ -60,7 +59,7 @@ def training(
 
 def result_in(folder: Path) -> Path:
     """The evaluation that a training leaves in its folder, for the configuration that gin has parsed."""
-    return folder / f"eval_{gin.get_bindings('Evaluation').get('split', 'val')}.json"
+    return result_file(folder, default_split())
 
 
 def run_all(phases: Sequence[Phase]) -> None:

@@ -24,8 +24,9 @@ flags.DEFINE_integer(
 def main(argv: list[str]) -> None:
     """Draws the pictures."""
     del argv
+    from wss.evaluation.evaluation import default_split
     from wss.evaluation.examples import Examples, FolderExamples, SplitExamples
-    from wss.evaluation.visualization import default_split, visualize
+    from wss.evaluation.visualization import visualize
     from wss.training.restore import open_run
     from wss.training.strategy import build_strategy
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from wss.evaluation import charts
-from wss.evaluation.canvas import Canvas, text_width, wrap
-from wss.evaluation.pictures import PAPER
+from wss.evaluation.canvas import Canvas, wrap
+from wss.evaluation.pictures import PAPER, text_width
 
 SERIES = {"ours": {"1/16": [30.0, 32.0, 34.0], "1/8": [40.0]}, "theirs": {"1/16": [25.0], "1/8": [31.0]}}
 SIZE = (760, 460)

@@ -15,7 +15,7 @@ from wss.studies.report import Report
 from wss.studies.study import Run, Study
 
 ROOT = Path(__file__).resolve().parents[2]
-BLOCKS = [*voc_animals.TABLES, *(f"calibration {labels}" for labels in voc_animals.CALIBRATED)]
+BLOCKS = [*voc_animals.TABLES, "errors", "training", *(f"calibration {labels}" for labels in voc_animals.CALIBRATED)]
 
 
 @pytest.fixture
@@ -38,10 +38,15 @@ def result(right: int, wrong: int) -> Result:
     return Result("voc", "val", ("background", "cat"), confusion, calibration, 1, 1.0)
 
 
+SCALARS = {
+    f"{part}/accuracy": {"100": 0.1, "200": 0.5, "300": 0.7, "400": 0.9} for part in ("decoder", "sgc", "fusion")
+}
+
+
 def record(study: Study, run: Run, found: dict, suffix: str = ".json") -> None:
     path = study.records / f"{run.name}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"settings": study.settings(run), "result": found}))
+    path.write_text(json.dumps({"settings": study.settings(run), "scalars": SCALARS, "result": found}))
 
 
 def block(document: Path, name: str) -> str:
@@ -61,6 +66,13 @@ def test_what_is_recorded_is_in_the_tables_and_on_the_curve(study, document, tmp
     assert not list((tmp_path / "pictures").glob("*calibration*"))
 
 
+def test_training_is_in_a_table_of_its_second_half_and_in_a_chart(study, document, tmp_path):
+    record(study, voc_animals.SHOWN["PseudoSeg"], result(3, 1).as_dict())
+    Report(study, [document], tmp_path / "pictures").write()
+    assert re.search(r"\| PseudoSeg, 1/8 \(55\) +\|( 80.0 +\|){3}( +\|){4}$", block(document, "training"), re.MULTILINE)
+    assert (tmp_path / "pictures/voc_animals_learning.png").exists()
+
+
 def test_parts_of_pseudo_labels_are_in_a_table_and_a_diagram(study, document, tmp_path):
     parts = Parts({"decoder": result(3, 1), "SGC": result(1, 1)}, Gate(("cat",), np.array([[2, 1, 2]])))
     record(study, voc_animals.CALIBRATED["train_1_16"], parts.as_dict(), ".pseudo_labels.json")
@@ -75,7 +87,20 @@ def test_parts_of_pseudo_labels_are_in_a_table_and_a_diagram(study, document, tm
 def test_the_tables_of_the_project_are_those_of_its_records(tmp_path):
     """Nothing is filled in by hand."""
     study = Study(tmp_path, ROOT / "docs/runs/voc_animals")
-    copy = tmp_path / "results.md"
-    copy.write_text((ROOT / "docs/results.md").read_text())
-    Report(study, [copy], tmp_path).write()
-    assert copy.read_text() == (ROOT / "docs/results.md").read_text()
+    documents = [ROOT / "docs/results.md", ROOT / "README.md"]
+    copies = [tmp_path / document.name for document in documents]
+    for document, copy in zip(documents, copies, strict=True):
+        copy.write_text(document.read_text())
+    Report(study, copies, tmp_path).write()
+    assert [copy.read_text() for copy in copies] == [document.read_text() for document in documents]
+
+
+def test_panels_are_lacking_once_their_runs_are_recorded(study, document, tmp_path):
+    report = Report(study, [document], tmp_path)
+    shown = list(voc_animals.SHOWN.values())
+    record(study, shown[0], result(3, 1).as_dict())
+    assert not report.lacks_panels
+    record(study, shown[1], result(3, 1).as_dict())
+    assert report.lacks_panels
+    (tmp_path / "voc_animals_panels.png").touch()
+    assert not report.lacks_panels

@@ -123,12 +123,14 @@ def test_a_study_of_seconds(tmp_path, tiny_shapes, monkeypatch):
     """A PseudoSeg run whose pseudo labels are taken apart, and the records of both."""
     monkeypatch.chdir(Path(__file__).resolve().parents[2])
     recipe = tmp_path / "tiny.gin"
-    lines = {**TINY, "load_dataset.directory": f"'{tiny_shapes}'"}
+    lines = {**TINY, "load_dataset.directory": f"'{tiny_shapes}'", "train.summary_every": 1}
     recipe.write_text("".join(f"{name} = {value}\n" for name, value in lines.items()))
     made, run = study(tmp_path), Run("pseudoseg", str(recipe))
     made.finish(run)
     made.finish_parts(run)
     result, parts = made.result(run), made.parts(run)
     assert parts.results["decoder"].num_images == result.num_images > 0
+    scalars = made.scalars(run)
+    assert {"gate/recall", "total"} <= scalars.keys() and list(scalars["total"]) == list(scalars["gate/recall"]) != []
     # At borders they differ: see `evaluate_parts`.
     assert parts.results["decoder"].pixel_accuracy == pytest.approx(result.pixel_accuracy, abs=0.05)

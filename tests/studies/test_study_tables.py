@@ -2,12 +2,14 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from wss.errors import UserError
+from wss.evaluation.evaluator import Result
 from wss.studies import voc_animals
 from wss.studies.study import Run
-from wss.studies.tables import Table, write_block
+from wss.studies.tables import Table, error_table, write_block
 
 RUNS = {name: Run(name, "recipe.gin") for name in "abcd"}
 TABLE = Table(
@@ -45,6 +47,23 @@ def test_what_is_not_recorded_is_empty_and_a_row_without_anything_is_left_out():
     assert cells(TABLE.markdown(study))[2:] == [["supervised", "50.00", ""]]
     assert TABLE.values(study) == {"supervised": {"1/16": [50.0]}}
     assert TABLE.markdown(Recorded()) == "Nothing is recorded yet."
+
+
+def test_errors_by_hand():
+    """Of 10 pixels of objects 8 are called one, 6 by the right class; one pixel of the ground is called an object."""
+    confusion = np.array([[9, 1, 0], [2, 4, 2], [0, 0, 2]])
+    result = Result("voc", "val", ("background", "cat", "dog"), confusion, np.zeros([15, 3]), 1, 1.0)
+    assert cells(error_table({"ours": result}))[0] == [
+        "of the pixels",
+        "mIoU",
+        "object IoU",
+        "right class",
+        *result.class_names,
+    ]
+    iou = 9 / 12, 4 / 9, 2 / 4
+    values = [np.mean(iou), 8 / 11, 6 / 8, *iou]
+    assert cells(error_table({"ours": result}))[2] == ["ours", *(f"{100 * value:.1f}" for value in values)]
+    assert error_table({}) == "Nothing is recorded yet."
 
 
 def test_a_block_is_replaced_between_its_marks_wherever_they_are(tmp_path):

@@ -6,7 +6,7 @@ import textwrap
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from wss.evaluation.pictures import PAPER, SMALL_SIZE
+from wss.evaluation.pictures import PAPER, SMALL_SIZE, text_width
 
 SHARPNESS = 4  # shapes are drawn this much larger, then averaged
 
@@ -44,10 +44,6 @@ class Canvas:
             align = "center" if anchor[0] == "m" else "left"
             draw.text(place, text, color, ImageFont.load_default(size), anchor=anchor, align=align)
         return np.asarray(image)
-
-
-def text_width(text, size=SMALL_SIZE):
-    return math.ceil(max(map(ImageFont.load_default(size).getlength, text.split("\n"))))
 
 
 def wrap(text, width, size=SMALL_SIZE):

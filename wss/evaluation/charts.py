@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wss.evaluation.canvas import Canvas, text_width, wrap
+from wss.evaluation.canvas import Canvas, wrap
 from wss.evaluation.metrics import expected_calibration_error
-from wss.evaluation.pictures import INK, MARGIN, PALE_INK, PAPER, SMALL_SIZE, TITLE_SIZE
+from wss.evaluation.pictures import INK, MARGIN, PALE_INK, PAPER, SMALL_SIZE, TITLE_SIZE, text_width
 
 # Colours that colour-blind people can tell apart: Okabe and Ito, "Color Universal Design", 2008.
 BLUE = (0, 114, 178)

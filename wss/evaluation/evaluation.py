@@ -77,9 +77,19 @@ class Evaluation:
         return self.evaluator(batches, self.split)
 
 
+def default_split() -> str:
+    """The split of the evaluation, or "val"."""
+    return gin.get_bindings("Evaluation").get("split", "val")
+
+
+def result_file(run_dir: Path, split: str) -> Path:
+    """Where a run directory has the evaluation on a split."""
+    return run_dir / f"eval_{split}.json"
+
+
 def report(result: Result, run_dir: Path, step: int, output: str | None = None) -> None:
     """Prints a result as a table and writes it as JSON (by default <run_dir>/eval_<split>.json) and to TensorBoard."""
-    path = Path(output) if output else run_dir / f"eval_{result.split}.json"
+    path = Path(output) if output else result_file(run_dir, result.split)
     write_json(result, path)
     write_scalars(result, tf.summary.create_file_writer(str(run_dir / f"eval_{result.split}")), step)
     print(evaluation_table(result))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from wss.data.files import write_text
 from wss.data.info import DatasetInfo
 from wss.errors import UserError
 from wss.evaluation import metrics
@@ -85,10 +86,10 @@ class Result:
             "split": self.split,
             "num_images": self.num_images,
             "seconds": round(self.seconds, 3),
-            **_without_nan(self.scalars()),
-            "iou": _without_nan(self.iou),
-            "accuracy": _without_nan(self.accuracy),
-            "pixel_share": _without_nan(self.pixel_share),
+            **without_nan(self.scalars()),
+            "iou": without_nan(self.iou),
+            "accuracy": without_nan(self.accuracy),
+            "pixel_share": without_nan(self.pixel_share),
             "class_names": list(self.class_names),
             "confusion": self.confusion.tolist(),
             "calibration": self.calibration.tolist(),
@@ -158,9 +159,8 @@ class Evaluator:
                 the ignore label.
         """
         info = self.info
-        where = f"{info.directory or info.name}, split {split!r}"
         if info.split(split).num_masks == 0:
-            raise UserError(f"{where}: it has no masks to evaluate on; choose a split with masks")
+            raise no_masks(info, split)
         start = time.monotonic()
         confusion = np.zeros([info.num_classes] * 2, np.int64)
         calibration = np.zeros([self.num_bins, 3], np.float64)
@@ -176,11 +176,7 @@ class Evaluator:
         steps = track(pairs, f"evaluating {split}", total_batches, unit="step")
         for counts in one_behind(self._step(images, labels) for images, labels in steps):
             if counts["unknown"]:
-                raise UserError(
-                    f"{where}: a mask has a value that is neither a class (0 .. "
-                    f"{info.num_classes - 1}) nor the ignore label ({info.ignore_label}); build "
-                    "the data set again"
-                )
+                raise unknown_labels(info, split)
             confusion += counts["confusion"].numpy()
             calibration += counts["calibration"].numpy()
             num_images += int(counts["images"])
@@ -217,13 +213,24 @@ def evaluate(
     return Evaluator(model, info, strategy, predict_fn, num_bins)(batches, split)
 
 
+def no_masks(info: DatasetInfo, split: str) -> UserError:
+    """What to raise where there is nothing to evaluate on."""
+    return UserError(f"{_where(info, split)}: it has no masks to evaluate on; choose a split with masks")
+
+
+def unknown_labels(info: DatasetInfo, split: str) -> UserError:
+    """What to raise where `metrics.num_unknown_labels` found some."""
+    return UserError(
+        f"{_where(info, split)}: a mask has a value that is neither a class (0 .. {info.num_classes - 1}) nor the ignore "
+        f"label ({info.ignore_label}); build the data set again"
+    )
+
+
 def write_json(result: Result, path: str | Path):
     """Writes a result to `path`, whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(result.as_dict(), indent=1, allow_nan=False) + "\n")
-    temporary.replace(path)
+    write_text(path, json.dumps(result.as_dict(), indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: str | Path) -> Result:
@@ -248,5 +255,10 @@ def write_scalars(result: Result, writer: tf.summary.SummaryWriter, step: int):
     writer.flush()
 
 
-def _without_nan(values: dict[str, float]) -> dict[str, float | None]:
+def _where(info: DatasetInfo, split: str) -> str:
+    return f"{info.directory or info.name}, split {split!r}"
+
+
+def without_nan(values: dict[str, float]) -> dict[str, float | None]:
+    """Returns numbers ready for JSON, which has no NaN: None for it."""
     return {name: None if math.isnan(value) else value for name, value in values.items()}

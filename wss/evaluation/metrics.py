@@ -83,7 +83,7 @@ def _flat_label(label, num_classes, ignore_label):
 def iou_per_class(confusion: np.ndarray) -> np.ndarray:
     """Returns the IoU of each class, float64 `[C]`; NaN for a class absent from the labels."""
     confusion = np.asarray(confusion, np.float64)
-    return _divide(np.diag(confusion), np.where(confusion.sum(1) > 0, _union(confusion), 0))
+    return divide(np.diag(confusion), np.where(confusion.sum(1) > 0, _union(confusion), 0))
 
 
 def mean_iou(confusion: np.ndarray) -> float:
@@ -93,19 +93,19 @@ def mean_iou(confusion: np.ndarray) -> float:
     left out. This is the rule of the original code (`tf.metrics.mean_iou`). NaN without any pixel.
     """
     confusion = np.asarray(confusion, np.float64)
-    return _mean(_divide(np.diag(confusion), _union(confusion)))
+    return _mean(divide(np.diag(confusion), _union(confusion)))
 
 
 def pixel_accuracy(confusion: np.ndarray) -> float:
     """Returns the share of correct pixels; NaN without any pixel."""
     confusion = np.asarray(confusion, np.float64)
-    return float(_divide(np.trace(confusion), confusion.sum()))
+    return float(divide(np.trace(confusion), confusion.sum()))
 
 
 def accuracy_per_class(confusion: np.ndarray) -> np.ndarray:
     """Returns the recall of each class, float64 `[C]`; NaN for a class absent from the labels."""
     confusion = np.asarray(confusion, np.float64)
-    return _divide(np.diag(confusion), confusion.sum(1))
+    return divide(np.diag(confusion), confusion.sum(1))
 
 
 def mean_accuracy(confusion: np.ndarray) -> float:
@@ -116,7 +116,7 @@ def mean_accuracy(confusion: np.ndarray) -> float:
 def pixel_share(confusion: np.ndarray) -> np.ndarray:
     """Returns the share of each class in the labelled pixels, float64 `[C]`; NaN without any."""
     confusion = np.asarray(confusion, np.float64)
-    return _divide(confusion.sum(1), confusion.sum())
+    return divide(confusion.sum(1), confusion.sum())
 
 
 def expected_calibration_error(histogram: np.ndarray) -> float:
@@ -125,14 +125,14 @@ def expected_calibration_error(histogram: np.ndarray) -> float:
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, equation 3.
     """
     count, confidence, correct = np.asarray(histogram, np.float64).T
-    return float(_divide(np.abs(correct - confidence).sum(), count.sum()))
+    return float(divide(np.abs(correct - confidence).sum(), count.sum()))
 
 
 def _union(confusion):
     return confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
 
 
-def _divide(numerator, denominator):
+def divide(numerator, denominator):
     """`numerator / denominator`, NaN where the denominator is 0."""
     return np.divide(numerator, np.where(denominator > 0, denominator, np.nan))
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,8 @@ import numpy as np
 from wss.data.files import write_text
 from wss.errors import UserError
 from wss.evaluation.charts import reliability_diagram
-from wss.evaluation.evaluator import Result
+from wss.evaluation.evaluator import Result, without_nan
+from wss.evaluation.metrics import divide
 from wss.evaluation.tables import Cell, format_table
 
 
@@ -47,10 +47,9 @@ class Gate:
     def as_dict(self) -> dict:
         """Returns everything, ready for JSON; NaN becomes None."""
         return {
-            "recall": _or_none(self.recall),
-            "precision": _or_none(self.precision),
-            "recall_per_class": {name: _or_none(share) for name, share in self.recall_per_class.items()},
-            "precision_per_class": {name: _or_none(share) for name, share in self.precision_per_class.items()},
+            **without_nan({"recall": self.recall, "precision": self.precision}),
+            "recall_per_class": without_nan(self.recall_per_class),
+            "precision_per_class": without_nan(self.precision_per_class),
             "class_names": list(self.class_names),
             "counts": self.counts.tolist(),
         }
@@ -85,7 +84,7 @@ def parts_table(parts: Parts) -> str:
     rows: list[tuple[Cell, ...]] = []
     for title, result in parts.results.items():
         pixels, confidences, _ = result.calibration.sum(axis=0)
-        confidence = float(_share(confidences, pixels))
+        confidence = float(divide(confidences, pixels))
         values = result.mean_iou, result.pixel_accuracy, confidence, result.expected_calibration_error
         rows.append((title, *[100 * value for value in values]))
     of_parts = format_table(("part", "mIoU", "pixel acc.", "mean confidence", "ECE"), rows)
@@ -123,18 +122,8 @@ def read_parts(path: str | Path) -> Parts:
 
 
 def _recall(counts: np.ndarray) -> np.ndarray:
-    return _share(counts[..., 0], counts[..., 0] + counts[..., 2])
+    return divide(counts[..., 0], counts[..., 0] + counts[..., 2])
 
 
 def _precision(counts: np.ndarray) -> np.ndarray:
-    return _share(counts[..., 0], counts[..., 0] + counts[..., 1])
-
-
-def _share(part, whole) -> np.ndarray:
-    """`part / whole`, NaN where both are 0."""
-    with np.errstate(invalid="ignore"):
-        return np.divide(part, whole)
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
+    return divide(counts[..., 0], counts[..., 0] + counts[..., 1])

@@ -1,15 +1,14 @@
 """Pictures of labels and maps: colour masks, overlays, heat maps, panels with titles, legends."""
 
-import contextlib
 import math
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
-from wss.data.files import WriteError
+from wss.data.files import WriteError, whole
 from wss.data.info import DatasetInfo
 from wss.errors import UserError
 
@@ -156,7 +155,7 @@ def panel_grid(rows: Sequence[Sequence[tuple[str, np.ndarray]]], names: Sequence
     titles = [[title for title, _ in row] for row in rows]
     names = [*names, *[""] * (len(rows) - len(names))]
     widths = [
-        max([tile.width for tile in column] + [_text_width(title) for title in column_titles])
+        max([tile.width for tile in column] + [text_width(title, TITLE_SIZE) for title in column_titles])
         for column, column_titles in zip(_columns(tiles), _columns(titles), strict=True)
     ]
     parts = []
@@ -178,7 +177,7 @@ def legend(info: DatasetInfo, classes: Iterable[int], width: int = 960) -> np.nd
     places, x, y = [], MARGIN, MARGIN // 2
     for value in classes:
         name = "ignored" if value == info.ignore_label else info.class_names[value]
-        length = square + 7 + _text_width(name)
+        length = square + 7 + text_width(name, TITLE_SIZE)
         if x > MARGIN and x + length > width - MARGIN:
             x, y = MARGIN, y + line
         places.append((value, name, x, y))
@@ -208,16 +207,12 @@ def save_png(path: str | Path, array: np.ndarray):
     Raises:
         WriteError: it cannot be written.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    picture = Image.fromarray(array)
+    file, picture = epath.Path(path), Image.fromarray(array)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(temporary, format="PNG")
-        temporary.replace(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with whole(file) as temporary:
+            picture.save(temporary, format="PNG")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise WriteError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
@@ -286,5 +281,6 @@ def _font(size):
     return ImageFont.load_default(size)
 
 
-def _text_width(text):
-    return math.ceil(_font(TITLE_SIZE).getlength(text))
+def text_width(text: str, size: int = SMALL_SIZE) -> int:
+    """Pixels of the longest line."""
+    return math.ceil(max(map(_font(size).getlength, text.split("\n"))))

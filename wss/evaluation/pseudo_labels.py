@@ -11,7 +11,7 @@ from wss.data.augment import image_label_of
 from wss.data.info import DatasetInfo
 from wss.errors import UserError
 from wss.evaluation import metrics
-from wss.evaluation.evaluator import Result
+from wss.evaluation.evaluator import Result, no_masks, unknown_labels
 from wss.evaluation.examples import Batch, Examples
 from wss.evaluation.inference import valid_pixels
 from wss.evaluation.parts import Gate, Parts
@@ -20,7 +20,7 @@ from wss.methods.base import Method
 from wss.methods.pseudoseg import PseudoSeg
 from wss.models.deeplab import DeepLab
 from wss.models.fusion import CalibratedFusion
-from wss.models.layers import resize_bilinear, resize_nearest
+from wss.models.layers import resize_bilinear
 from wss.progress import track
 
 
@@ -80,16 +80,12 @@ def evaluate_parts(
     if fusions is None:
         fusions = default_fusions(method)
     start = time.monotonic()
-    where = f"{info.directory or info.name}, split {split!r}"
     step = tf.function(functools.partial(_count, model, method, info, fusions))
     batches = track(iter(examples), f"evaluating {split}", unit="step")
     totals: dict = {}
-    for counts in one_behind(step(*_named(batch, where)) for batch in batches):
+    for counts in one_behind(step(*_named(batch, info, split)) for batch in batches):
         if counts["unknown"]:
-            raise UserError(
-                f"{where}: a mask has a value that is neither a class (0 .. {info.num_classes - 1}) nor the ignore label "
-                f"({info.ignore_label}); build the data set again"
-            )
+            raise unknown_labels(info, split)
         arrays = tf.nest.map_structure(lambda tensor: tensor.numpy(), counts)
         totals = tf.nest.map_structure(np.add, totals, arrays) if totals else arrays
     images, seconds = int(totals["images"]), time.monotonic() - start
@@ -114,11 +110,7 @@ def _count(
     valid = valid_pixels(sizes, images.shape[1:3])
     labels = tf.where(valid[..., 0] > 0, labels, ignore)
     labeled = tf.reduce_any(labels != ignore, axis=[1, 2])
-    features = model.features(images)
-    decoder = model.segment(features)
-    gated = tf.nn.sigmoid(model.classify(features)) >= method.class_threshold
-    cam = model.cam(features, tf.cast(gated, tf.float32))
-    sgc = model.refine_cam(features, cam, resize_nearest(valid, decoder.shape[1:3]))
+    decoder, sgc, _, gated = method.infer(model, images, valid)
     parts: dict[str, tuple[tf.Tensor, tf.Tensor]] = {}
     for title, fusion in fusions.items():
         # One after the other: at image size probabilities take much memory.
@@ -131,7 +123,7 @@ def _count(
             )
     return {
         "parts": parts,
-        "gate": _count_gate(gated & labeled[:, None], labels, info),
+        "gate": _count_gate((gated > 0) & labeled[:, None], labels, info),
         "images": tf.math.count_nonzero(labeled),
         "unknown": metrics.num_unknown_labels(labels, num_classes, ignore),
     }
@@ -147,9 +139,9 @@ def _count_gate(gated: tf.Tensor, labels: tf.Tensor, info: DatasetInfo) -> tf.Te
     return tf.stack([tf.math.count_nonzero(case, axis=0) for case in cases], axis=1)
 
 
-def _named(batch: Batch, where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _named(batch: Batch, info: DatasetInfo, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images, sizes and labels of a batch without those that fill it up, which would move the norm of the batch."""
     if batch.labels is None:
-        raise UserError(f"{where}: it has no masks to evaluate on; choose a split with masks")
+        raise no_masks(info, split)
     number = len(batch.names)
     return batch.images[:number], batch.sizes[:number], batch.labels[:number]

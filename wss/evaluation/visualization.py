@@ -4,12 +4,12 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import gin
 import numpy as np
 import tensorflow as tf
 
 from wss.data.info import DatasetInfo
 from wss.evaluation import pictures
+from wss.evaluation.evaluation import default_split
 from wss.evaluation.examples import Example, Examples, SplitExamples, run_examples
 from wss.evaluation.inference import predict, predict_and_explain, to_image_size
 from wss.evaluation.stream import in_threads
@@ -19,11 +19,6 @@ from wss.progress import format_seconds, track
 from wss.training.restore import open_run
 
 SHEET_ROWS = 12
-
-
-def default_split() -> str:
-    """The split of the evaluation, or "val"."""
-    return gin.get_bindings("Evaluation").get("split", "val")
 
 
 def predictions_of(model: DeepLab, examples: Examples) -> dict[str, np.ndarray]:
@@ -43,6 +38,7 @@ def visualize(
     examples: Examples,
     output: str | Path,
     before: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    title: str = "prediction",
 ) -> None:
     """Writes masks/<name>.png, overlays/<name>.png, panels/<name>.png and panels.png, a sheet of the first rows.
 
@@ -54,12 +50,13 @@ def visualize(
         examples: what to show.
         output: folder.
         before: further columns by title, class ids [height, width] by name of the example, such as another model's.
+        title: of the column of the prediction.
 
     Raises:
         WriteError: a picture cannot be written; those that are there are whole.
     """
     output, start = Path(output), time.monotonic()
-    drawing = _Drawing(info, output, before or {})
+    drawing = _Drawing(info, output, before or {}, title)
     step = tf.function(lambda images, sizes: predict_and_explain(model, method, images, sizes))
     rows: list[pictures.Columns] = []
     names: list[str] = []
@@ -96,14 +93,14 @@ def compare_runs(
         examples = SplitExamples(run.info, default_split(), run.model.mean_pixel, number)
         others[title] = predictions_of(run.model, examples)
     del others[title]
-    visualize(run.model, run.method, run.info, examples, output, before=others)
+    visualize(run.model, run.method, run.info, examples, output, before=others, title=title)
 
 
 class _Drawing:
     """Draws and writes the pictures of one example; called from several threads."""
 
-    def __init__(self, info: DatasetInfo, output: Path, before: Mapping[str, Mapping[str, np.ndarray]]):
-        self.info, self.output, self.before = info, output, before
+    def __init__(self, info: DatasetInfo, output: Path, before: Mapping[str, Mapping[str, np.ndarray]], title: str):
+        self.info, self.output, self.before, self.title = info, output, before, title
 
     def __call__(self, predicted: tuple[Example, dict[str, np.ndarray]]) -> tuple[str, pictures.Columns, list[int]]:
         """Returns the example's name, its columns, and the classes that truth and prediction show."""
@@ -123,7 +120,10 @@ class _Drawing:
             yield title, by_name[example.name]
         size = outputs["prediction"].shape
         for title, values in outputs.items():
-            yield title, _cut(values if title == "prediction" else to_image_size(values, size), example)
+            if title == "prediction":
+                yield self.title, _cut(values, example)
+            else:
+                yield title, _cut(to_image_size(values, size), example)
 
     def _save(self, kind: str, example: Example, picture: np.ndarray) -> None:
         pictures.save_png(self.output / kind / f"{example.name}.png", picture)

@@ -12,9 +12,10 @@ from wss.evaluation.charts import line_chart
 from wss.evaluation.parts import parts_diagram, parts_table
 from wss.evaluation.pictures import save_png
 from wss.evaluation.visualization import compare_runs
+from wss.phases import run_all
 from wss.studies import voc_animals
 from wss.studies.study import Study
-from wss.studies.tables import NOTHING, write_block
+from wss.studies.tables import NOTHING, error_table, training_table, write_block
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,19 +39,38 @@ class Report:
             texts[f"calibration {labels}"] = parts_table(parts) if parts else NOTHING
             if parts:
                 save_png(self.pictures / f"voc_animals_calibration_{labels}.png", parts_diagram(parts))
+        results = {title: self.study.result(run) for title, run in voc_animals.COMPARED.items()}
+        texts["errors"] = error_table({title: result for title, result in results.items() if result})
+        watched = {title: self.study.scalars(run) for title, run in voc_animals.WATCHED.items()}
+        texts["training"] = training_table({title: scalars for title, scalars in watched.items() if scalars})
+        if scalars := self.study.scalars(voc_animals.SHOWN["PseudoSeg"]):
+            curves = {
+                part: {str(step): [100 * value] for step, value in scalars[f"{part}/accuracy"].items()}
+                for part in ("decoder", "sgc", "fusion")
+            }
+            save_png(self.pictures / "voc_animals_learning.png", line_chart(curves, "pixel accuracy, %", "steps"))
         for name, text in texts.items():
             write_block(self.documents, name, text)
         if curve := voc_animals.MAIN.values(self.study):
             save_png(self.pictures / "voc_animals_curve.png", line_chart(curve, "mIoU, %", "labelled masks"))
         return "\n\n".join(texts.values())
 
+    @property
+    def lacks_panels(self) -> bool:
+        """Whether the runs that the panels show are recorded, and there are no panels."""
+        return not self._panels.exists() and None not in map(self.study.result, voc_animals.SHOWN.values())
+
+    @property
+    def _panels(self) -> Path:
+        return self.pictures / "voc_animals_panels.png"
+
     def draw_panels(self, strategy: tf.distribute.Strategy) -> None:
         """Draws the first validation images: truth, predictions, and what the pseudo labels are made of."""
         for run in voc_animals.SHOWN.values():
-            self.study.train(run)
+            run_all(self.study.phases(run))  # the weights, of a run that was recorded elsewhere
         folders = {title: str(self.study.folder(run)) for title, run in voc_animals.SHOWN.items()}
         compare_runs(folders, self.study.run_dir / "panels", strategy)
         with Image.open(self.study.run_dir / "panels" / "panels.png") as sheet:
-            # A sixth of the bytes, for a repository.
+            # For a repository, half the size in 256 colours.
             small = sheet.convert("RGB").reduce(2).quantize(256).convert("RGB")
-        save_png(self.pictures / "voc_animals_panels.png", np.asarray(small))
+        save_png(self._panels, np.asarray(small))

@@ -15,6 +15,7 @@ from wss.evaluation.parts import Parts
 from wss.labeling.rounds import Plan, Rounds
 from wss.phases import Phase, command_line, run_all, training
 from wss.training.checkpoints import CONFIG_NAME
+from wss.training.summaries import read_scalars
 
 # Where things lie differs from machine to machine and says nothing of the result.
 PLACES = ("load_dataset.directory", "train.initial_weights", "TrainingData.pseudo_directory")
@@ -62,20 +63,21 @@ class Study:
             UserError: a phase fails, or there is a record of other settings.
         """
         if self.result(run) is None:
-            self._record(self.record_file(run), run, self.train(run))
+            phases = self.phases(run)
+            run_all(phases)
+            scalars = read_scalars(self.folder(run) / "train")
+            rounded = {
+                name: {step: float(f"{value:.5g}") for step, value in by_step.items()}
+                for name, by_step in scalars.items()
+            }
+            self._record(self.record_file(run), run, phases, scalars=rounded)
 
     def finish_parts(self, run: Run) -> None:
         """Evaluates and records what the pseudo labels of a run are made of, unless that is recorded."""
         if self.parts(run) is None:
-            made_by = [*self.train(run), self._parts_phase(run)]
-            run_all(made_by)
-            self._record(self._parts_file(run), run, made_by)
-
-    def train(self, run: Run) -> list[Phase]:
-        """Sees to it that a run's weights are in its folder, recorded or not; returns the commands that made them."""
-        made_by = self.phases(run)
-        run_all(made_by)
-        return made_by
+            phases = [*self.phases(run), self._parts_phase(run)]
+            run_all(phases)
+            self._record(self._parts_file(run), run, phases)
 
     def phases(self, run: Run) -> list[Phase]:
         """The commands that make a run, in order, those of its teacher first."""
@@ -98,13 +100,22 @@ class Study:
         Raises:
             UserError: the record is of other settings.
         """
-        found = self._read(self.record_file(run), run)
-        return None if found is None else Result.from_dict(found)
+        record = self._read(self.record_file(run), run)
+        return None if record is None else Result.from_dict(record["result"])
+
+    def scalars(self, run: Run) -> dict[str, dict[int, float]] | None:
+        """As `result`, of what was written while it trained: value by step by name."""
+        record = self._read(self.record_file(run), run)
+        if record is None:
+            return None
+        return {
+            name: {int(step): value for step, value in by_step.items()} for name, by_step in record["scalars"].items()
+        }
 
     def parts(self, run: Run) -> Parts | None:
         """As `result`, of what the pseudo labels are made of."""
-        found = self._read(self._parts_file(run), run)
-        return None if found is None else Parts.from_dict(found)
+        record = self._read(self._parts_file(run), run)
+        return None if record is None else Parts.from_dict(record["result"])
 
     def record_file(self, run: Run) -> Path:
         """Where a run is recorded."""
@@ -126,12 +137,14 @@ class Study:
     def _parts_file(self, run: Run) -> Path:
         return self.records / f"{run.name}.pseudo_labels.json"
 
-    def _record(self, file: Path, run: Run, made_by: Sequence[Phase]) -> None:
+    def _record(self, file: Path, run: Run, phases: Sequence[Phase], **more) -> None:
+        """Records what the last of finished phases left."""
         record = {
-            "commands": [command_line(phase) for phase in made_by],
+            "commands": [command_line(phase) for phase in phases],
             "settings": self.settings(run),
             "operative_config": (self.folder(run) / CONFIG_NAME).read_text().splitlines(),
-            "result": json.loads(made_by[-1].result.read_text()),
+            "result": json.loads(phases[-1].result.read_text()),
+            **more,
         }
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps(record, indent=1) + "\n")
@@ -145,7 +158,7 @@ class Study:
                 f"{file}: of other settings ({'; '.join(sorted(changed))}); remove it, and the run directory if there "
                 "is one, to train again"
             )
-        return record["result"]
+        return record
 
     def _parse(self, run: Run) -> None:
         config.parse_config([run.recipe], [*self.parameters, *run.bindings])

@@ -6,8 +6,11 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from wss.data.files import write_text
 from wss.errors import UserError
+from wss.evaluation.evaluator import Result
 from wss.evaluation.tables import format_table
 from wss.studies.study import Run, Study
 
@@ -49,6 +52,54 @@ class Table:
             return NOTHING
         lines = [(title, *(_cell(row.get(column, [])) for column in self.columns)) for title, row in values.items()]
         return format_table((self.corner, *self.columns), lines)
+
+
+# Of the pseudo labels, in percent; what `PseudoSeg.losses` reports.
+WATCHED_SCALARS = {
+    "decoder acc.": "decoder/accuracy",
+    "SGC acc.": "sgc/accuracy",
+    "fusion acc.": "fusion/accuracy",
+    "decoder ECE": "decoder/ece",
+    "fusion ECE": "fusion/ece",
+    "gate recall": "gate/recall",
+    "gate precision": "gate/precision",
+}
+
+
+def training_table(scalars: Mapping[str, Mapping[str, Mapping[int, float]]]) -> str:
+    """Returns a row for each run: means, in percent, over what it wrote in the second half of its training.
+
+    Args:
+        scalars: value by step by name by title; a run need not have all.
+    """
+    rows = []
+    for title, by_name in scalars.items():
+        values = [by_name.get(name) for name in WATCHED_SCALARS.values()]
+        rows.append((title, *(f"{100 * _late(by_step):.1f}" if by_step else "" for by_step in values)))
+    return format_table(("second half of the training", *WATCHED_SCALARS), rows) if rows else NOTHING
+
+
+def error_table(results: Mapping[str, Result]) -> str:
+    """Returns a row for each result, in percent: how well objects are found, how often they get the right class, all IoUs.
+
+    Args:
+        results: by title, of a data set whose class 0 is the background. Object IoU is that of "any class but the
+            background"; right class the share of right pixels among those that are an object and called one.
+    """
+    rows = []
+    for title, result in results.items():
+        confusion = result.confusion
+        both = confusion[1:, 1:]
+        found = both.sum() / (confusion.sum() - confusion[0, 0])
+        right = np.trace(both) / both.sum()
+        values = (result.mean_iou, found, right, *result.iou.values())
+        rows.append((title, *(f"{100 * value:.1f}" for value in values)))
+    names = next(iter(results.values())).class_names if results else ()
+    return format_table(("of the pixels", "mIoU", "object IoU", "right class", *names), rows) if rows else NOTHING
+
+
+def _late(by_step: Mapping[int, float]) -> float:
+    return statistics.fmean(value for step, value in by_step.items() if step > max(by_step) / 2)
 
 
 def write_block(documents: Sequence[Path], name: str, text: str) -> None:

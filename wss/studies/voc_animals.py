@@ -1,6 +1,7 @@
 """PseudoSeg's questions at the size of a laptop: seven classes of PASCAL VOC, MobileNetV2. Table numbers are the paper's."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 from wss.studies.study import Run
 from wss.studies.tables import Table
@@ -32,6 +33,32 @@ CHANGES = {
     "colour jitter of half the strength": ("pseudoseg", "Augmentation.jitter_strength = 0.5"),
     "no CutOut": ("pseudoseg", "Augmentation.cutout_half_side = 0"),
 }
+# With a smaller rate for all: the backbone forgets less.
+HEAD_FASTER = "train.head_multiplier = 10.0; train.sgc_multiplier = 30.0"
+# What the recipe was chosen among, on the baseline.
+CHOICES = {
+    "Adam 1e-3": "build_optimizer.learning_rate = 0.001",
+    "Adam 1e-4": "build_optimizer.learning_rate = 0.0001",
+    "Adam 1e-4, head 1e-3": f"build_optimizer.learning_rate = 0.0001; {HEAD_FASTER}",
+    "Adam 3e-5, head 3e-4": f"build_optimizer.learning_rate = 3e-05; {HEAD_FASTER}",
+    "scales up to 2": "Augmentation.max_scale = 2.0",
+    "batches of 4": "TrainingData.labeled_batch_size = 4",
+    "twice the steps": "train.num_steps = 1600",
+    "batch-norm momentum .9, not .99": "build_model.batch_norm_momentum = 0.9",
+    "batch norm by ImageNet's statistics": "build_model.fine_tune_batch_norm = False",
+}
+# What may hold PseudoSeg back in so short a run.
+DOUBTS = {
+    "twice the steps": "train.num_steps = 1600",
+    "backbone at 1e-4, head at 1e-3": f"build_optimizer.learning_rate = 0.0001; {HEAD_FASTER}",
+    "SGC's 1 x 1 starts at random": "build_model.sgc_projection_init = 'glorot_uniform'",
+    "SGC learns at the common rate": "train.sgc_multiplier = 1.0",
+    "classes pass the gate from .2": "PseudoSeg.class_threshold = 0.2",
+    "batch-norm momentum .9, not .99": "build_model.batch_norm_momentum = 0.9",
+    "the consistency weight rises from 0": "PseudoSeg.consistency_ramp_steps = 800",
+    "the decoder labels in inference mode": "PseudoSeg.decoder_statistics = 'moving'",
+    "all views move the statistics": "PseudoSeg.batch_norm_views = ('labeled', 'weak', 'strong')",
+}
 TEMPERATURES = (0.1, 0.3, 0.5, 0.7, 1.0)
 
 
@@ -42,10 +69,11 @@ def make_run(method: str, labels: str, seed: int = 0, change: str = "") -> Run:
         method: a recipe of `RECIPES`.
         labels: labelled list.
         seed: of weights, order and augmentation.
-        change: gin binding over the recipe.
+        change: gin bindings over the recipe, separated by "; ".
     """
-    what = f"{method}-{change.split('.', 1)[1].replace(' = ', '=')}".replace("'", "") if change else method
-    bindings = (f"TrainingData.labeled_split = {labels!r}", *([change] if change else []))
+    changes = change.split("; ") if change else []
+    what = "-".join([method, *(re.sub("[ '()]", "", binding.partition(".")[2]) for binding in changes)])
+    bindings = (f"TrainingData.labeled_split = {labels!r}", *changes)
     teacher = make_run("supervised", labels, seed) if method == "self_training" else None
     return Run(f"{what}/{labels}/seed_{seed}", f"{RECIPES}/{method}.gin", bindings, seed, teacher)
 
@@ -56,6 +84,11 @@ def _row(method: str, seeds: Sequence[int] = SEEDS, change: str = "", columns: S
         column: [make_run(method, LISTS[column], seed, change) for seed in (seeds if column in FEW else (0,))]
         for column in columns
     }
+
+
+def _at_few_masks(titles: Iterable[str]) -> dict[str, Run]:
+    """Runs of seed 0 by title and labelled list."""
+    return {f"{title}, {column}": make_run(METHODS[title], LISTS[column]) for column in FEW for title in titles}
 
 
 MAIN = Table({title: _row(method, columns=tuple(LISTS)) for title, method in METHODS.items()}, "Tables 2, 4 and 6")
@@ -70,6 +103,20 @@ COMPONENTS = Table(
         )
     },
     "Table 5, seed 0",
+)
+CHOICE = Table(
+    {
+        "as in the recipe": _row("supervised", (0,), columns=FEW[1:]),
+        **{title: _row("supervised", (0,), change, FEW[1:]) for title, change in CHOICES.items()},
+    },
+    "supervised, seed 0",
+)
+DOUBT = Table(
+    {
+        "as in the recipe": _row("pseudoseg", (0,), columns=FEW[1:]),
+        **{title: _row("pseudoseg", (0,), change, FEW[1:]) for title, change in DOUBTS.items()},
+    },
+    "PseudoSeg, seed 0",
 )
 VARIANTS = Table(
     {
@@ -87,14 +134,28 @@ TEMPERATURE = Table(
     },
     "Table 10, image labels, seed 0",
 )
-TABLES = {"main": MAIN, "components": COMPONENTS, "variants": VARIANTS, "temperature": TEMPERATURE}
+TABLES = {
+    "main": MAIN,
+    "components": COMPONENTS,
+    "choice": CHOICE,
+    "doubts": DOUBT,
+    "temperature": TEMPERATURE,
+    "variants": VARIANTS,
+}
 # Whose pseudo labels are taken apart (Figure 5a), by labelled list.
 CALIBRATED = {LISTS[column]: make_run("pseudoseg", LISTS[column]) for column in FEW}
+# Whose errors are told apart.
+COMPARED = _at_few_masks(METHODS)
+# Whose training is looked into.
+WATCHED = {
+    **_at_few_masks(["PseudoSeg", "PseudoSeg + image labels"]),
+    **{title: make_run("pseudoseg", "train_1_8", 0, change) for title, change in DOUBTS.items()},
+}
 SHOWN = {title: make_run(METHODS[title], "train_1_8") for title in ("supervised", "PseudoSeg")}
 
 
 def queue() -> list[Run]:
-    """All runs, the most telling first: the main row at few masks, the parts, more masks, the variants, further seeds."""
+    """All runs, the most telling first: the main row at few masks, parts, doubts, more masks, variants, further seeds."""
     main = [run for run in MAIN if run.seed == 0]
-    few = [run for run in main if run.name.split("/")[1] in CALIBRATED]
-    return list(dict.fromkeys([*few, *COMPONENTS, *main, *TEMPERATURE, *VARIANTS, *MAIN]))
+    few = sorted((run for run in main if run.name.split("/")[1] in CALIBRATED), key=lambda run: run.teacher is not None)
+    return list(dict.fromkeys([*few, *COMPONENTS, *DOUBT, *main, *TEMPERATURE, *VARIANTS, *CHOICE, *MAIN]))
