@@ -168,7 +168,7 @@ def test_two_hosts_two_replicas_and_one_device_train_the_same(tmp_path, paramete
 @pytest.mark.slow
 def test_sigterm_at_one_host_stops_both_and_both_go_on(tmp_path, parameters, two_replicas):
     """The second host of two is told to stop; later both read what the first has saved."""
-    supervised = ["train.method = @Supervised()", "train.num_steps = 40", "train.checkpoint_every = 2"]
+    supervised = ["train.method = @Supervised()", "train.num_steps = 12", "train.checkpoint_every = 2"]
     parameters = [*parameters, *supervised, "train.evaluate_at_end = False", "train.pictures_every = 0"]
     hosts = start_hosts(tmp_path, tmp_path / "hosts", parameters)
     deadline = time.monotonic() + 200
@@ -179,7 +179,7 @@ def test_sigterm_at_one_host_stops_both_and_both_go_on(tmp_path, parameters, two
     assert lines[0] == lines[1] and lines[0].startswith("stopped by SIGTERM after ")
     steps = lines[0].split()[4]
     for printed in finish(start_hosts(tmp_path, tmp_path / "hosts", parameters)):
-        assert f"after {steps} of 40 steps" in printed
+        assert f"after {steps} of 12 steps" in printed
     run_here(tmp_path / "replicas", parameters, two_replicas)
     assert_same_run(tmp_path / "hosts", tmp_path / "replicas")
 
