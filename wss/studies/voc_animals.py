@@ -55,8 +55,12 @@ DOUBTS = {
     "SGC learns at the common rate": "train.sgc_multiplier = 1.0",
     "classes pass the gate from .2": "PseudoSeg.class_threshold = 0.2",
     "batch-norm momentum .9, not .99": "build_model.batch_norm_momentum = 0.9",
+    "no consistency loss": "PseudoSeg.consistency_weight = 0.0",
+    "consistency loss weighs .3": "PseudoSeg.consistency_weight = 0.3",
     "the consistency weight rises from 0": "PseudoSeg.consistency_ramp_steps = 800",
     "the decoder labels in inference mode": "PseudoSeg.decoder_statistics = 'moving'",
+    "sharper labels, T = .3": "PseudoSeg.temperature = 0.3",
+    "labels not sharpened, T = 1": "PseudoSeg.temperature = 1.0",
     "all views move the statistics": "PseudoSeg.batch_norm_views = ('labeled', 'weak', 'strong')",
 }
 TEMPERATURES = (0.1, 0.3, 0.5, 0.7, 1.0)
