@@ -159,7 +159,8 @@ SHOWN = {title: make_run(METHODS[title], "train_1_8") for title in ("supervised"
 
 
 def queue() -> list[Run]:
-    """All runs, the most telling first: the main row at few masks, parts, doubts, more masks, variants, further seeds."""
-    main = [run for run in MAIN if run.seed == 0]
-    few = sorted((run for run in main if run.name.split("/")[1] in CALIBRATED), key=lambda run: run.teacher is not None)
-    return list(dict.fromkeys([*few, *COMPONENTS, *DOUBT, *main, *TEMPERATURE, *VARIANTS, *CHOICE, *MAIN]))
+    """All runs, the most telling first: the main row at few masks, parts, further seeds, more masks, variants, doubts."""
+    few = [run for run in MAIN if run.name.split("/")[1] in CALIBRATED]
+    few.sort(key=lambda run: (run.seed, run.teacher is not None))
+    once = [run for run in few if run.seed == 0]
+    return list(dict.fromkeys([*once, *COMPONENTS, *few, *MAIN, *TEMPERATURE, *VARIANTS, *DOUBT, *CHOICE]))
