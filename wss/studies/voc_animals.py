@@ -47,12 +47,13 @@ CHOICES = {
     "batch-norm momentum .9, not .99": "build_model.batch_norm_momentum = 0.9",
     "batch norm by ImageNet's statistics": "build_model.fine_tune_batch_norm = False",
 }
+SAME_RATE = "train.sgc_multiplier = 1.0"
 # What may hold PseudoSeg back in so short a run.
 DOUBTS = {
     "twice the steps": "train.num_steps = 1600",
     "backbone at 1e-4, head at 1e-3": f"build_optimizer.learning_rate = 0.0001; {HEAD_FASTER}",
     "SGC's 1 x 1 starts at random": "build_model.sgc_projection_init = 'glorot_uniform'",
-    "SGC learns at the common rate": "train.sgc_multiplier = 1.0",
+    "SGC learns at the common rate": SAME_RATE,
     "classes pass the gate from .2": "PseudoSeg.class_threshold = 0.2",
     "batch-norm momentum .9, not .99": "build_model.batch_norm_momentum = 0.9",
     "no consistency loss": "PseudoSeg.consistency_weight = 0.0",
@@ -119,6 +120,8 @@ DOUBT = Table(
     {
         "as in the recipe": _row("pseudoseg", (0,), columns=FEW[1:]),
         **{title: _row("pseudoseg", (0,), change, FEW[1:]) for title, change in DOUBTS.items()},
+        "image labels": _row("pseudoseg_image_labels", (0,), columns=FEW[1:]),
+        "image labels, SGC learns at the common rate": _row("pseudoseg_image_labels", (0,), SAME_RATE, FEW[1:]),
     },
     "PseudoSeg, seed 0",
 )
