@@ -1,7 +1,7 @@
 """PseudoSeg's questions at the size of a laptop: seven classes of PASCAL VOC, MobileNetV2. Table numbers are the paper's."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from wss.studies.study import Run
 from wss.studies.tables import Table
@@ -22,16 +22,16 @@ METHODS = {
     "PseudoSeg": "pseudoseg",
     "PseudoSeg + image labels": "pseudoseg_image_labels",
 }
-# Figure 5, of PseudoSeg, and Table 10, of PseudoSeg with image labels.
+# Figure 5, of PseudoSeg.
 CHANGES = {
-    "hard labels": ("pseudoseg", "PseudoSeg.label = 'hard'"),
-    "no norm": ("pseudoseg", "PseudoSeg.norm_scope = 'none'"),
-    "norm of each image": ("pseudoseg", "PseudoSeg.norm_scope = 'image'"),
-    "norm of each pixel": ("pseudoseg", "PseudoSeg.norm_scope = 'pixel'"),
-    "last features, no hypercolumn": ("pseudoseg", "build_model.sgc_hypercolumn = False"),
-    "no colour jitter": ("pseudoseg", "Augmentation.jitter_strength = 0.0"),
-    "colour jitter of half the strength": ("pseudoseg", "Augmentation.jitter_strength = 0.5"),
-    "no CutOut": ("pseudoseg", "Augmentation.cutout_half_side = 0"),
+    "hard labels": "PseudoSeg.label = 'hard'",
+    "no norm": "PseudoSeg.norm_scope = 'none'",
+    "norm of each image": "PseudoSeg.norm_scope = 'image'",
+    "norm of each pixel": "PseudoSeg.norm_scope = 'pixel'",
+    "last features, no hypercolumn": "build_model.sgc_hypercolumn = False",
+    "no colour jitter": "Augmentation.jitter_strength = 0.0",
+    "colour jitter of half the strength": "Augmentation.jitter_strength = 0.5",
+    "no CutOut": "Augmentation.cutout_half_side = 0",
 }
 # With a smaller rate for all: the backbone forgets less.
 HEAD_FASTER = "train.head_multiplier = 10.0; train.sgc_multiplier = 30.0"
@@ -91,6 +91,12 @@ def _row(method: str, seeds: Sequence[int] = SEEDS, change: str = "", columns: S
     }
 
 
+def _changed(method: str, changes: Mapping[str, str], columns: Sequence[str]) -> dict[str, dict]:
+    """Rows of seed 0: the recipe, and each change of it by title."""
+    titles = {"as in the recipe": "", **changes}
+    return {title: _row(method, (0,), change, columns) for title, change in titles.items()}
+
+
 def _at_few_masks(titles: Iterable[str]) -> dict[str, Run]:
     """Runs of seed 0 by title and labelled list."""
     return {f"{title}, {column}": make_run(METHODS[title], LISTS[column]) for column in FEW for title in titles}
@@ -109,29 +115,16 @@ COMPONENTS = Table(
     },
     "Table 5, seed 0",
 )
-CHOICE = Table(
-    {
-        "as in the recipe": _row("supervised", (0,), columns=FEW[1:]),
-        **{title: _row("supervised", (0,), change, FEW[1:]) for title, change in CHOICES.items()},
-    },
-    "supervised, seed 0",
-)
+CHOICE = Table(_changed("supervised", CHOICES, FEW[1:]), "supervised, seed 0")
 DOUBT = Table(
     {
-        "as in the recipe": _row("pseudoseg", (0,), columns=FEW[1:]),
-        **{title: _row("pseudoseg", (0,), change, FEW[1:]) for title, change in DOUBTS.items()},
+        **_changed("pseudoseg", DOUBTS, FEW[1:]),
         "image labels": _row("pseudoseg_image_labels", (0,), columns=FEW[1:]),
         "image labels, SGC learns at the common rate": _row("pseudoseg_image_labels", (0,), SAME_RATE, FEW[1:]),
     },
     "PseudoSeg, seed 0",
 )
-VARIANTS = Table(
-    {
-        "as in the recipe": _row("pseudoseg", (0,), columns=FEW[:1]),
-        **{title: _row(method, (0,), change, FEW[:1]) for title, (method, change) in CHANGES.items()},
-    },
-    "Figure 5, seed 0",
-)
+VARIANTS = Table(_changed("pseudoseg", CHANGES, FEW[:1]), "Figure 5, seed 0")
 TEMPERATURE = Table(
     {
         f"T = {value}": _row(
