@@ -18,7 +18,7 @@ FLAGS = flags.FLAGS
 define_launch_flags()
 FLAGS.set_default("run_dir", "runs/voc_animals")
 flags.DEFINE_string("weights", None, "ImageNet weights of MobileNetV2; short for train.initial_weights.")
-TABLES = ["main", "components", "choice", "doubts", "temperature", "variants"]
+TABLES = ["main", "components", "changes", "temperature", "variants"]
 flags.DEFINE_enum("table", "all", ["all", *TABLES], "What to train.")
 flags.DEFINE_string("records", "docs/runs/voc_animals", "Folder for a JSON file of each finished run.")
 flags.DEFINE_list("documents", ["docs/results.md", "README.md"], "Where the tables are written, between their marks.")
