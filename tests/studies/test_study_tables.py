@@ -57,11 +57,13 @@ def test_errors_by_hand():
         "of the pixels",
         "mIoU",
         "object IoU",
+        "object recall",
+        "object precision",
         "right class",
         *result.class_names,
     ]
     iou = 9 / 12, 4 / 9, 2 / 4
-    values = [np.mean(iou), 8 / 11, 6 / 8, *iou]
+    values = [np.mean(iou), 8 / 11, 8 / 10, 8 / 9, 6 / 8, *iou]
     assert cells(error_table({"ours": result}))[2] == ["ours", *(f"{100 * value:.1f}" for value in values)]
     assert error_table({}) == "Nothing is recorded yet."
 

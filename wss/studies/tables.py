@@ -83,19 +83,24 @@ def error_table(results: Mapping[str, Result]) -> str:
     """Returns a row for each result, in percent: how well objects are found, how often they get the right class, all IoUs.
 
     Args:
-        results: by title, of a data set whose class 0 is the background. Object IoU is that of "any class but the
-            background"; right class the share of right pixels among those that are an object and called one.
+        results: by title, of a data set whose class 0 is the background. An object is "any class but the background";
+            right class is the share of right pixels among those that are an object and called one.
     """
     rows = []
     for title, result in results.items():
         confusion = result.confusion
         both = confusion[1:, 1:]
-        found = both.sum() / (confusion.sum() - confusion[0, 0])
-        right = np.trace(both) / both.sum()
-        values = (result.mean_iou, found, right, *result.iou.values())
+        hits = both.sum()
+        objects = (
+            hits / (confusion.sum() - confusion[0, 0]),
+            hits / confusion[1:].sum(),
+            hits / confusion[:, 1:].sum(),
+        )
+        values = (result.mean_iou, *objects, np.trace(both) / hits, *result.iou.values())
         rows.append((title, *(f"{100 * value:.1f}" for value in values)))
     names = next(iter(results.values())).class_names if results else ()
-    return format_table(("of the pixels", "mIoU", "object IoU", "right class", *names), rows) if rows else NOTHING
+    columns = ("of the pixels", "mIoU", "object IoU", "object recall", "object precision", "right class", *names)
+    return format_table(columns, rows) if rows else NOTHING
 
 
 def _late(by_step: Mapping[int, float]) -> float:

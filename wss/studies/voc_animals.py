@@ -46,6 +46,7 @@ TRAINING = {
     "scales .25 to 1, validation at .63": (
         "Augmentation.min_scale = 0.25; Augmentation.max_scale = 1.0; Evaluation.scales = (0.63,)"
     ),
+    "output stride 8": "build_model.output_stride = 8",
     "batch-norm momentum .9, not .99": "build_model.batch_norm_momentum = 0.9",
 }
 # What else the recipe was chosen among, on the baseline.
