@@ -150,7 +150,18 @@ TABLES = {
 # Whose pseudo labels are taken apart (Figure 5a), by labelled list.
 CALIBRATED = {LISTS[column]: make_run("pseudoseg", LISTS[column]) for column in FEW}
 # Whose errors are told apart.
-COMPARED = _at_few_masks(METHODS)
+COMPARED = {
+    **_at_few_masks(METHODS),
+    **{
+        f"{title}, 1/8 (55)": make_run(method, "train_1_8", 0, change)
+        for title, method, change in (
+            ("decoder only", "pseudoseg", "PseudoSeg.source = 'decoder'"),
+            ("SGC only", "pseudoseg", "PseudoSeg.source = 'sgc'"),
+            ("supervised, output stride 8", "supervised", "build_model.output_stride = 8"),
+            ("PseudoSeg, output stride 8", "pseudoseg", "build_model.output_stride = 8"),
+        )
+    },
+}
 # Whose training is looked into.
 WATCHED = {
     **_at_few_masks(["PseudoSeg", "PseudoSeg + image labels"]),
