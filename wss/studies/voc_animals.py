@@ -152,15 +152,8 @@ CALIBRATED = {LISTS[column]: make_run("pseudoseg", LISTS[column]) for column in 
 # Whose errors are told apart.
 COMPARED = {
     **_at_few_masks(METHODS),
-    **{
-        f"{title}, 1/8 (55)": make_run(method, "train_1_8", 0, change)
-        for title, method, change in (
-            ("decoder only", "pseudoseg", "PseudoSeg.source = 'decoder'"),
-            ("SGC only", "pseudoseg", "PseudoSeg.source = 'sgc'"),
-            ("supervised, output stride 8", "supervised", "build_model.output_stride = 8"),
-            ("PseudoSeg, output stride 8", "pseudoseg", "build_model.output_stride = 8"),
-        )
-    },
+    **{f"{part}, {FEW[1]}": COMPONENTS.rows[part][FEW[1]][0] for part in ("decoder only", "SGC only")},
+    **{f"{title}, output stride 8, {FEW[1]}": CHANGED.rows["output stride 8"][title][0] for title in TRIED},
 }
 # Whose training is looked into.
 WATCHED = {
