@@ -152,7 +152,7 @@ CALIBRATED = {LISTS[column]: make_run("pseudoseg", LISTS[column]) for column in 
 # Whose errors are told apart.
 COMPARED = {
     **_seed_0(METHODS),
-    **{f"{part}, {FEW[1]}": COMPONENTS.rows[part][FEW[1]][0] for part in ("decoder only", "SGC only")},
+    **{f"{part}, {FEW[1]}": columns[FEW[1]][0] for part, columns in COMPONENTS.rows.items() if "only" in part},
     **{f"{title}, output stride 8, {FEW[1]}": CHANGED.rows["output stride 8"][title][0] for title in TRIED},
 }
 # Whose training is looked into.
