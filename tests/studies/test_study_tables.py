@@ -69,13 +69,13 @@ def test_errors_by_hand():
 
 
 def test_a_block_is_replaced_between_its_marks_wherever_they_are(tmp_path):
-    text = "before\n<!-- main -->\n{}\n<!-- end of main -->\nafter\n<!-- other -->\nkept\n<!-- end of other -->\n"
+    text = "before\n<!-- main -->\n{}<!-- end of main -->\nafter\n<!-- other -->\nkept\n<!-- end of other -->\n"
     one, two, none = (tmp_path / name for name in ("one.md", "two.md", "none.md"))
-    one.write_text(text.format("old\nlines"))
+    one.write_text(text.format("old\nlines\n"))
     two.write_text(text.format(""))
     none.write_text("nothing here\n")
     write_block([one, two, none], "main", r"new \1")
-    assert one.read_text() == two.read_text() == text.format(r"new \1")
+    assert one.read_text() == two.read_text() == text.format("new \\1\n")
     assert none.read_text() == "nothing here\n"
 
 
@@ -96,7 +96,8 @@ def test_the_queue_of_voc_animals_has_each_run_once_and_the_most_telling_first()
 
 def test_teachers_of_voc_animals_are_supervised_runs_of_the_same_list_and_seed():
     for run in voc_animals.queue():
-        if run.name.startswith("self_training/"):
-            assert run.teacher.name == run.name.replace("self_training", "supervised")
+        method, _, which = run.name.partition("/")
+        if method.startswith("self_training"):
+            assert run.teacher.name == f"supervised/{which}"
         else:
             assert run.teacher is None

@@ -113,7 +113,7 @@ def write_block(documents: Sequence[Path], name: str, text: str) -> None:
     Raises:
         UserError: no document has them.
     """
-    begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     texts = {document: document.read_text() for document in documents}
     having = {document: before for document, before in texts.items() if pattern.search(before)}
@@ -123,7 +123,7 @@ def write_block(documents: Sequence[Path], name: str, text: str) -> None:
             "between; add them"
         )
     for document, before in having.items():
-        write_text(document, pattern.sub(lambda _: f"{begin}{text}{end}", before))
+        write_text(document, pattern.sub(lambda _: f"{begin}{text}\n{end}", before))
 
 
 def _mean_ious(study: Study, runs: Sequence[Run]) -> list[float]:
