@@ -15,7 +15,7 @@ LISTS = {
     "all (437)": "train",
 }
 FEW = tuple(LISTS)[:2]
-HALF = ("1/8 (55)", "1/2 (218)")
+FEW_AND_MANY = ("1/8 (55)", "1/2 (218)")
 SEEDS = (0, 1, 2)
 METHODS = {
     "supervised": "supervised",
@@ -154,9 +154,9 @@ TEMPERATURE = Table(
 # The paper keeps labels above .5; after 800 steps few of the rare classes are.
 THRESHOLD = Table(
     {
-        "supervised, the teacher": _row("supervised", (0,), columns=HALF),
-        "labels surer than .5": _row("self_training", (0,), columns=HALF),
-        "all labels": _row("self_training", (0,), "Rounds.threshold = 0.0", HALF),
+        "supervised, the teacher": _row("supervised", (0,), columns=FEW_AND_MANY),
+        "labels surer than .5": _row("self_training", (0,), columns=FEW_AND_MANY),
+        "all labels": _row("self_training", (0,), "Rounds.threshold = 0.0", FEW_AND_MANY),
     },
     "self-training, seed 0",
 )
