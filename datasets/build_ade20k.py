@@ -12,9 +12,9 @@ The test images (release_test) have no masks and are not read. The full ADE20K h
 
 from absl import flags
 
-from wss.data.checks import LabelMap
-from wss.data.command import convert, define_flags
-from wss.data.layouts.ade20k import COLORS, NUM_CLASSES, SPLITS, find_root, read_classes, read_split
+from wss.conversion.converter_flags import convert, define_flags
+from wss.conversion.encode import LabelMap
+from wss.conversion.layouts.ade20k import COLORS, NUM_CLASSES, SPLITS, find_root, read_classes, read_split
 from wss.data.masks import lookup_table
 from wss.errors import run_main
 

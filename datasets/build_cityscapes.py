@@ -13,9 +13,18 @@ train_coarse and val_coarse, the images of the first two with coarse masks, are 
 
 from absl import flags
 
-from wss.data.checks import LabelMap
-from wss.data.command import convert, define_flags
-from wss.data.layouts.cityscapes import CLASS_IDS, CLASSES, COLORS, LABELS, POOLS, choose_pools, find_root, read_pool
+from wss.conversion.converter_flags import convert, define_flags
+from wss.conversion.encode import LabelMap
+from wss.conversion.layouts.cityscapes import (
+    CLASS_IDS,
+    CLASSES,
+    COLORS,
+    LABELS,
+    POOLS,
+    choose_pools,
+    find_root,
+    read_pool,
+)
 from wss.data.masks import lookup_table
 from wss.errors import UserError, did_you_mean, run_main
 

@@ -16,9 +16,9 @@ Needs the packages of `pip install 'wss[convert]'`.
 from absl import flags
 from etils import epath
 
-from wss.data.checks import LabelMap
-from wss.data.command import convert, define_flags
-from wss.data.layouts.coco import read_coco
+from wss.conversion.converter_flags import convert, define_flags
+from wss.conversion.encode import LabelMap
+from wss.conversion.layouts.coco import read_coco
 from wss.data.masks import lookup_table, voc_colors
 from wss.errors import run_main
 

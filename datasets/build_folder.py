@@ -17,11 +17,11 @@ The second image is known to have none of the classes.
 
 from absl import flags
 
-from wss.data.checks import LabelMap
-from wss.data.command import convert, define_flags
-from wss.data.layouts.folder import Folder, read_classes, read_ids, read_image_labels, split_train_val
+from wss.conversion.converter_flags import convert, define_flags
+from wss.conversion.encode import LabelMap
+from wss.conversion.layouts.folder import Folder, read_classes, read_ids, read_image_labels, split_train_val
+from wss.conversion.sources import Source, Split
 from wss.data.masks import lookup_table, parse_classes, parse_ignore_values
-from wss.data.source import Source, Split
 from wss.errors import UserError, run_main
 
 FLAGS = flags.FLAGS

@@ -2,8 +2,8 @@
 
 from absl import flags
 
-from wss.data.shapes import build_shapes
-from wss.data.summary import print_summary
+from wss.conversion.shapes import build_shapes
+from wss.conversion.summary import print_summary
 from wss.errors import run_main
 
 FLAGS = flags.FLAGS

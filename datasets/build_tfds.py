@@ -22,12 +22,12 @@ from typing import Any
 
 from absl import flags
 
-from wss.data.checks import LabelMap
-from wss.data.command import convert, define_flags
-from wss.data.layouts import cityscapes
-from wss.data.layouts.folder import read_classes
-from wss.data.layouts.tfds import Layout, TfdsPool
-from wss.data.layouts.tfds_builders import check_features, feature_names, find_builder, prepare
+from wss.conversion.converter_flags import convert, define_flags
+from wss.conversion.encode import LabelMap
+from wss.conversion.layouts import cityscapes
+from wss.conversion.layouts.folder import read_classes
+from wss.conversion.layouts.tfds import Layout, TfdsPool
+from wss.conversion.layouts.tfds_builders import check_features, feature_names, find_builder, prepare
 from wss.data.masks import IGNORE, voc_colors
 from wss.errors import UserError, did_you_mean, run_main
 

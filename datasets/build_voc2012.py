@@ -13,12 +13,12 @@ from pathlib import Path
 
 from absl import flags
 
-from wss.data.checks import LabelMap
-from wss.data.command import convert, define_flags
-from wss.data.layouts.voc import LIST_FOLDER, Devkit, ListLine, read_list
-from wss.data.lists import identify
+from wss.conversion.converter_flags import convert, define_flags
+from wss.conversion.encode import LabelMap
+from wss.conversion.layouts.voc import LIST_FOLDER, Devkit, ListLine, read_list
+from wss.conversion.published_splits import identify
+from wss.conversion.sources import Source, Split
 from wss.data.masks import IGNORE, VOC_CLASSES, color_map_of, lookup_table, parse_classes, voc_colors
-from wss.data.source import Source, Split
 from wss.errors import UserError, did_you_mean, run_main
 
 FLAGS = flags.FLAGS

@@ -11,17 +11,17 @@ import tensorflow as tf
 from absl import flags
 from etils import epath
 
-from wss.data.checks import count_pixels, image_hash, raise_problems
-from wss.data.execution import Tick, run_jobs
-from wss.data.index import RECORD_OVERHEAD, Entry, index_path, write_index
-from wss.data.info import FILE_NAME, DatasetInfo
-from wss.data.layouts.folder import read_classes
+from wss.conversion.encode import count_pixels, image_hash, raise_problems
+from wss.conversion.layouts.folder import read_classes
+from wss.conversion.sources import Split
+from wss.conversion.summary import print_summary
+from wss.data.dataset_info import FILE_NAME, DatasetInfo
+from wss.data.example import check_record, parse_boxes, reason_of
 from wss.data.masks import VOC_CLASSES
-from wss.data.schema import check_record, parse_boxes, reason_of
-from wss.data.source import Split
+from wss.data.record_index import RECORD_OVERHEAD, Entry, index_path, write_index
 from wss.data.splits import select
-from wss.data.summary import print_summary
 from wss.errors import UserError, run_main
+from wss.jobs.processes import Tick, run_jobs
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dir", None, "Folder of the TFRecord files; dataset.json is written there.", required=True)

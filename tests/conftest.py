@@ -105,7 +105,7 @@ def make_weight(golden_rule):
 @pytest.fixture(scope="session")
 def tiny_shapes(tmp_path_factory) -> Path:
     """The embedded data set in small: 32 training and 6 validation images of 48 pixels."""
-    from wss.data.shapes import build_shapes
+    from wss.conversion.shapes import build_shapes
 
     directory = tmp_path_factory.mktemp("records") / "shapes"
     build_shapes(directory, num_train=32, num_val=6, size=48, num_shards=2)

@@ -14,12 +14,12 @@ import re
 from pathlib import Path
 
 from absl import flags
+from benchmarks import cam, inference, input, label, startup, step
+from benchmarks.measure import Row, measure
+from benchmarks.trace import trace
 
-from wss.benchmarking import cam, inference, input, label, startup, step
-from wss.benchmarking.measure import Row, measure
-from wss.benchmarking.trace import trace
-from wss.data.files import write_text
 from wss.errors import UserError, run_main
+from wss.files import write_text
 
 WHAT = {
     "step": step.cases,

@@ -16,11 +16,11 @@ from pathlib import Path
 from absl import flags
 from PIL import Image
 
-from wss.data.checks import LabelMap
+from wss.conversion.encode import LabelMap
+from wss.conversion.shapes import CLASS_NAMES, generate
+from wss.conversion.sources import Source
+from wss.conversion.writer import write_dataset
 from wss.data.masks import encode_mask, lookup_table, voc_colors
-from wss.data.shapes import CLASS_NAMES, generate
-from wss.data.source import Source
-from wss.data.writer import write_dataset
 from wss.errors import UserError, run_main
 
 FLAGS = flags.FLAGS

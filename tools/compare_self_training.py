@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
     del argv
     from wss import config
     from wss.evaluation.tables import format_table
-    from wss.labeling.comparison import LABEL_FACTS
+    from wss.workflows.comparison import LABEL_FACTS
 
     if not all(seed.isdigit() for seed in FLAGS.seeds):
         raise UserError(f"--seeds={','.join(FLAGS.seeds)}: expected numbers with commas between, such as 0,1,2")
@@ -50,8 +50,8 @@ def main(argv: list[str]) -> None:
 def rows_of(seed: int) -> dict[str, tuple[float, ...]]:
     """Runs one seed and returns its rows: facts of the labels, mIoU, mIoU of the rare classes."""
     from wss.evaluation.evaluator import read_json
-    from wss.labeling import comparison, rounds
-    from wss.phases import run_all
+    from wss.workflows import comparison, rounds
+    from wss.workflows.stages import run_all
 
     folder = Path(FLAGS.run_dir) / f"seed_{seed}"
     shared = FLAGS.gin_file, gin_parameters(), strategy_flags(), seed

@@ -53,7 +53,7 @@ def _checked_output() -> Path:
 def _from_run():
     import tensorflow as tf
 
-    from wss.training.restore import open_run
+    from wss.training.open_run import open_run
 
     run = open_run(FLAGS.run_dir, FLAGS.gin_param, tf.distribute.get_strategy())
     print(f"{run.model.backbone.name}, {run.info.num_classes} classes: {run.weights}")
@@ -64,9 +64,9 @@ def _from_weights():
     import gin
 
     from wss import config
-    from wss.data.info import DatasetInfo
+    from wss.data.dataset_info import DatasetInfo
     from wss.models.deeplab import build_model
-    from wss.models.weights import assign_weights, load_initial_weights, read_weights, weights_file
+    from wss.models.weights.initial_weights import assign_weights, load_initial_weights, read_weights, weights_file
 
     # A file of a network gives its backbone; the flag is for the others.
     backbone = (
@@ -97,8 +97,8 @@ def _write(model, step: int, output: Path) -> None:
     """Writes a file whole or not at all; TensorFlow does the same for a checkpoint."""
     import numpy as np
 
-    from wss.models.tf1_checkpoint import write_checkpoint
     from wss.models.tf1_names import tf1_values
+    from wss.models.weights.tf1_checkpoint import write_checkpoint
 
     temporary = output.with_name(f"new.{output.name}")
     if output.name.endswith(".weights.h5"):

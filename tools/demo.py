@@ -29,13 +29,13 @@ def main(argv: list[str]) -> None:
     start = time.monotonic()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from wss import config
-    from wss.data.info import FILE_NAME
-    from wss.data.shapes import build_shapes
+    from wss.conversion.shapes import build_shapes
+    from wss.data.dataset_info import FILE_NAME
     from wss.evaluation.tables import comparison_table
-    from wss.evaluation.visualization import compare_runs
     from wss.progress import format_seconds
+    from wss.runtime.strategy import build_strategy
     from wss.training.experiment import train
-    from wss.training.strategy import build_strategy
+    from wss.visualization.panels import compare_runs
 
     output = Path(FLAGS.output)
     records = output / "records"

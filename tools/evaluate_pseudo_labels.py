@@ -26,12 +26,12 @@ def main(argv: list[str]) -> None:
     """Evaluates the parts of the run's pseudo labels."""
     del argv
     from wss.evaluation.evaluation import default_split
-    from wss.evaluation.examples import SplitExamples
-    from wss.evaluation.parts import parts_diagram, parts_table, write_parts
-    from wss.evaluation.pictures import save_png
-    from wss.evaluation.pseudo_labels import evaluate_parts
-    from wss.training.restore import open_run
-    from wss.training.strategy import build_strategy
+    from wss.evaluation.label_sources import parts_diagram, parts_table, write_parts
+    from wss.evaluation.pseudo_label_quality import evaluate_parts
+    from wss.inference.photos import SplitExamples
+    from wss.runtime.strategy import build_strategy
+    from wss.training.open_run import open_run
+    from wss.visualization.overlays import save_png
 
     if FLAGS.output is not None and not FLAGS.output.endswith(".json"):
         raise UserError(

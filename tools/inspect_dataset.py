@@ -17,14 +17,14 @@ from pathlib import Path
 
 from absl import flags
 
-from wss.data.files import write_text
-from wss.data.info import DatasetInfo
-from wss.data.inspection.contact_sheet import contact_sheet
-from wss.data.inspection.findings import PROBLEM, find
-from wss.data.inspection.inspect import Inspection, inspect_split
-from wss.data.inspection.report import report
+from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError, did_you_mean, run_main
-from wss.evaluation.pictures import save_png
+from wss.files import write_text
+from wss.inspection.contact_sheet import contact_sheet
+from wss.inspection.findings import PROBLEM, find
+from wss.inspection.inspect import Inspection, inspect_split
+from wss.inspection.report import report
+from wss.visualization.overlays import save_png
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", None, "Folder of the records, with dataset.json in it.", required=True)

@@ -15,12 +15,12 @@ import tensorflow as tf
 from absl import flags
 
 from wss import config
-from wss.data.info import DatasetInfo
-from wss.data.records import split_records
-from wss.data.schema import parse_example, validate_records
+from wss.data.dataset_info import DatasetInfo
+from wss.data.example import parse_example, validate_records
+from wss.data.record_files import split_records
 from wss.errors import UserError, did_you_mean, run_main
 from wss.models.deeplab import DeepLab, build_model
-from wss.models.weights import load_initial_weights
+from wss.models.weights.initial_weights import load_initial_weights
 from wss.progress import track
 
 FLAGS = flags.FLAGS

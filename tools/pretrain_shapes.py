@@ -18,12 +18,12 @@ def main(argv: list[str]) -> None:
     """Builds the pictures, trains on their image-level labels, writes backbone and classifier under DeepLab names."""
     del argv
     from wss import config
-    from wss.data.info import FILE_NAME
-    from wss.data.shapes import build_shapes
-    from wss.models.weights import save_classifier
+    from wss.conversion.shapes import build_shapes
+    from wss.data.dataset_info import FILE_NAME
+    from wss.models.weights.initial_weights import save_classifier
+    from wss.runtime.strategy import build_strategy
     from wss.training.experiment import train
-    from wss.training.restore import open_run
-    from wss.training.strategy import build_strategy
+    from wss.training.open_run import open_run
 
     records, run_dir = Path(FLAGS.work_dir) / "records", str(Path(FLAGS.work_dir) / "run")
     if not (records / FILE_NAME).exists():

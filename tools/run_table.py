@@ -30,10 +30,10 @@ flags.DEFINE_bool("report", False, "Write tables and pictures of what is recorde
 def main(argv: list[str]) -> None:
     """Trains, records, reports."""
     del argv
-    from wss.studies import voc_animals
-    from wss.studies.report import Report
-    from wss.studies.study import Study
-    from wss.training.strategy import build_strategy
+    from wss.runtime.strategy import build_strategy
+    from wss.workflows.studies import voc_animals
+    from wss.workflows.studies.report import Report
+    from wss.workflows.studies.study import Study
 
     weights = [f"train.initial_weights = {FLAGS.weights!r}"] if FLAGS.weights else []
     study = Study(Path(FLAGS.run_dir), Path(FLAGS.records), [*gin_parameters(), *weights], strategy_flags())

@@ -23,8 +23,9 @@ flags.DEFINE_bool("plan", False, "Print the commands and do nothing.")
 def main(argv: list[str]) -> None:
     """Runs the rounds and compares them."""
     del argv
-    from wss import config, phases
-    from wss.labeling import comparison, rounds
+    from wss import config
+    from wss.workflows import comparison, rounds
+    from wss.workflows import stages as phases
 
     config.parse_config(FLAGS.gin_file, gin_parameters())
     files, parameters = FLAGS.gin_file, gin_parameters()

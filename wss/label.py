@@ -44,9 +44,9 @@ def main(argv: list[str]) -> None:
     _check_flags()
     import gin
 
-    from wss.labeling.label import label, predict
-    from wss.labeling.predicting import TeacherSpec, open_teacher
-    from wss.labeling.pseudo_split import Policy, Runner
+    from wss.pseudo_labels.dataset_writer import Policy, Runner
+    from wss.pseudo_labels.label import label, predict
+    from wss.pseudo_labels.predicting import TeacherSpec, open_teacher
 
     spec = TeacherSpec(FLAGS.run_dir, tuple(gin_parameters()), FLAGS.strategy, FLAGS.tpu)
     print(f"labelling with {open_teacher(spec).run.weights}")

@@ -20,9 +20,9 @@ def main(argv: list[str]) -> None:
     """Parses the configuration and trains."""
     del argv
     from wss import config
+    from wss.runtime.cpu import keep_freed_memory, set_cpu_threads
+    from wss.runtime.strategy import build_strategy
     from wss.training.experiment import train
-    from wss.training.host import keep_freed_memory, set_cpu_threads
-    from wss.training.strategy import build_strategy
 
     seed = [] if FLAGS.seed is None else [f"train.seed = {FLAGS.seed}"]
     config.parse_config(FLAGS.gin_file, [*gin_parameters(), *seed])

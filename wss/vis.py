@@ -25,10 +25,10 @@ def main(argv: list[str]) -> None:
     """Draws the pictures."""
     del argv
     from wss.evaluation.evaluation import default_split
-    from wss.evaluation.examples import Examples, FolderExamples, SplitExamples
-    from wss.evaluation.visualization import visualize
-    from wss.training.restore import open_run
-    from wss.training.strategy import build_strategy
+    from wss.inference.photos import Examples, FolderExamples, SplitExamples
+    from wss.runtime.strategy import build_strategy
+    from wss.training.open_run import open_run
+    from wss.visualization.panels import visualize
 
     run = open_run(FLAGS.run_dir, gin_parameters(), build_strategy(FLAGS.strategy, FLAGS.tpu))
     shared = run.model.mean_pixel, FLAGS.num_images or None, FLAGS.batch_size

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from wss.data.index import SUFFIX
-from wss.data.info import DatasetInfo
+from wss.data.dataset_info import DatasetInfo
+from wss.data.example import encode_example
 from wss.data.masks import encode_mask
-from wss.data.records import split_records
-from wss.data.schema import encode_example
+from wss.data.record_files import split_records
+from wss.data.record_index import SUFFIX
 from wss.errors import UserError
 
 

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from wss.data.info import DatasetInfo, SplitInfo
+from wss.data.dataset_info import DatasetInfo, SplitInfo
+from wss.data.example import encode_example, image_size
 from wss.data.masks import encode_mask
-from wss.data.pipeline import TrainingData, evaluation_batches
 from wss.data.resize import (
     ResizeToRange,
     aligned_range,
@@ -19,7 +19,7 @@ from wss.data.resize import (
     resize_to_range,
     size_in_range,
 )
-from wss.data.schema import encode_example, image_size
+from wss.data.training_data import TrainingData, evaluation_batches
 from wss.errors import UserError
 
 GREY = (127.5, 127.5, 127.5)

@@ -9,10 +9,11 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
-from wss.data.info import DatasetInfo, SplitInfo
+from wss.data.dataset_info import DatasetInfo, SplitInfo
 from wss.errors import UserError
-from wss.evaluation import evaluator, metrics
-from wss.evaluation.inference import predict
+from wss.evaluation import evaluator
+from wss.inference.prediction import predict
+from wss.ops import metrics
 
 SHARDS = {"val-0": 3}
 INFO = DatasetInfo(

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from wss.data.info import DatasetInfo
-from wss.methods.pseudoseg import STATISTICS, PseudoSeg, pseudo_label_quality
+from wss.data.dataset_info import DatasetInfo
+from wss.methods.pseudoseg.pseudoseg import STATISTICS, PseudoSeg, pseudo_label_quality
 from wss.methods.supervised import Supervised
 from wss.models.deeplab import build_model
-from wss.models.layers import BatchNorm
+from wss.models.layers.convolution import BatchNorm
 
 CLASSES, SIZE = 4, 33
 INFO = DatasetInfo("tiny", ("background", "a", "b", "c"), ((0, 0, 0),) * CLASSES, {})

@@ -15,10 +15,10 @@ import pytest
 import tensorflow as tf
 
 from wss import config
-from wss.data import shapes
+from wss.conversion import shapes
 from wss.errors import UserError
+from wss.runtime.strategy import build_strategy, is_chief, number_of_hosts, of_all_replicas, slurm_cluster
 from wss.training.experiment import train
-from wss.training.strategy import build_strategy, is_chief, number_of_hosts, of_all_replicas, slurm_cluster
 from wss.training.summaries import read_scalars
 
 WEIGHTS = Path(__file__).parents[2] / "gin_configs/recipes/shapes/classifier.npz"
@@ -189,7 +189,7 @@ import sys
 from wss.errors import run_main
 
 def main(argv):
-    from wss.training.strategy import build_strategy, hosts_together, is_chief, number_of_hosts, of_all_replicas
+    from wss.runtime.strategy import build_strategy, hosts_together, is_chief, number_of_hosts, of_all_replicas
 
     strategy = build_strategy("multi_worker", wait_seconds=float(argv[1]))
     print(number_of_hosts(strategy), is_chief(strategy), flush=True)

@@ -13,13 +13,13 @@ import pytest
 import tensorflow as tf
 
 from wss import config
-from wss.data.pipeline import TrainingData
+from wss.data.training_data import TrainingData
 from wss.methods.supervised import Supervised
 from wss.models.deeplab import build_model
 from wss.training.experiment import load_dataset, train
 from wss.training.loop import Intervals, TrainingDiverged
+from wss.training.open_run import open_run
 from wss.training.optimizers import build_optimizer
-from wss.training.restore import open_run
 from wss.training.step import TrainStep
 
 

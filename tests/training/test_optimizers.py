@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from wss.data.info import DatasetInfo
+from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
+from wss.methods.components.ema import WeightAverage
 from wss.models.deeplab import build_model
-from wss.training.averaging import WeightAverage
 from wss.training.optimizers import Momentum, PolySchedule, build_optimizer
 
 INFO = DatasetInfo("voc", tuple(f"class {i}" for i in range(21)), ((0, 0, 0),) * 21, {})

@@ -4,14 +4,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from benchmarks.step import batch_of
 
-from wss.benchmarking.step import batch_of
 from wss.errors import UserError
-from wss.methods.pseudoseg import PseudoSeg
-from wss.models.aspp_decoder import build_segmentation_head
+from wss.methods.pseudoseg.pseudoseg import PseudoSeg
+from wss.methods.pseudoseg.self_attention_grad_cam import SelfAttentionGradCAM
 from wss.models.deeplab import DeepLab
-from wss.models.layers import conv_bn
-from wss.models.sgc import SelfAttentionGradCAM
+from wss.models.heads.aspp_decoder import build_segmentation_head
+from wss.models.layers.convolution import conv_bn
 from wss.training.optimizers import Momentum
 from wss.training.step import TrainStep
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import gin
 import tensorflow as tf
 
-from wss.data.info import DatasetInfo
-from wss.data.records import split_records
-from wss.data.schema import image_size
+from wss.data.dataset_info import DatasetInfo
+from wss.data.example import image_size
+from wss.data.record_files import split_records
 from wss.errors import UserError
 
 BLUR_MARGIN = 2  # pixels beside one that its blurred value depends on

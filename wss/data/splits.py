@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import numpy as np
 from etils import epath
 
-from wss.data.files import write_text
-from wss.data.index import Entry, read_index
-from wss.data.info import SPLITS_FOLDER, DatasetInfo, SplitInfo
-from wss.data.lists import checksum
-from wss.data.source import Split
+from wss.conversion.published_splits import checksum
+from wss.conversion.sources import Split
+from wss.data.dataset_info import SPLITS_FOLDER, DatasetInfo, SplitInfo
+from wss.data.record_index import Entry, read_index
 from wss.errors import UserError
+from wss.files import write_text
 
 MAX_IDS_SHOWN = 3
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import gin
 import tensorflow as tf
 
-from wss.data.info import DatasetInfo
-from wss.data.pipeline import evaluation_batches
-from wss.data.schema import validate_records
+from wss.data.dataset_info import DatasetInfo
+from wss.data.example import validate_records
+from wss.data.training_data import evaluation_batches
 from wss.errors import UserError
 from wss.evaluation.evaluator import Evaluator, Result, write_json, write_scalars
-from wss.evaluation.inference import predict, predict_sliding
 from wss.evaluation.tables import evaluation_table
+from wss.inference.prediction import predict, predict_sliding
 from wss.models.deeplab import DeepLab
 from wss.progress import format_seconds
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from wss.data.files import write_text
-from wss.data.info import DatasetInfo
+from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
-from wss.evaluation import metrics
-from wss.evaluation.inference import predict
-from wss.evaluation.stream import one_behind
+from wss.files import write_text
+from wss.inference.prediction import predict
+from wss.inference.streaming import one_behind
+from wss.ops import metrics
 from wss.progress import track
 
 

@@ -3,9 +3,9 @@
 import gin
 import tensorflow as tf
 
-from wss.losses import image_label_loss
 from wss.methods.base import Batch, Scalars
 from wss.models.deeplab import DeepLab
+from wss.ops.losses import image_label_loss
 
 
 @gin.configurable

@@ -3,10 +3,10 @@
 import gin
 import tensorflow as tf
 
-from wss.losses import segmentation_loss
 from wss.methods.base import Batch, Scalars
 from wss.models.deeplab import DeepLab
-from wss.models.layers import resize_bilinear
+from wss.models.layers.convolution import resize_bilinear
+from wss.ops.losses import segmentation_loss
 
 
 def segmentation_pass(

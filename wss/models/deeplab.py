@@ -6,15 +6,15 @@ import gin
 import keras
 import tensorflow as tf
 
-from wss.data.info import DatasetInfo
+from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError, did_you_mean
-from wss.models.aspp_decoder import build_segmentation_head
-from wss.models.backbones import backbone_spec, build_backbone
-from wss.models.deeplab_v2 import build_deeplab_v2_head, freeze_scales_and_offsets
-from wss.models.dropout import Dropout
-from wss.models.grad_cam import pooled_linear_cam
-from wss.models.pspnet import build_auxiliary_head, build_pspnet_head
-from wss.models.sgc import SelfAttentionGradCAM
+from wss.methods.pseudoseg.grad_cam import pooled_linear_cam
+from wss.methods.pseudoseg.self_attention_grad_cam import SelfAttentionGradCAM
+from wss.models.backbones.registry import backbone_spec, build_backbone
+from wss.models.heads.aspp_decoder import build_segmentation_head
+from wss.models.heads.deeplab_v2 import build_deeplab_v2_head, freeze_scales_and_offsets
+from wss.models.heads.pspnet import build_auxiliary_head, build_pspnet_head
+from wss.models.layers.dropout import Dropout
 from wss.models.tf1_names import tf1_variables
 
 Features = dict[str, tf.Tensor]
@@ -162,7 +162,7 @@ def build_model(
 
     Args:
         info: gives the number of classes and whether there is a background.
-        backbone: one of `wss.models.backbones.BACKBONES`.
+        backbone: one of `wss.models.backbones.registry.BACKBONES`.
         head: "deeplab_v3_plus" (Chen et al., ECCV 2018); "pspnet" (Zhao et al., CVPR 2017), with an auxiliary head; or
             "deeplab_v2" (Chen et al., 2016), where gamma and beta of the backbone's batch norms do not train. The last
             two are for output stride 8 and crops of 8 n + 1 pixels.

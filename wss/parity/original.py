@@ -11,12 +11,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from wss.data.info import DatasetInfo
+from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
-from wss.models.backbones import backbone_spec
+from wss.methods.pseudoseg.grad_cam import GradCAM
+from wss.models.backbones.registry import backbone_spec
 from wss.models.deeplab import DeepLab, build_model
-from wss.models.grad_cam import GradCAM
-from wss.models.layers import batch_norm_updates, resize_bilinear, resize_nearest
+from wss.models.layers.convolution import batch_norm_updates, resize_bilinear, resize_nearest
 from wss.models.tf1_names import assign_tf1, only_classifies, tf1_shapes
 from wss.parity.flags import Arrays, OriginalFlags, image_input, with_background
 from wss.parity.step import STEP_INPUTS, step_tensors
@@ -26,7 +26,7 @@ def build_original(backbone: str, num_classes: int = 21, flags: OriginalFlags | 
     """Builds the original's network for a data set with background; dropout is the identity, gin bindings do not count.
 
     Args:
-        backbone: a key of `wss.models.backbones.BACKBONES`.
+        backbone: a key of `wss.models.backbones.registry.BACKBONES`.
         num_classes: with the background.
         flags: None for those of the goldens.
     """
@@ -82,7 +82,7 @@ def golden_tensors(
     as "name@[:, :8, :8, :]", and is given as inputs, that part is returned too.
 
     Args:
-        backbone: a key of `wss.models.backbones.BACKBONES`.
+        backbone: a key of `wss.models.backbones.registry.BACKBONES`.
         weights: {TensorFlow 1 name: array}; names that the part does not need are ignored.
         inputs: as above; what `numpy.load` returns will do.
         num_classes: with the background.

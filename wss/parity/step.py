@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from wss.methods.pseudoseg import VIEWS, PseudoLabel, PseudoSeg
-from wss.models.backbones import backbone_spec
+from wss.methods.pseudoseg.pseudoseg import VIEWS, PseudoLabel, PseudoSeg
+from wss.models.backbones.registry import backbone_spec
 from wss.models.deeplab import DeepLab, Features
-from wss.models.layers import BatchNorm, resize_bilinear, resize_nearest
+from wss.models.layers.convolution import BatchNorm, resize_bilinear, resize_nearest
 from wss.models.tf1_names import tf1_shapes, tf1_variables
 from wss.parity.flags import Arrays, OriginalFlags, image_input, with_background
 from wss.training.optimizers import build_optimizer

@@ -4,20 +4,20 @@ import gin
 import keras
 import tensorflow as tf
 
-from wss.data.info import DatasetInfo
-from wss.data.pipeline import TrainingData
+from wss.data.dataset_info import DatasetInfo
+from wss.data.training_data import TrainingData
 from wss.errors import UserError
 from wss.evaluation.evaluation import Evaluation
 from wss.evaluation.evaluator import Result
 from wss.methods.base import Method
+from wss.methods.components.ema import WeightAverage
 from wss.models.deeplab import build_model
-from wss.models.weights import load_initial_weights
-from wss.training.averaging import WeightAverage
-from wss.training.checkpoints import RunDirectory
+from wss.models.weights.initial_weights import load_initial_weights
+from wss.run_directory import RunDirectory
+from wss.runtime.strategy import hosts_together, is_chief
 from wss.training.loop import Intervals, Trainer
 from wss.training.optimizers import build_optimizer
 from wss.training.step import TrainStep
-from wss.training.strategy import hosts_together, is_chief
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -64,7 +64,7 @@ def train(
     """Trains a model, or goes on where the run directory stops.
 
     Args:
-        run_dir: everything the run writes, see `wss.training.checkpoints`.
+        run_dir: everything the run writes, see `wss.run_directory`.
         strategy: to train and evaluate under.
         method: what is minimised, such as `@PseudoSeg()`.
         num_steps: optimizer steps of the whole run.
@@ -74,7 +74,7 @@ def train(
         keep_checkpoints: how many of the last.
         evaluate_at_end: evaluate the finished model.
         initial_weights: a TensorFlow 1 checkpoint of DeepLab or of the original, "imagenet", or a file; what there is
-            and what may be absent: `wss.models.weights.load_initial_weights`.
+            and what may be absent: `wss.models.weights.initial_weights.load_initial_weights`.
         initialize_last_layer: False starts the layers whose size is the number of classes afresh.
         weight_decay: factor of sum(w^2) / 2 over kernels; None takes the backbone's default.
         clip_norm: largest global norm of the gradient; None for no clipping.

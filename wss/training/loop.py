@@ -9,16 +9,16 @@ import time
 
 import tensorflow as tf
 
-from wss.data.pipeline import Shard, TrainingData
-from wss.data.throughput import pipeline_rate, slow_input_line
+from wss.data.input_rate import pipeline_rate, slow_input_line
+from wss.data.training_data import Shard, TrainingData
 from wss.errors import UserError
 from wss.evaluation.evaluation import Evaluation, report
 from wss.evaluation.evaluator import Result
 from wss.models.deeplab import DeepLab
 from wss.progress import TrainingProgress, format_seconds
-from wss.training.checkpoints import RunDirectory, checkpoint_manager
+from wss.run_directory import RunDirectory, checkpoint_manager
+from wss.runtime.strategy import number_of_hosts, of_all_replicas
 from wss.training.step import TrainStep
-from wss.training.strategy import number_of_hosts, of_all_replicas
 from wss.training.summaries import write_pictures, write_scalars
 
 WORTH_A_LOOK = 100  # steps to come, below which the speed of the input does not matter

@@ -6,11 +6,11 @@ import keras
 import tensorflow as tf
 
 from wss.errors import UserError
-from wss.losses import weight_decay_loss
 from wss.methods.base import Method
+from wss.methods.components.ema import WeightAverage
 from wss.models.deeplab import DeepLab
-from wss.models.dropout import dropout_seed
-from wss.training.averaging import WeightAverage
+from wss.models.layers.dropout import dropout_seed
+from wss.ops.losses import weight_decay_loss
 from wss.training.optimizers import VariableRates
 
 MAX_SCALARS = 64

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from wss.data.info import DatasetInfo
-from wss.evaluation.pictures import colorize, heatmap, panel
+from wss.data.dataset_info import DatasetInfo
+from wss.visualization.overlays import colorize, heatmap, panel
 
 TITLES = {"cam": "CAM", "sgc": "SGC", "pseudo_label": "pseudo label", "strong": "strong view"}
 

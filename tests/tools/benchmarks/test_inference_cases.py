@@ -1,0 +1,37 @@
+"""The cases of inference and of CAMs in small, through the harness."""
+
+import pytest
+from benchmarks import cam, inference
+from benchmarks.measure import Case, measure
+
+SMALL = {"size": 65, "backbone": "mobilenet_v2"}
+
+
+@pytest.mark.slow
+def test_inference_in_small():
+    """Four windows, one at a time, count four times as many operations as one image; two images twice as many."""
+    sliding = {**SMALL, "size": 97, "window": 65, "windows_at_once": 1}
+    cases = [
+        Case("two images", inference.build, {**SMALL, "batch": 2, "precision": "mixed_bfloat16"}),
+        Case("four windows", inference.build, sliding),
+    ]
+    two, four = measure(cases, repeats=2)
+    for row, images in ((two, 2), (four, 1)):
+        assert 0 < row.fastest <= row.seconds <= row.slowest and row.gflops > 0
+        assert row.images_per_second * row.seconds == pytest.approx(images)
+    assert four.gflops * four.seconds == pytest.approx(2 * two.gflops * two.seconds)
+
+
+@pytest.mark.slow
+def test_cams_in_small():
+    """The closed form is one product of [4 * 5 * 5, 8] and [8, 3]."""
+    options = {"num_classes": 4, "side": 5, "channels": 8}
+    tape, closed = measure([Case(str(c), cam.build, {"closed_form": c, **options}) for c in (False, True)], repeats=1)
+    assert tape.seconds > 0 and closed.seconds > 0
+    assert closed.gflops * closed.seconds * 1e9 == pytest.approx(2 * 4 * 5 * 5 * 8 * 3)
+
+
+def test_the_cases_have_names_of_their_own():
+    for module in (inference, cam):
+        names = [case.name for case in module.cases()]
+        assert len(set(names)) == len(names) >= 4

@@ -1,0 +1,88 @@
+"""wss-vis on a tiny model: which files appear, their sizes, and that the batch does not matter."""
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from wss.data.dataset_info import DatasetInfo
+from wss.errors import UserError
+from wss.inference.photos import FolderExamples, SplitExamples
+from wss.methods.classification import Classification
+from wss.methods.pseudoseg.pseudoseg import PseudoSeg
+from wss.methods.supervised import Supervised
+from wss.models.deeplab import build_model
+from wss.visualization import overlays as pictures
+from wss.visualization.panels import predictions_of, visualize
+
+GREY = (127.5, 127.5, 127.5)
+
+
+@pytest.fixture(scope="module")
+def info(tiny_shapes):
+    return DatasetInfo.load(tiny_shapes)
+
+
+@pytest.fixture(scope="module")
+def model(info):
+    keras.utils.set_random_seed(0)
+    model = build_model(info, backbone="mobilenet_v2", depth_multiplier=0.25)
+    last = model.segmentation_head.layers[-1].kernel
+    last.assign(1e7 * last)  # untrained, all classes are equally probable but for rounding
+    return model
+
+
+def read(path):
+    return np.asarray(Image.open(path))
+
+
+def test_pictures_of_a_split(info, model, tmp_path):
+    examples = SplitExamples(info, "val", GREY, 3, batch_size=2)
+    predicted = predictions_of(model, examples)
+    visualize(model, PseudoSeg(), info, examples, tmp_path, before={"other": predicted})
+    for kind in ("masks", "overlays", "panels"):
+        assert sorted(path.stem for path in (tmp_path / kind).iterdir()) == sorted(predicted)
+    name, prediction = next(iter(predicted.items()))
+    mask = read(tmp_path / "masks" / f"{name}.png")
+    assert mask.shape == (48, 48, 3)  # without padding
+    assert len(np.unique(prediction)) > 1
+    assert np.mean(np.all(mask == np.array(info.colors)[prediction], axis=-1)) > 0.999
+
+
+def test_the_batch_size_does_not_matter(info, model, tmp_path):
+    """Nor does which images share a batch, though PseudoSeg's fusion normalises over batches."""
+    for batch_size in (1, 4):
+        visualize(model, PseudoSeg(), info, SplitExamples(info, "val", GREY, 5, batch_size), tmp_path / str(batch_size))
+    files = sorted(path.relative_to(tmp_path / "1") for path in (tmp_path / "1").rglob("*.png"))
+    assert len(files) == 3 * 5 + 1
+    for file in files:
+        one, four = read(tmp_path / "1" / file), read(tmp_path / "4" / file)
+        # Some processors round differently in batches of another size.
+        assert one.shape == four.shape and np.mean(one != four) < 1e-3, file
+
+
+@pytest.mark.parametrize(("method", "titles"), [(Supervised(), 3), (Classification(), 4)])
+def test_every_method_explains_itself(info, model, tmp_path, method, titles):
+    visualize(model, method, info, SplitExamples(info, "val", GREY, 1), tmp_path)
+    (path,) = (tmp_path / "panels").iterdir()
+    assert Image.open(path).width == titles * 240 + (titles + 1) * pictures.MARGIN  # 48 pixels five times as large
+
+
+def test_pictures_of_a_folder_of_photos(info, model, tmp_path, capsys):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.fromarray(np.zeros([30, 80, 3], np.uint8)).save(photos / "wide.jpg")
+    Image.fromarray(np.zeros([400, 100], np.uint8)).save(photos / "tall_grey.png")
+    visualize(model, PseudoSeg(), info, FolderExamples(str(photos), 100, GREY), tmp_path / "out")
+    assert Image.open(tmp_path / "out/overlays/wide.png").size == (80, 30)
+    assert Image.open(tmp_path / "out/overlays/tall_grey.png").size == (25, 100)
+    assert "of 2 images in " in capsys.readouterr().out
+
+
+def test_a_full_disk_is_one_line(info, model, tmp_path, monkeypatch):
+    def full(path, picture):
+        raise UserError(f"{path}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr(pictures, "save_png", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        visualize(model, Supervised(), info, SplitExamples(info, "val", GREY, 4), tmp_path)

@@ -1,0 +1,137 @@
+"""A training step of PseudoSeg on batches that lie ready in memory."""
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from benchmarks.measure import Case, Workload
+
+if TYPE_CHECKING:
+    from wss.data.dataset_info import DatasetInfo
+
+STEPS = 2  # of one repeat
+
+
+def cases() -> list[Case]:
+    """The step at the sizes that the original was timed at, and with the options that change what it computes."""
+    case = lambda name, **options: Case(name, build, options)  # noqa: E731
+    return [
+        case("crop 129, 2 + 2, 21 classes, float32"),
+        case("crop 129, 2 + 2, 21 classes, float32, join_strong", parameters=("PseudoSeg.join_strong = True",)),
+        case("crop 129, 2 + 2, 21 classes, float32, one weak pass", parameters=("PseudoSeg.cam_statistics = 'batch'",)),
+        case("crop 129, 2 + 2, 21 classes, mixed_bfloat16", precision="mixed_bfloat16"),
+        case("crop 129, 2 + 2, 81 classes, float32", num_classes=81),
+        case("crop 257, 1 + 1, 21 classes, float32", crop=257, batch=1),
+        case("crop 257, 1 + 1, 21 classes, mixed_bfloat16", crop=257, batch=1, precision="mixed_bfloat16"),
+    ]
+
+
+def build(
+    crop: int = 129,
+    batch: int = 2,
+    num_classes: int = 21,
+    precision: str = "float32",
+    backbone: str = "xception_65",
+    parameters: Sequence[str] = (),
+    jit_compile: bool = False,
+    intra_op: int = 0,
+) -> Workload:
+    """Builds `STEPS` training steps, repeated.
+
+    Args:
+        crop: side of the views.
+        batch: labelled images, and as many unlabelled ones.
+        num_classes: the background included.
+        precision: Keras dtype policy.
+        backbone: one of `wss.models.backbones.registry.BACKBONES`.
+        parameters: gin bindings, such as "PseudoSeg.cam_statistics = 'batch'".
+        jit_compile: compile the step by XLA.
+        intra_op: as for `wss.runtime.cpu.set_cpu_threads`.
+    """
+    step, iterator = _step(crop, batch, num_classes, precision, backbone, parameters, jit_compile, intra_op)
+    import tensorflow as tf
+
+    from benchmarks.flops import count_flops
+
+    element = next(iterator)
+    once = tf.function(lambda batch: step.strategy.run(step.replica_step, args=(batch,)))
+    flops = count_flops(once.get_concrete_function(element))
+
+    def run() -> None:
+        step.run(iterator, tf.constant(STEPS))
+        step.results(STEPS)
+
+    return Workload(run, 2 * batch * STEPS, flops * STEPS)
+
+
+def first_step() -> None:
+    """What a process does up to its first finished step."""
+    import tensorflow as tf
+
+    step, iterator = _step(129, 2, 21, "float32", "xception_65", (), False, 0)
+    step.run(iterator, tf.constant(1))
+    step.results(1)
+
+
+def _step(crop, batch, num_classes, precision, backbone, parameters, jit_compile, intra_op):
+    import gin
+    import keras
+    import tensorflow as tf
+
+    from wss.config import parse_config  # noqa: F401  registers what gin configures
+    from wss.methods.pseudoseg.pseudoseg import PseudoSeg
+    from wss.models.deeplab import build_model
+    from wss.runtime.cpu import set_cpu_threads
+    from wss.training.experiment import set_precision
+    from wss.training.optimizers import build_optimizer
+    from wss.training.step import TrainStep
+
+    gin.parse_config(["train.method = @PseudoSeg()", *parameters])
+    set_cpu_threads(intra_op)
+    set_precision(precision)
+    keras.utils.set_random_seed(0)
+    strategy = tf.distribute.MirroredStrategy([f"{_device()}:0"])
+    with strategy.scope():
+        model = build_model(dataset_of(num_classes), backbone)
+        optimizer = build_optimizer(30_000)
+    step = TrainStep(strategy, model, PseudoSeg(), optimizer, weight_decay=4e-5, jit_compile=jit_compile)
+    data = tf.data.Dataset.from_tensors(batch_of(crop, batch, num_classes)).repeat()
+    iterator = iter(strategy.distribute_datasets_from_function(lambda _: data))
+    return step, iterator
+
+
+def _device() -> str:
+    import tensorflow as tf
+
+    return "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+
+
+def dataset_of(num_classes: int) -> "DatasetInfo":
+    """A data set without images, for the networks of benchmarks."""
+    from wss.data.dataset_info import DatasetInfo
+
+    return DatasetInfo("benchmark", tuple(f"class_{i}" for i in range(num_classes)), ((0, 0, 0),) * num_classes, {})
+
+
+def batch_of(crop: int, batch: int, num_classes: int) -> dict:
+    """A batch of noise images with blocks of labels, as `Method.losses` takes it; every pixel is valid."""
+    import tensorflow as tf
+
+    draw = functools.partial(tf.random.stateless_uniform, seed=[0, 1])
+    image = draw([batch, crop, crop, 3], maxval=255.0)
+    blocks = draw([batch, 5, 5, 1], minval=0, maxval=num_classes, dtype=tf.int32)
+    label = tf.image.resize(blocks, [crop, crop], "nearest")
+    ones = tf.ones([batch, crop, crop, 1])
+    image_label = tf.cast(draw([batch, num_classes - 1]) < 0.1, tf.float32)
+    return {
+        "labeled": {"image": image, "label": label, "valid": ones, "image_label": image_label},
+        "unlabeled": {
+            "weak": image,
+            "strong": image,
+            "label": label,
+            "valid": ones,
+            "not_padding": ones,
+            "image_label": image_label,
+            "image_label_known": tf.ones([batch]),
+        },
+    }

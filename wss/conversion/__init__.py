@@ -1,0 +1,1 @@
+"""Builds data sets: reads what a download unpacks to and writes checked records."""

@@ -1,0 +1,67 @@
+"""What every converter's command has in common: its flags, and one call that writes the data set and prints its table."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from absl import flags
+from etils import epath
+
+from wss.conversion.encode import LabelMap
+from wss.conversion.sources import Pool, Source, Split
+from wss.conversion.summary import print_summary
+from wss.conversion.writer import write_dataset
+from wss.jobs.processes import hide_accelerators
+
+FLAGS = flags.FLAGS
+
+
+def define_flags(name: str | None = None) -> None:
+    """Defines the flags of a converter.
+
+    Args:
+        name: default name of the data set; None for that of the output folder.
+    """
+    flags.DEFINE_string("output_dir", None, "Where to write the data set.", required=True)
+    flags.DEFINE_string("name", name, "Name of the data set" + ("." if name else "; that of output_dir by default."))
+    flags.DEFINE_integer("num_shards", 0, "Files per pool of images; 0: one per 500 images, at least 4.", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "Of the order of the images, and of choices by chance.", lower_bound=0)
+    flags.DEFINE_integer("workers", 0, "Processes; 0 takes one per core for large data sets, else one.", lower_bound=0)
+    flags.DEFINE_string(
+        "beam_pipeline_options",
+        None,
+        "Converts on Apache Beam with these options, separated by commas, such as "
+        "runner=DirectRunner,direct_running_mode=multi_processing,direct_num_workers=4.",
+    )
+    flags.DEFINE_bool("overwrite", False, "Replace the data set that is in output_dir.")
+
+
+def convert(
+    class_names: Sequence[str],
+    colors: Iterable[Iterable[int]],
+    pools: Mapping[str, Sequence[Source] | Pool],
+    labels: LabelMap,
+    *,
+    splits: Mapping[str, Split] | None = None,
+    has_background: bool = True,
+    provenance: dict | None = None,
+    problems: Iterable[str] = (),
+) -> None:
+    """Writes the data set with the settings of the flags; see `write_dataset`."""
+    hide_accelerators()
+    info, statistics = write_dataset(
+        FLAGS.output_dir,
+        FLAGS.name or epath.Path(FLAGS.output_dir).name,
+        class_names,
+        colors,
+        pools,
+        labels,
+        splits=splits,
+        has_background=has_background,
+        num_shards=FLAGS.num_shards,
+        seed=FLAGS.seed,
+        workers=FLAGS.workers,
+        beam_pipeline_options=FLAGS.beam_pipeline_options,
+        overwrite=FLAGS.overwrite,
+        provenance=provenance,
+        problems=problems,
+    )
+    print_summary(info, statistics)

@@ -1,0 +1,208 @@
+"""From files to one checked example: each problem is one line that names the file."""
+
+import dataclasses
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from wss.conversion.sources import Box, MaskReader, Source
+from wss.data.example import encode_example
+from wss.data.masks import BROKEN_IMAGE, IGNORE, INVALID, encode_mask, read_file, read_mask, wrong_values
+from wss.data.record_index import Entry
+from wss.errors import UserError
+
+JPEG_QUALITY = 95
+EXIF_ORIENTATION = 0x0112
+MAX_PROBLEMS_SHOWN = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelMap:
+    """How the values of mask files become the classes of a data set.
+
+    Attributes:
+        lookup: int16 [256], see `masks.lookup_table`.
+        color_map: (red, green, blue) -> stored value, for RGB masks; None where they are a mistake.
+    """
+
+    lookup: np.ndarray
+    color_map: dict[tuple[int, int, int], int] | None = None
+
+    @property
+    def expected(self) -> str:
+        """Which values may be in the mask files, in words."""
+        known = np.flatnonzero(self.lookup[:IGNORE] != INVALID).tolist()
+        if known == list(range(len(known))):
+            return f"classes 0 .. {len(known) - 1} or {IGNORE} (ignore)"
+        return f"one of {', '.join(map(str, known))} or {IGNORE} (ignore)"
+
+    def image_labels(self, labels: Iterable[int]) -> list[int]:
+        """Maps image-level labels; those of classes that are not kept vanish."""
+        return sorted({int(self.lookup[label]) for label in labels} - {IGNORE, INVALID})
+
+    def boxes(self, boxes: Iterable[Box]) -> list[Box]:
+        """Maps the labels of boxes; those of classes that are not kept vanish."""
+        mapped = [dataclasses.replace(box, label=int(self.lookup[box.label])) for box in boxes]
+        return [box for box in mapped if box.label not in (IGNORE, INVALID)]
+
+
+class EncodedImage(NamedTuple):
+    """An image file that TensorFlow decodes; `format` is "jpeg" or "png", `size` is (height, width)."""
+
+    content: bytes
+    format: str
+    size: tuple[int, int]
+
+
+def check_source(source: Source, labels: LabelMap) -> tuple[tuple[bytes, Entry] | None, list[str]]:
+    """Reads and checks one image with its mask.
+
+    Returns:
+        The serialized example and its entry in the index, which has no offset yet; or None and all its problems.
+    """
+    problems: list[str] = []
+    image = mask = None
+    try:
+        image = load_image(source.image, source.id)
+    except UserError as error:
+        problems.append(str(error))
+    if source.mask is not None:
+        try:
+            mask = load_mask(source.mask, source.id, labels)
+        except UserError as error:
+            problems.append(str(error))
+    if image is not None and mask is not None and mask.shape != image.size:
+        problems.append(
+            f"{_name(source.mask, source.id)}: mask of {mask.shape[1]}x{mask.shape[0]} pixels for an image of "
+            f"{image.size[1]}x{image.size[0]}; expected equal sizes"
+        )
+    if image is not None:
+        problems += wrong_boxes(source, image.size)
+    if image is None or problems:
+        return None, problems
+    image_labels = None if source.image_labels is None else tuple(labels.image_labels(source.image_labels))
+    boxes = None if source.boxes is None else labels.boxes(source.boxes)
+    serialized = encode_example(
+        image.content,
+        image.format,
+        source.id,
+        *image.size,
+        mask_png=None if mask is None else encode_mask(mask),
+        image_labels=image_labels,
+        boxes=boxes,
+    )
+    entry = Entry(
+        id=source.id,
+        offset=0,
+        size=image.size,
+        pixels=None if mask is None else count_pixels(mask),
+        image_labels=image_labels,
+        num_boxes=None if boxes is None else len(boxes),
+        image_hash=image_hash(image.content),
+    )
+    return (serialized, entry), []
+
+
+def count_pixels(mask: np.ndarray) -> dict[int, int]:
+    """Returns class -> number of its pixels, of the classes that occur in a mask, int [H, W]."""
+    counts = np.bincount(mask.ravel())
+    return {int(label): int(counts[label]) for label in np.flatnonzero(counts)}
+
+
+def image_hash(content: bytes) -> str:
+    """16 hexadecimal digits that two different images hardly share."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def wrong_boxes(source: Source, size: tuple[int, int]) -> list[str]:
+    """Returns a line for each box that has no area or does not lie in the image."""
+    height, width = size
+    return [
+        f"{_name(source.image, source.id)}: box ({box.xmin:g}, {box.ymin:g}) to ({box.xmax:g}, {box.ymax:g}) in an image "
+        f"of {width}x{height} pixels; expected a box with an area, inside of the image"
+        for box in source.boxes or ()
+        if not (0 <= box.ymin < box.ymax <= height and 0 <= box.xmin < box.xmax <= width)
+    ]
+
+
+def load_image(image: str | os.PathLike | bytes, name: str) -> EncodedImage:
+    """Returns an image as it goes into the records.
+
+    An upright 8-bit JPEG or PNG of one or three channels stays as it is. Everything else that Pillow reads (alpha,
+    CMYK, 16-bit grey, other formats, photos that their EXIF data turns) is encoded again, upright, as 8-bit RGB.
+
+    Raises:
+        UserError: missing, empty or broken file.
+    """
+    path = _name(image, name)
+    content = image if isinstance(image, bytes) else read_file(image)
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            image_format = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}.get(opened.format or "", "")
+            plain = opened.mode in ("RGB", "L") and opened.getexif().get(EXIF_ORIENTATION, 1) == 1
+            if not (image_format and plain):
+                content, image_format = _encode_again(opened, image_format or "png")
+        # What training will do, so that a file that only TensorFlow rejects is found here.
+        height, width, _ = tf.io.decode_image(content, channels=3, expand_animations=False).shape
+    except (*BROKEN_IMAGE, tf.errors.OpError) as error:
+        what = "not an image" if isinstance(error, Image.UnidentifiedImageError) else "broken image"
+        raise UserError(f"{path}: {what}, it cannot be decoded; expected a JPEG or PNG") from error
+    return EncodedImage(content, image_format, (height, width))
+
+
+def load_mask(mask: str | os.PathLike | np.ndarray | MaskReader, name: str, labels: LabelMap) -> np.ndarray:
+    """Returns a mask in the classes of the data set, uint8 [H, W].
+
+    Raises:
+        UserError: see `masks.read_mask`; or a value that is no class.
+    """
+    if isinstance(mask, np.ndarray):
+        values = mask
+    else:
+        values = mask.read() if isinstance(mask, MaskReader) else read_mask(mask, labels.color_map)
+    if wrong := wrong_values(values, labels.lookup != INVALID, labels.expected):
+        raise UserError(f"{_name(mask, name)}: {wrong}")
+    return labels.lookup[values].astype(np.uint8)
+
+
+def duplicate_ids(pool: str, sources: Sequence[Source]) -> list[str]:
+    """Returns a line for each id that occurs more than once in a pool."""
+    first: dict[str, Source] = {}
+    problems = []
+    for source in sources:
+        if source.id in first:
+            problems.append(f"{_name(source.image, source.id)}: duplicate id {source.id!r} in {pool!r}")
+        first.setdefault(source.id, source)
+    return problems
+
+
+def raise_problems(problems: Iterable[str]) -> None:
+    """Raises all problems together, each once; does nothing if there is none."""
+    problems = list(dict.fromkeys(problems))
+    if not problems:
+        return
+    shown = problems[:MAX_PROBLEMS_SHOWN]
+    if len(problems) > len(shown):
+        shown.append(f"... and {len(problems) - len(shown)} more")
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    raise UserError("\n".join([f"nothing was written, {count}:", *shown]))
+
+
+def _encode_again(image: Image.Image, image_format: str) -> tuple[bytes, str]:
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    upright = ImageOps.exif_transpose(image).convert("RGB")
+    buffer = io.BytesIO()
+    upright.save(buffer, image_format.upper(), **({"quality": JPEG_QUALITY} if image_format == "jpeg" else {}))
+    return buffer.getvalue(), image_format
+
+
+def _name(file: str | os.PathLike | bytes | np.ndarray | MaskReader | None, name: str) -> str:
+    file = getattr(file, "path", file)
+    return str(file) if isinstance(file, str | os.PathLike) else name

@@ -1,0 +1,259 @@
+"""The layout of COCO 2017: folders of images, and their instances in JSON files.
+
+These files have hundreds of megabytes, so they are read as streams: for the categories, for the images, and at last for
+the annotations, which are dealt out to one small file per record file.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from wss.conversion.encode import raise_problems
+from wss.conversion.layouts.coco_masks import Annotation, CocoImage, CocoPart
+from wss.conversion.sources import ListPool, Part, Pool, Source
+from wss.data.masks import IGNORE
+from wss.errors import UserError, did_you_mean
+from wss.jobs.processes import ConversionStoppedError
+from wss.progress import track
+
+UNLABELED = "unlabeled2017"
+FILES = {
+    "train2017": "annotations/instances_train2017.json",
+    "val2017": "annotations/instances_val2017.json",
+    UNLABELED: "annotations/image_info_unlabeled2017.json",
+}
+BACKGROUND = "background"
+CATEGORY_FIELDS = {"id": int, "name": str}
+IMAGE_FIELDS = {"id": int, "file_name": str, "height": int, "width": int}
+ANNOTATION_FIELDS = {"id": int, "image_id": int, "category_id": int, "bbox": list, "segmentation": list | dict}
+# Systems limit how many files may be open; a pass over the annotations fills this many.
+MAX_OPEN_FILES = 128
+MAX_CHARACTERS_SHOWN = 120
+
+
+def read_coco(root: str | os.PathLike, splits: Sequence[str] = ()) -> tuple[list[str], dict[str, Pool], list[str]]:
+    """Finds the images and classes; the annotations themselves are read by `CocoPool.parts`.
+
+    Args:
+        root: has the folders annotations, train2017, val2017 and unlabeled2017, or some of them.
+        splits: which of these folders of images to read; all that exist by default.
+
+    Returns:
+        Names of the classes, the background first; split name -> its images; and a line per problem.
+
+    Raises:
+        UserError: a missing package, folder or file, broken JSON, images of the same id, or files whose categories differ.
+    """
+    _check_packages()
+    folder = epath.Path(root)
+    splits = _find_splits(folder, splits)
+    categories = _read_categories(folder, splits)
+    labels = {category: label for label, category in enumerate(categories, start=1)}
+    pools: dict[str, Pool] = {}
+    problems: list[str] = []
+    for split in splits:
+        path = folder / FILES[split]
+        if split != UNLABELED:
+            pools[split] = CocoPool(folder / split, path, _read_images(path, problems), labels)
+        elif path.exists():
+            images = _read_images(path, problems)
+            pools[split] = ListPool([Source(image.name, folder / split / image.file_name) for image in images])
+        else:
+            pools[split] = ListPool(_list_folder(folder / split))
+    return [BACKGROUND, *categories.values()], pools, problems
+
+
+@dataclasses.dataclass(frozen=True)
+class CocoPool:
+    """The images of one annotation file.
+
+    Attributes:
+        image_folder: where they lie.
+        annotation_file: JSON with their annotations.
+        images: in the order of their names.
+        labels: category id -> class.
+    """
+
+    image_folder: epath.Path
+    annotation_file: epath.Path
+    images: Sequence[CocoImage]
+    labels: Mapping[int, int]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def parts(self, assignment: Sequence[np.ndarray], folder: epath.Path) -> list[Part]:
+        """Deals the annotations out to a file in `folder` for each record file, see `source.Pool.parts`.
+
+        Raises:
+            UserError: broken JSON, or annotations of unknown images or categories.
+        """
+        files = [folder / f"{number:05d}.jsonl" for number in range(len(assignment))]
+        part_of = {self.images[i].id: number for number, part in enumerate(assignment) for i in part}
+        for first in range(0, len(files), MAX_OPEN_FILES):
+            try:
+                self._deal_out(part_of, first, files[first : first + MAX_OPEN_FILES])
+            except OSError as error:
+                raise ConversionStoppedError(f"{folder}: cannot be written ({error.strerror})") from error
+        return [
+            CocoPart(self.image_folder, self.annotation_file, tuple(self.images[i] for i in part), file)
+            for part, file in zip(assignment, files, strict=True)
+        ]
+
+    def _deal_out(self, part_of: Mapping[int, int], first: int, paths: Sequence[epath.Path]) -> None:
+        """Writes the annotations of parts `first`, `first + 1`, ... as `CocoPart` reads them."""
+        count: Counter[str] = Counter()
+        example: dict[str, str] = {}
+        with contextlib.ExitStack() as stack:
+            files = {first + i: stack.enter_context(path.open("w")) for i, path in enumerate(paths)}
+            items = read_items(self.annotation_file, "annotations")
+            for item in track(items, f"reading {self.annotation_file.name}", unit="annotation"):
+                if problem := self._problem_of(item, part_of):
+                    count[problem] += 1
+                    example.setdefault(problem, _shown(item))
+                elif file := files.get(part_of[item["image_id"]]):
+                    label, is_crowd = self.labels[item["category_id"]], bool(item.get("iscrowd", 0))
+                    annotation = Annotation(item["id"], label, is_crowd, item["bbox"], item["segmentation"])
+                    file.write(json.dumps([item["image_id"], *annotation], separators=(",", ":")) + "\n")
+        raise_problems(
+            f"{self.annotation_file}: {problem} ({count[problem]} annotations), such as {example[problem]}"
+            for problem in count
+        )
+
+    def _problem_of(self, item: Any, part_of: Mapping[int, int]) -> str:
+        """Says what is wrong with an annotation, apart from its segmentation; "" if nothing is."""
+        if wrong := _wrong_field(item, ANNOTATION_FIELDS):
+            return f"{wrong!r} is missing or wrong"
+        if item["image_id"] not in part_of:
+            return 'no such "image_id" among its images'
+        if item["category_id"] not in self.labels:
+            return 'no such "category_id" among its categories'
+        if len(item["bbox"]) != 4 or not all(isinstance(number, int | float) for number in item["bbox"]):
+            return "'bbox' is not [x, y, width, height]"
+        if item.get("iscrowd", 0) not in (0, 1):
+            return "'iscrowd' is neither 0 nor 1"
+        return ""
+
+
+def read_items(path: epath.Path, key: str) -> Iterator[Any]:
+    """Streams a list of a JSON file, such as its "images".
+
+    Raises:
+        UserError: missing or broken file, or no such list in it.
+    """
+    import ijson
+
+    found = False
+    try:
+        with path.open("rb") as file:
+            for item in ijson.items(file, f"{key}.item", use_float=True):
+                found = True
+                yield item
+    except ijson.JSONError as error:
+        # ijson shows bytes where it cannot read text.
+        reason = "no UTF-8 text, or compressed" if isinstance(error.args[0], bytes) else str(error).splitlines()[0]
+        raise UserError(f"{path}: broken or cut off JSON ({reason}); expected that of {_archive(path)}") from error
+    except OSError as error:
+        reason = "missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise UserError(f"{path}: {reason}; it is in {_archive(path)}") from error
+    if not found:
+        raise UserError(f'{path}: no list "{key}" in it, or an empty one; expected the file of {_archive(path)}')
+
+
+def _check_packages() -> None:
+    try:
+        import ijson  # noqa: F401
+        import pycocotools.mask  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"COCO needs a package that is not installed ({error}): pip install 'wss[convert]'") from error
+
+
+def _find_splits(root: epath.Path, splits: Sequence[str]) -> list[str]:
+    for name in splits:
+        if name not in FILES:
+            raise UserError(f"--splits={name}: no such split; expected {', '.join(FILES)}.{did_you_mean(name, FILES)}")
+        if not (root / name).is_dir():
+            raise UserError(f"{root / name}: no such folder; expected the images of {name}.zip from cocodataset.org")
+    found = [name for name in FILES if name in splits or (not splits and (root / name).is_dir())]
+    if not found:
+        raise UserError(
+            f"--coco_root={root}: none of the folders {', '.join(FILES)} in it; expected what train2017.zip and "
+            "val2017.zip from cocodataset.org unpack to"
+        )
+    return found
+
+
+def _read_categories(root: epath.Path, splits: Sequence[str]) -> dict[int, str]:
+    """Returns category id -> name, in order of the ids."""
+    paths = [root / FILES[split] for split in splits if split != UNLABELED]
+    # Images without annotations get the same classes as those with, from any file that has them.
+    paths = paths or [path for path in (root / file for file in FILES.values()) if path.exists()][:1]
+    if not paths:
+        raise UserError(
+            f"{root / 'annotations'}: no instances_*2017.json; they are in {_archive(root / FILES['val2017'])}"
+        )
+    tables = [{item["id"]: item["name"] for item in _objects(path, "categories", CATEGORY_FIELDS)} for path in paths]
+    for path, table in zip(paths, tables, strict=True):
+        if different := sorted(set(table.items()) ^ set(tables[0].items())):
+            id, name = different[0]
+            raise UserError(
+                f"{path}: not the categories of {paths[0].name}, only one of them has {name!r} as {id}; expected the "
+                f"files of {_archive(path)}"
+            )
+    if len(tables[0]) >= IGNORE:
+        raise UserError(f"{paths[0]}: {len(tables[0])} categories; expected at most {IGNORE - 1}")
+    return dict(sorted(tables[0].items()))
+
+
+def _read_images(path: epath.Path, problems: list[str]) -> tuple[CocoImage, ...]:
+    """Returns the images that a JSON file lists, by name; adds a line for each name that occurs more than once."""
+    items = _objects(path, "images", IMAGE_FIELDS)
+    images = sorted((CocoImage(*(item[key] for key in IMAGE_FIELDS)) for item in items), key=lambda image: image.name)
+    # Told at once: which annotations belong to which of them is unknown.
+    raise_problems(_repeated(path, images, "id"))
+    problems += _repeated(path, images, "name")
+    return tuple(images)
+
+
+def _repeated(path: epath.Path, images: Sequence[CocoImage], what: str) -> list[str]:
+    counts = Counter(getattr(image, what) for image in images)
+    return [f"{path}: {n} images of {what} {value!r}" for value, n in counts.items() if n > 1]
+
+
+def _list_folder(folder: epath.Path) -> list[Source]:
+    paths = sorted(folder.glob("*.jpg"))
+    if not paths:
+        raise UserError(f"{folder}: no *.jpg in it; expected the images of {folder.name}.zip from cocodataset.org")
+    return [Source(path.stem, path) for path in paths]
+
+
+def _objects(path: epath.Path, key: str, fields: Mapping[str, Any]) -> Iterator[dict]:
+    """Streams a list of a JSON file; a `UserError` tells of an item without one of the fields."""
+    for item in read_items(path, key):
+        if wrong := _wrong_field(item, fields):
+            raise UserError(f'{path}: {wrong!r} is missing or wrong in "{key}": {_shown(item)}')
+        yield item
+
+
+def _wrong_field(item: Any, fields: Mapping[str, Any]) -> str:
+    """Returns the first field that is not there or of another type; "" if there is none."""
+    item = item if isinstance(item, dict) else {}
+    return next((name for name, kind in fields.items() if not isinstance(item.get(name), kind)), "")
+
+
+def _archive(path: epath.Path) -> str:
+    name = "annotations_trainval2017" if path.name.startswith("instances") else path.stem
+    return f"{name}.zip from cocodataset.org"
+
+
+def _shown(item: Any) -> str:
+    if isinstance(item, dict):
+        item = {key: value for key, value in item.items() if key != "segmentation"}
+    return json.dumps(item)[:MAX_CHARACTERS_SHOWN]

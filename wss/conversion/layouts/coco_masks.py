@@ -1,0 +1,219 @@
+"""What worker processes do for COCO: the instances of the images of a record file become masks, labels and boxes."""
+
+import dataclasses
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+from etils import epath
+
+from wss.conversion.sources import Box, Part, Source
+from wss.data.masks import IGNORE, MAX_SIDE
+from wss.errors import UserError
+
+MIN_POLYGON = 6
+# Far outside of every image; pycocotools counts in 32-bit fifths of a pixel.
+MAX_COORDINATE = 1e5
+
+
+class CocoImage(NamedTuple):
+    """What an annotation file tells of an image."""
+
+    id: int
+    file_name: str
+    height: int
+    width: int
+
+    @property
+    def name(self) -> str:
+        """Its id in the records, such as "000000000009"."""
+        return PurePosixPath(self.file_name).stem
+
+
+class Annotation(NamedTuple):
+    """One instance.
+
+    Attributes:
+        id: its number in the annotation file.
+        label: its class, 1 .. C-1.
+        is_crowd: a region of many objects.
+        bbox: [x, y, width, height] in pixels.
+        segmentation: polygons [[x1, y1, x2, y2, ...], ...] in pixels, or run lengths {"size", "counts"}.
+    """
+
+    id: int
+    label: int
+    is_crowd: bool
+    bbox: list[float]
+    segmentation: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class CocoPart(Part):
+    """The images of one record file, with their annotations in a file of their own.
+
+    Attributes:
+        image_folder: where the images lie.
+        annotation_file: the JSON that the annotations come from.
+        images: in the order of the records.
+        annotations: a line of JSON for each annotation: image id, fields of `Annotation`.
+    """
+
+    image_folder: epath.Path
+    annotation_file: epath.Path
+    images: tuple[CocoImage, ...]
+    annotations: epath.Path
+
+    def __iter__(self) -> Iterator[Source]:
+        of_image: dict[int, list[Annotation]] = defaultdict(list)
+        with self.annotations.open() as file:
+            for line in file:
+                image_id, *fields = json.loads(line)
+                of_image[image_id].append(Annotation(*fields))
+        for image in self.images:
+            yield self._source(image, tuple(sorted(of_image[image.id], key=lambda annotation: annotation.id)))
+
+    def fingerprint(self) -> str:
+        """Changes with the annotation file too, not only with what was read of it."""
+        stat = self.annotation_file.stat()
+        return hashlib.sha256(f"{super().fingerprint()} {stat.length} {stat.mtime}".encode()).hexdigest()
+
+    def _source(self, image: CocoImage, annotations: tuple[Annotation, ...]) -> Source:
+        size = (image.height, image.width)
+        boxes = (clipped_box(annotation, size) for annotation in annotations)
+        return Source(
+            image.name,
+            self.image_folder / image.file_name,
+            CocoMask(f"{self.annotation_file}, {image.file_name}", size, annotations),
+            # A crowd counts: its class is in the image.
+            image_labels=tuple(sorted({annotation.label for annotation in annotations})),
+            boxes=tuple(box for box in boxes if box is not None),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class CocoMask:
+    """Draws the instances of one image.
+
+    COCO has no rule for pixels of two instances. Here the smaller one lies on top, by the number of its pixels and then
+    by its id: a cup on a table is a cup, in every order of the file. Crowd regions are drawn first, as `IGNORE`: not
+    every object in them has an outline, but the pixels of those that have one count.
+
+    Attributes:
+        path: annotation file and image, for messages.
+        size: (height, width).
+        annotations: the instances.
+    """
+
+    path: str
+    size: tuple[int, int]
+    annotations: tuple[Annotation, ...]
+
+    def read(self) -> np.ndarray:
+        """Returns class ids and `IGNORE`, uint8 [H, W].
+
+        Raises:
+            UserError: an impossible size, or a segmentation that is neither polygons nor run lengths of this size.
+        """
+        if not all(1 <= side <= MAX_SIDE for side in self.size):
+            raise UserError(f"{self.path}: height {self.size[0]} and width {self.size[1]}; expected those of the image")
+        layers = []
+        for annotation in self.annotations:
+            try:
+                region = decode_segmentation(annotation.segmentation, self.size)
+            except ValueError as error:
+                raise UserError(f"{self.path}: annotation {annotation.id}: {error}") from error
+            order = (not annotation.is_crowd, -np.count_nonzero(region), annotation.id)
+            layers.append((order, IGNORE if annotation.is_crowd else annotation.label, region))
+        mask = np.zeros(self.size, np.uint8)
+        for _, label, region in sorted(layers, key=lambda layer: layer[0]):
+            mask[region] = label
+        return mask
+
+
+def clipped_box(annotation: Annotation, size: tuple[int, int]) -> Box | None:
+    """Returns the box of an instance within its image, (height, width) pixels; None if it has no area.
+
+    Some boxes of COCO end a fraction of a pixel outside of the image, and a few have no width or height.
+    """
+    x, y, width, height = annotation.bbox
+    ymin, xmin = max(0.0, y), max(0.0, x)
+    ymax, xmax = min(float(size[0]), y + height), min(float(size[1]), x + width)
+    if ymin >= ymax or xmin >= xmax:
+        return None
+    return Box(annotation.label, ymin, xmin, ymax, xmax, is_crowd=annotation.is_crowd)
+
+
+def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
+    """Returns where an instance is in an image of (height, width) pixels, bool [H, W].
+
+    Raises:
+        ValueError: what is wrong with it.
+    """
+    if isinstance(segmentation, dict):
+        return _decode_runs(segmentation, size)
+    if not isinstance(segmentation, list) or not segmentation:
+        raise ValueError('no segmentation; expected polygons [[x1, y1, ...], ...] or run lengths {"size", "counts"}')
+    for polygon in segmentation:
+        _check_polygon(polygon)
+    from pycocotools import mask  # optional, see coco.py
+
+    return mask.decode(mask.merge(mask.frPyObjects(segmentation, *size))).astype(bool)
+
+
+def uncompressed_runs(text: str) -> list[int]:
+    """Returns the run lengths of COCO's compressed form.
+
+    A number is a row of characters, the lowest five bits first: "0" plus the bits, plus 32 if more follow. It is signed
+    (two's complement), and from the fourth one on the difference to the run before the last.
+
+    Raises:
+        ValueError: another character, or an end within a number.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - ord("0")
+        if not 0 <= bits < 64:
+            raise ValueError(f"run lengths with the character {character!r}; expected '0' .. 'o'")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise ValueError("run lengths that end within a number")
+    return runs
+
+
+def _check_polygon(polygon: Any) -> None:
+    if not isinstance(polygon, list) or len(polygon) < MIN_POLYGON or len(polygon) % 2:
+        found = f"of {len(polygon)} numbers" if isinstance(polygon, list) else repr(polygon)
+        raise ValueError(f"a polygon {found}; expected x and y of three or more points")
+    for value in polygon:
+        if not isinstance(value, int | float) or abs(value) > MAX_COORDINATE:
+            raise ValueError(f"a polygon with {value!r}; expected coordinates in pixels")
+
+
+def _decode_runs(segmentation: dict, size: tuple[int, int]) -> np.ndarray:
+    """Decodes numbers of pixels, of background and object in turn, down the columns from left to right.
+
+    pycocotools does so too, but its pixels are undefined where the runs end too early.
+    """
+    stored, runs = segmentation.get("size"), segmentation.get("counts")
+    if stored != list(size):
+        raise ValueError(f"run lengths of size {stored}; expected [height, width] = {list(size)}")
+    if isinstance(runs, str):
+        runs = uncompressed_runs(runs)
+    if not isinstance(runs, list) or not all(isinstance(run, int) and run >= 0 for run in runs):
+        raise ValueError('run lengths with wrong "counts"; expected a list of numbers of pixels, or a string of them')
+    if sum(runs) != size[0] * size[1]:
+        raise ValueError(f"run lengths of {sum(runs)} pixels for an image of {size[1]}x{size[0]}")
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size[1], size[0]).T

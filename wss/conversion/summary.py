@@ -1,0 +1,39 @@
+"""What a converter prints at its end: images, masks and each class's share of the labelled pixels."""
+
+from wss.data.dataset_info import DatasetInfo
+from wss.data.splits import Statistics
+
+
+def print_summary(info: DatasetInfo, statistics: dict[str, Statistics]) -> None:
+    """Prints the table and where the data set lies."""
+    print(summary(info, statistics))
+    print(f"\n{info.directory}: {info.num_classes} classes, {len(info.splits)} splits")
+
+
+def summary(info: DatasetInfo, statistics: dict[str, Statistics]) -> str:
+    """Returns a table: a column per split; its counts, then percent of the labelled pixels per class, then of void."""
+    splits = list(statistics)
+    rows = [["", *splits]]
+    for title, attribute in (
+        ("images", "num_images"),
+        ("masks", "num_masks"),
+        ("image labels", "num_image_labels"),
+        ("boxes", "num_with_boxes"),
+    ):
+        rows.append([title, *(str(getattr(statistics[split], attribute)) for split in splits)])
+    rows.append(["largest (h x w)", *("{}x{}".format(*statistics[split].max_size) for split in splits)])
+    for label, name in [*enumerate(info.class_names), (info.ignore_label, "ignored")]:
+        rows.append([f"{label} {name} %", *(_share(statistics[split], label, info.ignore_label) for split in splits)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    )
+
+
+def _share(statistics: Statistics, label: int, ignore_label: int) -> str:
+    """Percent of the labelled pixels; for the ignore label, percent of all."""
+    total = statistics.pixels.sum() - (0 if label == ignore_label else statistics.pixels[ignore_label])
+    return f"{100 * statistics.pixels[label] / total:.2f}" if total else "-"

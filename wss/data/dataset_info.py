@@ -1,0 +1,162 @@
+"""DatasetInfo: the single truth on a data set, a `dataset.json` beside its TFRecords."""
+
+import dataclasses
+import json
+import os
+
+from etils import epath
+
+from wss.errors import UserError, did_you_mean
+from wss.files import write_text
+
+FILE_NAME = "dataset.json"
+SPLITS_FOLDER = "splits"
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitInfo:
+    """One split of a data set: all records of some files, or a part of them that other splits may share.
+
+    Attributes:
+        shards: file name of each TFRecord file, relative to the data set's folder, with its number of examples.
+        num_masks: how many examples have a mask.
+        num_image_labels: how many examples have image-level labels of their own (masks imply them too).
+        max_size: largest (height, width) over the images.
+        checksum: SHA-256 of the sorted ids, see `lists.checksum`; tells two lists of the same size apart.
+        num_with_boxes: how many examples have their objects' boxes.
+        runs_file: where `DatasetInfo.runs` finds which records of the files belong to it; "" for all.
+        hide_masks: training must not see masks, though the records may have some.
+    """
+
+    shards: dict[str, int]
+    num_masks: int
+    num_image_labels: int
+    max_size: tuple[int, int]
+    checksum: str = ""
+    num_with_boxes: int = 0
+    runs_file: str = ""
+    hide_masks: bool = False
+
+    @property
+    def num_examples(self) -> int:
+        return sum(self.shards.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """What a model, a pipeline or a picture needs to know of a data set.
+
+    Attributes:
+        name: short name, such as "voc2012".
+        class_names: names of classes 0 .. C-1.
+        colors: RGB colour of each class, 0 .. 255.
+        splits: split name -> SplitInfo.
+        ignore_label: label of pixels that count nowhere.
+        has_background: class 0 is "everything else" and has no image-level label (false for Cityscapes).
+        provenance: how it was built (command, seed, source), for people.
+        directory: where the records lie; set by `load`.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+    splits: dict[str, SplitInfo]
+    ignore_label: int = 255
+    has_background: bool = True
+    provenance: dict = dataclasses.field(default_factory=dict)
+    directory: str = ""
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def num_image_classes(self) -> int:
+        """Classes that an image-level label can name: all but the background."""
+        return self.num_classes - int(self.has_background)
+
+    def split(self, name: str) -> SplitInfo:
+        """Returns a split; an unknown name is a `UserError` that lists the splits."""
+        if name not in self.splits:
+            raise UserError(
+                f"{self.directory or self.name}: no split {name!r}; it has {', '.join(sorted(self.splits))}."
+                f"{did_you_mean(name, self.splits)}"
+            )
+        return self.splits[name]
+
+    def files(self, split: str) -> list[str]:
+        """Returns the paths of a split's TFRecord files; a missing one is a `UserError`."""
+        paths = [os.path.join(self.directory, shard) for shard in self.split(split).shards]
+        for path in paths:
+            if not epath.Path(path).exists():
+                raise UserError(f"{path}: missing, though {FILE_NAME} lists it; build the data set again")
+        return paths
+
+    def runs(self, split: str) -> dict[str, list[tuple[int, int]]]:
+        """Returns which records of its files belong to a split: file name -> runs of (byte offset, number of records).
+
+        Raises:
+            UserError: the file that says so is missing or damaged.
+        """
+        found = self.split(split)
+        if not found.runs_file:
+            return {file: [(0, count)] for file, count in found.shards.items()}
+        path = epath.Path(self.directory) / found.runs_file
+        try:
+            content = json.loads(path.read_text())
+            runs = {file: [(int(a), int(b)) for a, b in content["runs"][file]] for file in found.shards}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: missing or damaged ({error!r}); make the split {split!r} again") from error
+        if content.get("checksum") != found.checksum:
+            raise UserError(f"{path}: does not fit {FILE_NAME}; make the split {split!r} again")
+        return runs
+
+    def save(self, directory: str | os.PathLike) -> None:
+        """Writes `dataset.json` into `directory`, whole or not at all."""
+        content = dataclasses.asdict(self)
+        del content["directory"]
+        path = epath.Path(directory) / FILE_NAME
+        write_text(path, json.dumps(content, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike) -> "DatasetInfo":
+        """Reads `<directory>/dataset.json`.
+
+        Raises:
+            UserError: there is none, or it is not what a converter of this project writes.
+        """
+        path = epath.Path(directory) / FILE_NAME
+        if not path.is_file():
+            raise UserError(
+                f"{path}: not found. Build the records with a datasets/build_*.py, or describe existing DeepLab "
+                "records with datasets/describe_records.py"
+            )
+        try:
+            content = json.loads(path.read_text())
+            splits = {
+                name: SplitInfo(**{**split, "max_size": tuple(split["max_size"])})
+                for name, split in content.pop("splits").items()
+            }
+            info = cls(
+                **{
+                    **content,
+                    "class_names": tuple(content["class_names"]),
+                    "colors": tuple(tuple(color) for color in content["colors"]),
+                },
+                splits=splits,
+                directory=str(directory),
+            )
+            info._check_types()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: damaged ({error!r}); build the data set again") from error
+        return info
+
+    def _check_types(self) -> None:
+        """Raises a `ValueError` for what JSON may have and a data set not."""
+        if not all(isinstance(name, str) for name in (self.name, *self.class_names)):
+            raise ValueError("a name that is no text")
+        if len(self.colors) != len(self.class_names) or not all(len(color) == 3 for color in self.colors):
+            raise ValueError("expected a colour, (red, green, blue), for each class")
+        for name, split in self.splits.items():
+            if not split.shards or not all(isinstance(count, int) for count in dict(split.shards).values()):
+                raise ValueError(f"split {name!r}: expected the number of records of each file")

@@ -1,0 +1,88 @@
+"""The index beside each record file: one line of JSON for each image, so that splits are made without decoding anything."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from etils import epath
+
+from wss.errors import UserError
+from wss.files import write_text
+
+SUFFIX = ".index.jsonl"
+# Length, its checksum and the checksum of the data surround each record of an uncompressed TFRecord file.
+RECORD_OVERHEAD = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What is known of one record.
+
+    Attributes:
+        id: of the image.
+        offset: byte at which the record begins in its file.
+        size: (height, width).
+        pixels: class -> number of its pixels, the ignore label included; None without a mask.
+        image_labels: ids of the foreground classes; None if unknown.
+        num_boxes: None if unknown.
+        image_hash: see `checks.image_hash`.
+    """
+
+    id: str
+    offset: int
+    size: tuple[int, int]
+    pixels: dict[int, int] | None
+    image_labels: tuple[int, ...] | None
+    num_boxes: int | None
+    image_hash: str
+
+    def present(self, num_classes: int, has_background: bool, use_mask: bool = True) -> np.ndarray | None:
+        """Classes of its mask, or else of its image-level labels, bool [C]; None if both are unknown."""
+        if use_mask and self.pixels is not None:
+            return np.isin(np.arange(num_classes), list(self.pixels))
+        if self.image_labels is None:
+            return None
+        return np.isin(np.arange(num_classes), [*self.image_labels, *([0] if has_background else [])])
+
+
+def write_index(path: epath.Path, entries: Iterable[Entry]) -> None:
+    """Writes an index, whole or not at all; a `UserError` tells that it cannot be written."""
+    lines = (json.dumps(dataclasses.asdict(entry), separators=(",", ":")) + "\n" for entry in entries)
+    write_text(path, "".join(lines))
+
+
+def read_index(record_file: epath.Path) -> Iterator[Entry]:
+    """Yields the entries of a record file in the order of its records.
+
+    Raises:
+        UserError: there is no index, or it is damaged.
+    """
+    path = index_path(record_file)
+    if not path.exists():
+        raise UserError(
+            f"{path}: not found; build the data set again, or, if it is not of this project, describe it with "
+            "datasets/describe_records.py --overwrite"
+        )
+    number = 0
+    try:
+        with path.open() as lines:
+            for line in lines:
+                yield _entry(json.loads(line))
+                number += 1
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path}: damaged after line {number} ({error!r}); build the data set again") from error
+
+
+def index_path(record_file: epath.Path) -> epath.Path:
+    """Where the index of a record file lies."""
+    return record_file.with_name(record_file.name + SUFFIX)
+
+
+def _entry(content: dict) -> Entry:
+    pixels, labels = content.pop("pixels"), content.pop("image_labels")
+    return Entry(
+        **{**content, "size": tuple(content["size"])},
+        pixels=None if pixels is None else {int(label): count for label, count in pixels.items()},
+        image_labels=None if labels is None else tuple(labels),
+    )

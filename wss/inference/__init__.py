@@ -1,0 +1,1 @@
+"""Predicts photos with a trained network."""

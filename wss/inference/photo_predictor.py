@@ -1,0 +1,215 @@
+"""What a trained network says of whole images: logits averaged over windows, scales and mirror images."""
+
+import collections
+import dataclasses
+import itertools
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from wss.data.resize import ResizeToRange, size_in_range
+from wss.data.training_data import padded_size
+from wss.errors import UserError
+from wss.inference.sliding_window import Canvas
+from wss.inference.streaming import in_threads, one_behind
+from wss.models.layers.convolution import resize_bilinear
+from wss.runtime.devices import on_cpu
+
+AVERAGES = ("logits", "probabilities")
+TINY = 1e-30
+# Each image that is being cut or averaged holds its logits in float32.
+THREADS = min(4, os.cpu_count() or 1)
+R = TypeVar("R")
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class Labeling:
+    """How a teacher looks at an image.
+
+    Attributes:
+        window: (height, width) of sliding windows, best the crop size of its training; None takes whole images.
+        stride: distance of windows as a fraction of the window, rounded up.
+        base_size: length of the longer side at which an image is looked at; None for that of `ResizeToRange`.
+        scales: factors of that size, averaged.
+        flip: average with the mirror image.
+        average: what is averaged: "logits", as in the reference, or "probabilities".
+        windows_at_once: of one batch on each device; batches are of one shape and filled up. None takes 1 on a
+            processor; else 8, or as many as an image has where whole images have a shape for each scale.
+    """
+
+    window: tuple[int, int] | None = None
+    stride: float = 2 / 3
+    base_size: int | None = None
+    scales: Sequence[float] = (1.0,)
+    flip: bool = True
+    average: str = "logits"
+    windows_at_once: int | None = None
+
+    def __post_init__(self):
+        if self.window is not None and not (_is_size(self.window) and min(self.window) > 0):
+            raise UserError(f"Labeling.window = {self.window}, expected (height, width) or None")
+        if self.average not in AVERAGES:
+            raise UserError(f"Labeling.average = {self.average!r}, expected 'logits' or 'probabilities'")
+        if not 0 < self.stride <= 1:
+            raise UserError(f"Labeling.stride = {self.stride}, expected a part of the window above 0 and at most 1")
+        if not self.scales or min(self.scales) <= 0:
+            raise UserError(f"Labeling.scales = {self.scales}, expected one or more numbers above 0")
+        for name in ("base_size", "windows_at_once"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"Labeling.{name} = {value}, expected 1 or more, or None")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Photo:
+    """An image to be labelled.
+
+    Attributes:
+        name: its id.
+        image: uint8 or float32 [H, W, 3] in 0 .. 255.
+        label: int32 [H, W], where it is needed.
+    """
+
+    name: str
+    image: np.ndarray
+    label: np.ndarray | None = None
+
+
+class Teacher:
+    """Predicts images one after the other; what it says of one does not depend on the others, nor on the devices.
+
+    Args:
+        model: callable `model(images, training=False)` that returns logits [B, h, w, C].
+        strategy: that it was built under, of one host; windows are shared among its replicas.
+        mean_pixel: RGB of padding.
+        settings: how to look.
+        sizes: the (height, width) of all images; whole images are padded to one size that holds them.
+        resize: the size of images, without `Labeling.base_size`.
+        output_stride: sides of whole images are k * output_stride + 1.
+    """
+
+    def __init__(
+        self,
+        model,
+        strategy: tf.distribute.Strategy,
+        mean_pixel: Sequence[float],
+        settings: Labeling,
+        sizes: Collection[tuple[int, int]],
+        resize: ResizeToRange | None = None,
+        output_stride: int = 16,
+    ):
+        self.settings, self.mean_pixel = settings, mean_pixel
+        self._resize = resize or ResizeToRange()
+        self._windows = {scale: self._window(sizes, scale, output_stride) for scale in settings.scales}
+        self._model, self._strategy = model, strategy
+        alike = 8 if len(set(self._windows.values())) == 1 else 1 + settings.flip
+        self._at_once = settings.windows_at_once or (1 if on_cpu() else alike)
+        self._run = tf.function(lambda windows: strategy.run(self._logits, args=(windows,)))
+
+    def map(self, function: Callable[[Photo, np.ndarray], R], photos: Iterable[Photo]) -> Iterator[R]:
+        """Yields `function(photo, logits)` of each photo, in order.
+
+        Args:
+            function: called in threads; logits are float32 [H, W, C] at the photo's own size, log probabilities if those
+                are averaged.
+            photos: a few are taken ahead.
+        """
+        waiting: collections.deque[tuple[Photo, list[Canvas]]] = collections.deque()
+
+        def windows() -> Iterator[np.ndarray]:
+            for photo, canvases in in_threads(self._cut, photos, THREADS, ahead=THREADS):
+                waiting.append((photo, canvases))
+                for canvas in canvases:
+                    yield from canvas.windows()
+
+        def finished() -> Iterator[tuple[Photo, list[Canvas]]]:
+            predictions = self._predictions(windows())
+            for first in predictions:
+                photo, canvases = waiting.popleft()
+                # One chain, so that nothing is taken from the network before its place is known.
+                here = itertools.chain([first], predictions)
+                for canvas in canvases:
+                    for prediction in itertools.islice(here, len(canvas)):
+                        canvas.add(prediction)
+                yield photo, canvases
+
+        done = lambda job: function(job[0], self._average(*job))
+        yield from in_threads(done, finished(), THREADS, ahead=THREADS)
+
+    def _size(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
+        """Returns the (height, width) at which an image of `size` is looked at."""
+        if self.settings.base_size is not None:
+            scale *= self.settings.base_size / max(size)
+        elif (resize := self._resize).min_size is not None:
+            height, width = size_in_range(tf.constant(size), resize.min_size, resize.max_size, resize.factor).numpy()
+            size = height, width
+        height, width = (max(1, round(side * scale)) for side in size)
+        return height, width
+
+    def _window(self, sizes: Collection[tuple[int, int]], scale: float, output_stride: int) -> tuple[int, int]:
+        """Returns the size of the windows at one scale."""
+        if self.settings.window is not None:
+            return self.settings.window
+        heights, widths = zip(*(self._size(size, scale) for size in sizes), strict=True)
+        return padded_size((max(heights), max(widths)), output_stride)
+
+    def _cut(self, photo: Photo) -> tuple[Photo, list[Canvas]]:
+        settings, canvases = self.settings, []
+        size = photo.image.shape[:2]
+        for scale in settings.scales:
+            image = _resized(photo.image.astype(np.float32), self._size(size, scale))
+            # Whole images lie at the top and left, as in evaluation.
+            centered = settings.window is not None
+            window = self._windows[scale]
+            canvases.append(Canvas(image, window, settings.stride, self.mean_pixel, centered, settings.flip))
+        return photo, canvases
+
+    def _average(self, photo: Photo, canvases: Sequence[Canvas]) -> np.ndarray:
+        total = _resized(canvases[0].mean(), photo.image.shape[:2])
+        for canvas in canvases[1:]:
+            total += _resized(canvas.mean(), photo.image.shape[:2])
+        mean = total / np.float32(len(canvases))
+        return np.log(np.maximum(mean, TINY)) if self.settings.average == "probabilities" else mean
+
+    def _predictions(self, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yields the prediction of each window, in order; batches are full, and of windows of one shape."""
+        batch = self._at_once * self._strategy.num_replicas_in_sync
+
+        def launched() -> Iterator[tuple[int, Sequence[tf.Tensor]]]:
+            for _, alike in itertools.groupby(windows, key=lambda window: window.shape):
+                while group := list(itertools.islice(alike, batch)):
+                    filled = np.stack(group + group[-1:] * (batch - len(group)))
+                    yield len(group), self._launch(filled)
+
+        for count, parts in one_behind(launched()):
+            outputs = itertools.chain.from_iterable(part.numpy() for part in parts)
+            yield from itertools.islice(outputs, count)
+
+    def _launch(self, windows: np.ndarray) -> Sequence[tf.Tensor]:
+        size = self._at_once
+        share = lambda context: tf.constant(
+            windows[context.replica_id_in_sync_group * size : (context.replica_id_in_sync_group + 1) * size]
+        )
+        shared = self._strategy.experimental_distribute_values_from_function(share)
+        return self._strategy.experimental_local_results(self._run(shared))
+
+    def _logits(self, windows: tf.Tensor) -> tf.Tensor:
+        logits = tf.cast(self._model(windows, training=False), tf.float32)
+        logits = resize_bilinear(logits, windows.shape[1:3])
+        return logits if self.settings.average == "logits" else tf.nn.softmax(logits)
+
+
+def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bilinear, by the centres of pixels and not antialiased (OpenCV's INTER_LINEAR); float32 [h, w, C] -> [*size, C]."""
+    if values.shape[:2] == tuple(size):
+        return values
+    with tf.device("CPU:0"):
+        return tf.raw_ops.ResizeBilinear(images=values[None], size=size, half_pixel_centers=True)[0].numpy()
+
+
+def _is_size(value) -> bool:
+    return isinstance(value, Sequence) and len(value) == 2 and all(isinstance(side, int) for side in value)

@@ -1,0 +1,216 @@
+"""Images to look at rather than to measure: of a split or of a folder of photos, streamed in batches of one shape."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+from PIL import ExifTags, Image, ImageOps
+
+from wss.data.dataset_info import DatasetInfo
+from wss.data.training_data import evaluation_batches, padded_size
+from wss.errors import UserError
+from wss.inference.streaming import THREADS, in_threads, one_behind
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap the sides
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Example:
+    """One image without padding.
+
+    Attributes:
+        name: of its files.
+        image: float32 [h, w, 3] in 0 .. 255.
+        label: int32 [h, w], or None without truth.
+    """
+
+    name: str
+    image: np.ndarray
+    label: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Batch:
+    """Images that are padded at the bottom and the right; the last batch is filled up with such as have no name.
+
+    Attributes:
+        names: of the first images; the others do not count.
+        images: float32 [B, H, W, 3] in 0 .. 255.
+        sizes: int32 [B, 2], (height, width) without padding.
+        labels: int32 [B, H, W], or None without truth.
+    """
+
+    names: list[str]
+    images: np.ndarray
+    sizes: np.ndarray
+    labels: np.ndarray | None = None
+
+    def __iter__(self) -> Iterator[Example]:
+        for i, name in enumerate(self.names):
+            height, width = self.sizes[i]
+            label = None if self.labels is None else self.labels[i, :height, :width]
+            yield Example(name, self.images[i, :height, :width], label)
+
+
+class Examples(Protocol):
+    """Batches of one shape, to go through as often as one likes; its length is the number of images."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+class SplitExamples:
+    """The first images of a split.
+
+    Args:
+        info: the data set.
+        split: its split.
+        mean_pixel: RGB of the padding.
+        number: how many images at most; None for all.
+        batch_size: images of one batch at most.
+    """
+
+    def __init__(
+        self,
+        info: DatasetInfo,
+        split: str,
+        mean_pixel: tuple[float, float, float],
+        number: int | None = None,
+        batch_size: int = 4,
+    ):
+        total = info.split(split).num_examples
+        self._number = min(number or total, total)
+        batch_size = min(batch_size, self._number)
+        batches = evaluation_batches(info, split, batch_size, mean_pixel)
+        self._batches = batches.take(math.ceil(self._number / batch_size))
+        self._has_masks = info.split(split).num_masks > 0
+
+    def __len__(self) -> int:
+        return self._number
+
+    def __iter__(self) -> Iterator[Batch]:
+        left = self._number
+        for batch in self._batches.as_numpy_iterator():
+            names = [name.decode() for name in batch["name"][:left]]
+            yield Batch(names, batch["image"], batch["size"], batch["label"][..., 0] if self._has_masks else None)
+            left -= len(names)
+
+
+class FolderExamples:
+    """Photos of a folder, sorted by name, upright, the longer side at most `max_side`; read a few at a time.
+
+    Args:
+        folder: its files with one of `SUFFIXES` count.
+        max_side: pixels.
+        mean_pixel: RGB of the padding.
+        number: how many photos at most; None for all.
+        batch_size: photos of one batch at most.
+
+    Raises:
+        UserError: no folder, no photos in it, a file that is none, or two of one name.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        max_side: int,
+        mean_pixel: tuple[float, float, float],
+        number: int | None = None,
+        batch_size: int = 4,
+    ):
+        self._paths = _photos_in(folder)[:number]
+        self._max_side, self._mean_pixel = max_side, mean_pixel
+        self._batch_size = min(batch_size, len(self._paths))
+        heights, widths = zip(*in_threads(lambda path: _photo_size(path, max_side), self._paths), strict=True)
+        self._shape = padded_size((max(heights), max(widths)))
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __iter__(self) -> Iterator[Batch]:
+        read = lambda path: _read_photo(path, self._max_side)
+        photos = in_threads(read, self._paths, ahead=self._batch_size + THREADS)
+        for first in range(0, len(self), self._batch_size):
+            images = np.tile(np.array(self._mean_pixel, np.float32), (self._batch_size, *self._shape, 1))
+            sizes = np.zeros([self._batch_size, 2], np.int32)
+            paths = self._paths[first : first + self._batch_size]
+            for i, photo in enumerate(itertools.islice(photos, len(paths))):
+                sizes[i] = height, width = photo.shape[:2]
+                images[i, :height, :width] = photo
+            yield Batch([path.stem for path in paths], images, sizes)
+
+
+def run_examples(
+    step: Callable[[np.ndarray, np.ndarray], dict[str, tf.Tensor]], batches: Iterable[Batch]
+) -> Iterator[tuple[Example, dict[str, np.ndarray]]]:
+    """Yields each example with its part of what `step` returns, while the device works on the next batch.
+
+    Args:
+        step: `step(images, sizes)`, see `Batch`, that returns tensors with B rows by name; best a `tf.function`.
+        batches: of one shape.
+    """
+    for batch, outputs in one_behind((batch, step(batch.images, batch.sizes)) for batch in batches):
+        arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
+        for i, example in enumerate(batch):
+            yield example, {name: array[i] for name, array in arrays.items()}
+
+
+def _photos_in(folder: str) -> list[Path]:
+    if not Path(folder).is_dir():
+        raise UserError(f"--images={folder}: no such folder")
+    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise UserError(f"--images={folder}: no photos in it, expected {', '.join(SUFFIXES)}")
+    by_name = {path.stem: path for path in reversed(paths)}
+    for path in paths:
+        if by_name[path.stem] != path:
+            raise UserError(
+                f"--images={folder}: {by_name[path.stem].name} and {path.name} would give files of one name; rename one"
+            )
+    return paths
+
+
+def _photo_size(path: Path, max_side: int) -> tuple[int, int]:
+    """The (height, width) that `_read_photo` will return, from the header alone."""
+    try:
+        with Image.open(path) as file:
+            sideways = file.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
+            width, height = reduced_size(*(file.size[::-1] if sideways else file.size), max_side)
+            return height, width
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_photo(path: Path, max_side: int) -> np.ndarray:
+    try:
+        with Image.open(path) as file:
+            photo = ImageOps.exif_transpose(file).convert("RGB")
+            photo.thumbnail((max_side, max_side))
+            return np.asarray(photo)
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: not a readable image ({error})")
+
+
+def reduced_size(width: int, height: int, max_side: int) -> tuple[int, int]:
+    """The (width, height) that `PIL.Image.thumbnail` reduces to: the shorter side is rounded to the nearer aspect."""
+    if max(width, height) <= max_side:
+        return width, height
+    aspect = width / height
+    if aspect <= 1:
+        sizes = [(round_(max_side * aspect), max_side) for round_ in (math.floor, math.ceil)]
+    else:
+        sizes = [(max_side, round_(max_side / aspect)) for round_ in (math.floor, math.ceil)]
+    sizes = [(max(w, 1), max(h, 1)) for w, h in sizes]
+    return min(sizes, key=lambda size: abs(aspect - size[0] / size[1]))

@@ -1,0 +1,89 @@
+"""A folder that appears when it is complete: work goes on beside it after a kill, and an old one is replaced at the end."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Collection, Iterator
+
+import tensorflow as tf
+from etils import epath
+
+from wss.data.dataset_info import FILE_NAME
+from wss.errors import UserError
+from wss.files import WriteError
+from wss.jobs.processes import ConversionStoppedError
+
+DONE, LOCK = ".done", "lock"
+
+
+@contextlib.contextmanager
+def replacing(output_dir: str | os.PathLike, overwrite: bool) -> Iterator[epath.Path]:
+    """Yields the folder of the conversion, which becomes `output_dir` at the end and vanishes after a `UserError`.
+
+    Raises:
+        ConversionStoppedError: another conversion to it is running, or it cannot be written; the folder stays.
+        UserError: `output_dir` has a data set and `overwrite` is not given, or has something else in it.
+    """
+    target = epath.Path(os.path.abspath(output_dir) if "://" not in str(output_dir) else output_dir)
+    old = target.parent / f".{target.name}.old"
+    if old.exists():  # a conversion was killed while it took the place of this one, or right after
+        old.rmtree() if target.exists() else old.rename(target)
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{output_dir}: a file, expected a folder to write to")
+    occupied = target.is_dir() and any(target.iterdir())
+    if occupied and not (target / FILE_NAME).exists():
+        raise UserError(f"{output_dir}: has other files in it; give an empty or a new folder as output")
+    if occupied and not overwrite:
+        raise UserError(f"{output_dir}: has a data set already; add --overwrite to replace it")
+    folder = target.parent / f".{target.name}.partial"
+    with disk_errors(output_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder, output_dir):
+            try:
+                yield folder
+            except (ConversionStoppedError, WriteError):
+                raise
+            except KeyboardInterrupt as error:
+                raise ConversionStoppedError("interrupted; the same command goes on where it stopped") from error
+            except UserError:
+                folder.rmtree()
+                raise
+            if target.exists():
+                target.rename(old)
+            folder.rename(target)
+            if old.exists():
+                old.rmtree()
+
+
+@contextlib.contextmanager
+def _locked(folder: epath.Path, output_dir: str | os.PathLike) -> Iterator[None]:
+    """Keeps a second conversion from the same folder of this machine; the lock goes with the process."""
+    if "://" in str(folder):
+        yield
+        return
+    with open(folder / LOCK, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConversionStoppedError(f"{output_dir}: another conversion to it is running") from error
+        yield
+
+
+@contextlib.contextmanager
+def disk_errors(path: str | os.PathLike) -> Iterator[None]:
+    """Turns errors of writing into one line."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error.message
+        raise ConversionStoppedError(
+            f"{path}: cannot be written ({reason}); the same command goes on where it stopped"
+        ) from error
+
+
+def keep_only(folder: epath.Path, names: Collection[str]) -> None:
+    """Removes everything else, such as what an earlier, killed conversion left."""
+    # What is marked as done stays so until all else is gone.
+    for path in sorted(folder.iterdir(), key=lambda path: path.name.endswith(DONE)):
+        if path.name not in names:
+            path.rmtree() if path.is_dir() else path.unlink()

@@ -1,1 +1,0 @@
-"""Offline pseudo labels: which pixels of unlabelled images keep the label that a model gave them."""

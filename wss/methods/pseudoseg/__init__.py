@@ -1,0 +1,1 @@
+"""PseudoSeg (Zou et al., ICLR 2021)."""

@@ -1,0 +1,302 @@
+"""What every network shares: DeepLab's resizing, and convolutions with slim's padding and names."""
+
+import keras
+import tensorflow as tf
+
+from wss.models.layers.normalization import BatchNorm, batch_norm_updates
+
+__all__ = [
+    "AtrousSchedule",
+    "BatchNorm",
+    "Conv2D",
+    "DepthwiseConv2D",
+    "Preprocess",
+    "ResizeLike",
+    "batch_norm_updates",
+    "conv_bn",
+    "depthwise_bn",
+    "head_input",
+    "resize_bilinear",
+    "resize_nearest",
+    "separable_conv_bn",
+    "sides",
+    "truncated_normal",
+]
+
+
+def resize_bilinear(x, size):
+    """Bilinear resize of `[B, H, W, C]` to `size` = (height, width) with aligned corners.
+
+    DeepLab resizes all features and logits so. Works in float32 and returns the dtype of `x`;
+    returns `x` itself when the size is already right.
+    """
+    x = tf.convert_to_tensor(x)
+    if _has_size(x, size):
+        return x
+    resized = tf.raw_ops.ResizeBilinear(images=tf.cast(x, tf.float32), size=size, align_corners=True)
+    return tf.cast(resized, x.dtype)
+
+
+def resize_nearest(x, size, align_corners=False):
+    """Nearest-neighbour resize of `[B, H, W, C]`, any dtype, to `size` = (height, width).
+
+    Row i is row floor(i * H / height): TensorFlow 1's `tf.image.resize_nearest_neighbor`, without
+    aligned corners or half-pixel centres, which the original uses for masks and for labels that are
+    only monitored. With `align_corners` it is row round(i * (H - 1) / (height - 1)), as for labels in
+    a loss. Returns `x` itself when the size is already right.
+    """
+    x = tf.convert_to_tensor(x)
+    if _has_size(x, size):
+        return x
+    if x.dtype == tf.bool:
+        return tf.cast(resize_nearest(tf.cast(x, tf.uint8), size, align_corners), tf.bool)
+    return tf.raw_ops.ResizeNearestNeighbor(images=x, size=size, align_corners=align_corners)
+
+
+def _has_size(x, size):
+    static = tf.get_static_value(tf.convert_to_tensor(size))
+    return static is not None and tuple(x.shape[1:3]) == tuple(static)
+
+
+def sides(x) -> list:
+    """The sides of a tensor: a number where it is known, else a scalar tensor."""
+    return [tf.shape(x)[axis] if side is None else side for axis, side in enumerate(x.shape)]
+
+
+@keras.saving.register_keras_serializable(package="wss")
+class ResizeLike(keras.layers.Layer):
+    """`resize_bilinear` of the first input `[B, h, w, C]` to the height and width of the second."""
+
+    def call(self, inputs):
+        x, reference = inputs
+        static = reference.shape[1:3]
+        return resize_bilinear(x, static if static.is_fully_defined() else tf.shape(reference)[1:3])
+
+    def compute_output_shape(self, input_shape):
+        x, reference = input_shape
+        return (x[0], *reference[1:3], x[3])
+
+
+@keras.saving.register_keras_serializable(package="wss")
+class Preprocess(keras.layers.Layer):
+    """Normalises raw RGB images `[B, H, W, 3]`, 0..255, in float32: `x * scale + offset`.
+
+    Args:
+      scale: factor of all channels.
+      offset: one number per channel, in the order RGB.
+      bgr: whether the channels leave in the order BGR.
+    """
+
+    def __init__(self, scale: float, offset: tuple[float, ...], bgr: bool = False, **kwargs):
+        super().__init__(**{"dtype": "float32", "name": "preprocess", "autocast": False, **kwargs})
+        self.scale = scale
+        self.offset = tuple(offset)
+        self.bgr = bgr
+
+    def call(self, inputs):
+        outputs = tf.cast(inputs, tf.float32) * self.scale + tf.constant(self.offset)
+        return outputs[..., ::-1] if self.bgr else outputs
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale, "offset": self.offset, "bgr": self.bgr}
+
+
+class _SlimConvolution:
+    """Slim's padding and name for a Keras convolution; the mixed-in class comes next in the bases.
+
+    With `symmetric_padding` (slim's `conv2d_same`) a strided kernel is padded by the same amount on
+    both sides whatever the image size, which keeps features aligned at even sizes; otherwise
+    padding is TensorFlow's "SAME".
+    """
+
+    kernel_size: tuple[int, int]
+    dilation_rate: tuple[int, int]
+    strides: tuple[int, int]
+
+    def __init__(self, *args, tf1_scope: str, symmetric_padding: bool = True, **kwargs):
+        kwargs.setdefault("name", tf1_scope.replace("/", "."))
+        super().__init__(*args, **kwargs)
+        self.tf1_scope = tf1_scope
+        self.symmetric_padding = symmetric_padding
+        reach = max(k + (k - 1) * (d - 1) for k, d in zip(self.kernel_size, self.dilation_rate, strict=True)) - 1
+        # At stride 1 "SAME" is symmetric already.
+        self._explicit = (reach // 2, reach - reach // 2) if symmetric_padding and max(self.strides) > 1 else (0, 0)
+        self.padding = "valid" if any(self._explicit) else "same"
+
+    def call(self, inputs):
+        if any(self._explicit):
+            inputs = tf.pad(inputs, [(0, 0), self._explicit, self._explicit, (0, 0)])
+        return super().call(inputs)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        padded = [side and side + sum(self._explicit) for side in (height, width)]
+        return super().compute_output_shape((batch, *padded, channels))
+
+    def get_config(self):
+        config = super().get_config()
+        del config["padding"]
+        return {**config, "tf1_scope": self.tf1_scope, "symmetric_padding": self.symmetric_padding}
+
+
+@keras.saving.register_keras_serializable(package="wss")
+class Conv2D(_SlimConvolution, keras.layers.Conv2D):
+    """`keras.layers.Conv2D` with slim's symmetric padding and a TensorFlow 1 scope; 1x1 runs as a matrix product."""
+
+    def call(self, inputs):
+        if (*self.kernel_size, *self.strides) != (1, 1, 1, 1):
+            return super().call(inputs)
+        # On a CPU a product takes two thirds of the time of a convolution, its gradients half; a GPU makes it one anyway.
+        kernel = tf.convert_to_tensor(self.kernel)
+        inputs = tf.convert_to_tensor(inputs)
+        outputs = tf.matmul(tf.reshape(inputs, [-1, kernel.shape[2]]), tf.reshape(kernel, kernel.shape[2:]))
+        if self.use_bias:
+            outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias))
+        return tf.reshape(outputs, [*sides(inputs)[:3], self.filters])
+
+
+@keras.saving.register_keras_serializable(package="wss")
+class DepthwiseConv2D(_SlimConvolution, keras.layers.DepthwiseConv2D):
+    """`keras.layers.DepthwiseConv2D` with slim's symmetric padding and a TensorFlow 1 scope."""
+
+
+class AtrousSchedule:
+    """Turns the strides of a network, unit by unit, into (stride, atrous rate).
+
+    Once the output stride is reached a unit no longer strides, and the units after it dilate in its
+    place (slim's `stack_blocks_dense`).
+
+    Args:
+      output_stride: ratio of input to output resolution.
+      stem_stride: what the layers before the first unit have reached already.
+    """
+
+    def __init__(self, output_stride: int, stem_stride: int):
+        self.output_stride = output_stride
+        self.reached = stem_stride
+        self.rate = 1
+
+    def next(self, stride: int) -> tuple[int, int]:
+        """Returns (stride, rate) of the next unit, whose nominal stride is `stride`."""
+        if self.reached < self.output_stride:
+            self.reached *= stride
+            return stride, 1
+        rate, self.rate = self.rate, self.rate * stride
+        return 1, rate
+
+
+def head_input(shape: tuple[int | None, int | None, int], name: str):
+    """Keras input of a head, [B, *shape] in the compute dtype, named after the end point that it takes."""
+    return keras.Input(shape, dtype=keras.config.dtype_policy().compute_dtype, name=name)
+
+
+def truncated_normal(stddev: float) -> keras.initializers.Initializer:
+    """Initializer: a normal distribution with mean 0 cut at two standard deviations."""
+    return keras.initializers.TruncatedNormal(stddev=stddev)
+
+
+def conv_bn(
+    x,
+    filters: int,
+    kernel_size: int,
+    scope: str,
+    batch_norm: dict,
+    activation: str | None = "relu",
+    stride: int = 1,
+    rate: int = 1,
+    symmetric_padding: bool = True,
+    initializer="glorot_uniform",
+    use_bias: bool = False,
+):
+    """Convolution, batch normalisation, activation: `slim.conv2d` with a normalizer.
+
+    Args:
+      x: Keras tensor `[B, H, W, C]`.
+      filters: output channels.
+      kernel_size: height and width of the kernel.
+      scope: TensorFlow 1 scope of the convolution, e.g. "xception_65/entry_flow/conv1_1".
+      batch_norm: keyword arguments of `BatchNorm`.
+      activation: Keras activation name, or None.
+      stride: output stride.
+      rate: atrous rate.
+      symmetric_padding: see `Conv2D`.
+      initializer: of the kernel.
+      use_bias: whether the convolution has a bias; slim's have none.
+    """
+    x = Conv2D(
+        filters,
+        kernel_size,
+        strides=stride,
+        dilation_rate=rate,
+        use_bias=use_bias,
+        kernel_initializer=initializer,
+        symmetric_padding=symmetric_padding,
+        tf1_scope=scope,
+    )(x)
+    return _bn_activation(x, scope, batch_norm, activation)
+
+
+def depthwise_bn(
+    x,
+    scope: str,
+    batch_norm: dict,
+    activation: str | None = None,
+    kernel_size: int = 3,
+    stride: int = 1,
+    rate: int = 1,
+    symmetric_padding: bool = True,
+    initializer="glorot_uniform",
+):
+    """Depthwise convolution without bias, batch norm, activation; arguments as in `conv_bn`."""
+    x = DepthwiseConv2D(
+        kernel_size,
+        strides=stride,
+        dilation_rate=rate,
+        use_bias=False,
+        depthwise_initializer=initializer,
+        symmetric_padding=symmetric_padding,
+        tf1_scope=scope,
+    )(x)
+    return _bn_activation(x, scope, batch_norm, activation)
+
+
+def separable_conv_bn(
+    x,
+    filters: int,
+    scope: str,
+    batch_norm: dict,
+    activation: str | None = None,
+    stride: int = 1,
+    rate: int = 1,
+    depthwise_initializer="glorot_uniform",
+    pointwise_initializer="glorot_uniform",
+):
+    """DeepLab's split separable 3x3: depthwise and 1x1, each with batch norm and activation."""
+    x = depthwise_bn(
+        x,
+        f"{scope}_depthwise",
+        batch_norm,
+        activation,
+        stride=stride,
+        rate=rate,
+        initializer=depthwise_initializer,
+    )
+    return conv_bn(
+        x,
+        filters,
+        1,
+        f"{scope}_pointwise",
+        batch_norm,
+        activation,
+        initializer=pointwise_initializer,
+    )
+
+
+def _bn_activation(x, scope, batch_norm, activation):
+    x = BatchNorm(tf1_scope=f"{scope}/BatchNorm", **batch_norm)(x)
+    if activation is None:
+        return x
+    return keras.layers.Activation(activation, name=f"{scope.replace('/', '.')}.{activation}")(x)

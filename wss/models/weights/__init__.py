@@ -1,0 +1,1 @@
+"""Weights from elsewhere: TensorFlow 1 checkpoints and Keras' ImageNet files."""

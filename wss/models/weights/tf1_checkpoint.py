@@ -1,0 +1,96 @@
+"""TensorFlow 1 checkpoints: reading DeepLab's, and writing what DeepLab's tools read."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from wss.errors import UserError
+from wss.files import write_text
+
+_TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # the last eight bytes of a LevelDB table
+_SLOTS = ("Momentum", "ExponentialMovingAverage", "Adam", "Adam_1", "RMSProp", "RMSProp_1", "Adagrad", "Ftrl", "Ftrl_1")
+_COUNTERS = ("global_step", "beta1_power", "beta2_power", "learning_rate")
+
+
+def is_bookkeeping(name: str) -> bool:
+    """Whether a variable is an optimizer's slot, a moving average of another variable or a step counter."""
+    last = name.rsplit("/", 1)[-1]
+    return last in _SLOTS or last in _COUNTERS
+
+
+def find_checkpoint(path: str | Path) -> str | None:
+    """Returns the prefix of the checkpoint at a prefix, one of its files or a directory; None if there is none.
+
+    Raises:
+        UserError: a directory with several checkpoints and no `checkpoint` file that says which is the latest.
+    """
+    path = Path(path)
+    if path.is_dir():
+        state = tf.train.get_checkpoint_state(str(path))
+        # Downloaded folders have moved: only the file's name still holds.
+        latest = find_checkpoint(path / Path(state.model_checkpoint_path).name) if state else None
+        if latest:
+            return latest
+        found = sorted({*(str(file.with_suffix("")) for file in path.glob("*.index")), *map(str, path.glob("*.ckpt"))})
+        if len(found) > 1:
+            raise UserError(f"{path}: {len(found)} checkpoints in it; give one of {', '.join(found)}")
+        return found[0] if found else None
+    prefix = path.with_suffix("") if re.fullmatch(r"\.(index|meta|data-\d+-of-\d+)", path.suffix) else path
+    if Path(f"{prefix}.index").is_file():
+        return str(prefix)
+    # TensorFlow-slim's ImageNet checkpoints are of the first format, a single file.
+    return str(path) if path.is_file() and path.suffix not in (".npz", ".h5") and _is_first_format(path) else None
+
+
+def _is_first_format(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - 8, 0))
+        return file.read() == _TABLE_MAGIC
+
+
+def read_checkpoint(prefix: str) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Reads a TensorFlow 1 checkpoint.
+
+    Args:
+        prefix: such as "model.ckpt-30000".
+
+    Returns:
+        {variable name: array}, and the names that were left out because they are bookkeeping.
+
+    Raises:
+        UserError: not a checkpoint, damaged, or one of TensorFlow 2 objects.
+    """
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        names = sorted(reader.get_variable_to_shape_map())
+        values = {name: reader.get_tensor(name) for name in names if not is_bookkeeping(name)}
+    except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
+        raise UserError(f"{prefix}: not a readable checkpoint: {str(error).splitlines()[0]}") from error
+    if "_CHECKPOINTABLE_OBJECT_GRAPH" in names:
+        raise UserError(f"{prefix}: a checkpoint for resuming a run; give the run's model.weights.h5")
+    return values, [name for name in names if name not in values]
+
+
+def write_checkpoint(prefix: str | Path, values: Mapping[str, np.ndarray], step: int = 0) -> None:
+    """Writes a TensorFlow 1 checkpoint with a `global_step`, and the `checkpoint` file that makes it the latest.
+
+    Args:
+        prefix: such as "model.ckpt-30000"; its folder is made if absent.
+        values: {variable name: array}.
+        step: value of `global_step`.
+    """
+    prefix = Path(prefix)
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    values = {**values, "global_step": np.array(step, np.int64)}
+    names = sorted(values)  # a checkpoint's table must be written in order
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix),
+        tensor_names=names,
+        shape_and_slices=[""] * len(names),
+        tensors=[tf.constant(values[name]) for name in names],
+    )
+    lines = [f'{key}: "{prefix.name}"\n' for key in ("model_checkpoint_path", "all_model_checkpoint_paths")]
+    write_text(prefix.parent / "checkpoint", "".join(lines))

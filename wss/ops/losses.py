@@ -1,0 +1,74 @@
+"""The losses, each one scalar per replica: a mean over the pixels (or labels) that count, 0 where none does."""
+
+import tensorflow as tf
+
+from wss.models.layers.convolution import resize_bilinear, resize_nearest
+
+
+def segmentation_loss(
+    logits: tf.Tensor, label: tf.Tensor, ignore_label: int = 255, upsample_logits: bool = True
+) -> tf.Tensor:
+    """Pixel cross-entropy at the label's resolution (L_s and L_sa of PseudoSeg).
+
+    Args:
+        logits: [B, h, w, C]; resized bilinearly (aligned corners) to the label's size.
+        label: [B, H, W, 1] int, 0 .. C-1 or `ignore_label`.
+        ignore_label: pixels with this label count neither in the sum nor in the number of pixels.
+        upsample_logits: False resizes the label instead (nearest, aligned corners), which costs less memory.
+
+    Returns:
+        Scalar float32, the mean over the batch's labelled pixels; 0 if there are none.
+    """
+    if upsample_logits:
+        logits = resize_bilinear(tf.cast(logits, tf.float32), tf.shape(label)[1:3])
+    else:
+        logits = tf.cast(logits, tf.float32)
+        label = resize_nearest(label, logits.shape[1:3], align_corners=True)
+    label = tf.squeeze(tf.cast(label, tf.int32), -1)
+    counted = tf.cast(label != ignore_label, tf.float32)
+    # An ignored pixel needs some legal class: 255 raises on CPU and is NaN on GPU.
+    legal = tf.where(label != ignore_label, label, 0)
+    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=legal, logits=logits)
+    return tf.math.divide_no_nan(tf.reduce_sum(loss * counted), tf.reduce_sum(counted))
+
+
+def consistency_loss(
+    logits: tf.Tensor, pseudo_label: tf.Tensor, valid: tf.Tensor, confident: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Cross-entropy of the strong view against the pseudo label (L_u of PseudoSeg).
+
+    Args:
+        logits: [B, h, w, C] of the strong view.
+        pseudo_label: [B, h, w, C] probabilities; no gradient flows into them.
+        valid: [B, h, w, 1] in {0, 1}; its sum is the normaliser.
+        confident: [B, h, w, 1] in {0, 1} or None; drops pixels from the sum but, as in the original code
+            (train_wss.py:506-517), not from the normaliser.
+
+    Returns:
+        Scalar float32; 0 if no pixel is valid.
+    """
+    loss = tf.nn.softmax_cross_entropy_with_logits(
+        labels=tf.stop_gradient(pseudo_label), logits=tf.cast(logits, tf.float32)
+    )
+    valid = tf.squeeze(tf.cast(valid, tf.float32), -1)
+    weight = valid if confident is None else valid * tf.squeeze(confident, -1)
+    return tf.math.divide_no_nan(tf.reduce_sum(loss * weight), tf.reduce_sum(valid))
+
+
+def image_label_loss(logits: tf.Tensor, image_label: tf.Tensor, known: tf.Tensor | None = None) -> tf.Tensor:
+    """Mean sigmoid cross-entropy over images and classes (L_x of PseudoSeg).
+
+    Args:
+        logits: [B, K].
+        image_label: [B, K] multi-hot.
+        known: [B] in {0, 1}: images whose labels are known; None counts all.
+    """
+    loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=image_label, logits=tf.cast(logits, tf.float32))
+    loss = tf.reduce_mean(loss, axis=-1)
+    known = tf.ones_like(loss) if known is None else tf.cast(known, tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(loss * known), tf.reduce_sum(known))
+
+
+def weight_decay_loss(kernels: list, weight_decay: float) -> tf.Tensor:
+    """DeepLab's regularisation: weight_decay * sum(w^2) / 2 over the given kernels."""
+    return weight_decay * tf.add_n([tf.nn.l2_loss(tf.cast(kernel, tf.float32)) for kernel in kernels])

@@ -1,0 +1,1 @@
+"""Labels a split offline: predictions on disk, selection, a new data set."""

@@ -1,0 +1,1 @@
+"""Draws overlays, panels and charts."""

@@ -1,0 +1,134 @@
+"""Pictures of what a model makes of images: masks, overlays and panels, for a split or a folder of photos."""
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from wss.data.dataset_info import DatasetInfo
+from wss.evaluation.evaluation import default_split
+from wss.inference.photos import Example, Examples, SplitExamples, run_examples
+from wss.inference.prediction import predict, predict_and_explain, to_image_size
+from wss.inference.streaming import in_threads
+from wss.methods.base import Method
+from wss.models.deeplab import DeepLab
+from wss.progress import format_seconds, track
+from wss.training.open_run import open_run
+from wss.visualization import overlays as pictures
+
+SHEET_ROWS = 12
+
+
+def predictions_of(model: DeepLab, examples: Examples) -> dict[str, np.ndarray]:
+    """Class ids int32 [height, width] of each example, by its name."""
+
+    @tf.function
+    def step(images: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"prediction": tf.argmax(predict(model, images), axis=-1, output_type=tf.int32)}
+
+    return {e.name: _cut(outputs["prediction"], e) for e, outputs in run_examples(step, examples)}
+
+
+def visualize(
+    model: DeepLab,
+    method: Method,
+    info: DatasetInfo,
+    examples: Examples,
+    output: str | Path,
+    before: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    title: str = "prediction",
+) -> None:
+    """Writes masks/<name>.png, overlays/<name>.png, panels/<name>.png and panels.png, a sheet of the first rows.
+
+    Threads draw and write while the network works on the next batch.
+
+    Args:
+        model, method: of the run; the method says what can be shown.
+        info: gives colours and names.
+        examples: what to show.
+        output: folder.
+        before: further columns by title, class ids [height, width] by name of the example, such as another model's.
+        title: of the column of the prediction.
+
+    Raises:
+        WriteError: a picture cannot be written; those that are there are whole.
+    """
+    output, start = Path(output), time.monotonic()
+    drawing = _Drawing(info, output, before or {}, title)
+    step = tf.function(lambda images, sizes: predict_and_explain(model, method, images, sizes))
+    rows: list[pictures.Columns] = []
+    names: list[str] = []
+    classes: set[int] = set()
+    drawn = in_threads(drawing, run_examples(step, examples))
+    for name, columns, shown in track(drawn, "drawing", len(examples)):
+        if len(rows) < SHEET_ROWS:
+            rows.append(columns)
+            names.append(name)
+            classes.update(shown)
+    sheet = pictures.with_legend(pictures.panel_grid(rows, names), info, sorted(classes))
+    pictures.save_png(output / "panels.png", sheet)
+    seconds = time.monotonic() - start
+    print(
+        f"{output}: masks, overlays and panels of {len(examples)} images in {format_seconds(seconds)} "
+        f"({len(examples) / max(seconds, 1e-9):.1f} images/s); panels.png shows the first {len(rows)}"
+    )
+
+
+def compare_runs(
+    folders: Mapping[str, str], output: str | Path, strategy: tf.distribute.Strategy, number: int = SHEET_ROWS
+) -> None:
+    """Shows what several runs predict for the same images, and the maps behind the prediction of the last.
+
+    Args:
+        folders: run directories by title, trained on one data set.
+        output: folder, see `visualize`.
+        strategy: to run under.
+        number: of images, the first of the evaluation split.
+    """
+    others = {}
+    for title, folder in folders.items():
+        run = open_run(folder, [], strategy)
+        examples = SplitExamples(run.info, default_split(), run.model.mean_pixel, number)
+        others[title] = predictions_of(run.model, examples)
+    del others[title]
+    visualize(run.model, run.method, run.info, examples, output, before=others, title=title)
+
+
+class _Drawing:
+    """Draws and writes the pictures of one example; called from several threads."""
+
+    def __init__(self, info: DatasetInfo, output: Path, before: Mapping[str, Mapping[str, np.ndarray]], title: str):
+        self.info, self.output, self.before, self.title = info, output, before, title
+
+    def __call__(self, predicted: tuple[Example, dict[str, np.ndarray]]) -> tuple[str, pictures.Columns, list[int]]:
+        """Returns the example's name, its columns, and the classes that truth and prediction show."""
+        example, outputs = predicted
+        prediction = _cut(outputs["prediction"], example)
+        shown = pictures.classes_in([prediction] + ([] if example.label is None else [example.label]))
+        columns = pictures.example_columns(example.image, self.info, example.label, self._maps(example, outputs))
+        self._save("masks", example, pictures.colorize(prediction, self.info))
+        self._save("overlays", example, pictures.overlay(example.image, prediction, self.info))
+        panel = pictures.panel(columns, example.name)
+        self._save("panels", example, pictures.with_legend(panel, self.info, shown))
+        return example.name, columns, shown
+
+    def _maps(self, example: Example, outputs: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+        """Yields titles and maps one after the other: probabilities at image size take much memory."""
+        for title, by_name in self.before.items():
+            yield title, by_name[example.name]
+        size = outputs["prediction"].shape
+        for title, values in outputs.items():
+            if title == "prediction":
+                yield self.title, _cut(values, example)
+            else:
+                yield title, _cut(to_image_size(values, size), example)
+
+    def _save(self, kind: str, example: Example, picture: np.ndarray) -> None:
+        pictures.save_png(self.output / kind / f"{example.name}.png", picture)
+
+
+def _cut(values: np.ndarray, example: Example) -> np.ndarray:
+    height, width = example.image.shape[:2]
+    return values[:height, :width]

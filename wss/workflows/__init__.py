@@ -1,0 +1,1 @@
+"""Runs commands one after the other: self-training rounds, studies."""

@@ -1,0 +1,198 @@
+"""PseudoSeg's questions at the size of a laptop: seven classes of PASCAL VOC, MobileNetV2. Table numbers are the paper's."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from wss.workflows.studies.study import Run
+from wss.workflows.studies.tables import Table
+
+RECIPES = "gin_configs/recipes/voc_animals"
+LISTS = {
+    "1/16 (27)": "train_1_16",
+    "1/8 (55)": "train_1_8",
+    "1/4 (109)": "train_1_4",
+    "1/2 (218)": "train_1_2",
+    "all (437)": "train",
+}
+FEW = tuple(LISTS)[:2]
+FEW_AND_MANY = ("1/8 (55)", "1/2 (218)")
+SEEDS = (0, 1, 2)
+METHODS = {
+    "supervised": "supervised",
+    "self-training": "self_training",
+    "PseudoSeg": "pseudoseg",
+    "PseudoSeg + image labels": "pseudoseg_image_labels",
+}
+# With 27 masks.
+FIGURE_5 = {
+    "as in the recipe": "",
+    "hard labels": "PseudoSeg.label = 'hard'",
+    "no norm": "PseudoSeg.norm_scope = 'none'",
+    "norm of each image": "PseudoSeg.norm_scope = 'image'",
+    "norm of each pixel": "PseudoSeg.norm_scope = 'pixel'",
+    "last features, no hypercolumn": "build_model.sgc_hypercolumn = False",
+    "no colour jitter": "Augmentation.jitter_strength = 0.0",
+    "colour jitter of half the strength": "Augmentation.jitter_strength = 0.5",
+    "no CutOut": "Augmentation.cutout_half_side = 0",
+}
+# With a smaller rate for all: the backbone forgets less.
+HEAD_FASTER = "train.head_multiplier = 10.0; train.sgc_multiplier = 10.0"
+# What both methods were tried with.
+TRAINING = {
+    "as in the recipe": "",
+    "twice the steps": "train.num_steps = 1600",
+    "Adam 1e-4, head 1e-3": f"build_optimizer.learning_rate = 0.0001; {HEAD_FASTER}",
+    "the paper's SGD, rate .007": "build_optimizer.name = 'momentum'; build_optimizer.learning_rate = 0.007",
+    # A crop of 129 then sees as much of a photo of 256 as the paper's 513 of one of 500.
+    "scales .25 to 1, validation at .63": (
+        "Augmentation.min_scale = 0.25; Augmentation.max_scale = 1.0; Evaluation.scales = (0.63,)"
+    ),
+    "output stride 8": "build_model.output_stride = 8",
+    "batch-norm momentum .9, not .99": "build_model.batch_norm_momentum = 0.9",
+}
+# What else the recipe was chosen among, on the baseline.
+CHOICES = {
+    "Adam 1e-3": "build_optimizer.learning_rate = 0.001",
+    "Adam 1e-4": "build_optimizer.learning_rate = 0.0001",
+    "Adam 3e-5, head 3e-4": f"build_optimizer.learning_rate = 3e-05; {HEAD_FASTER}",
+    "scales up to 2": "Augmentation.max_scale = 2.0",
+    "batches of 4": "TrainingData.labeled_batch_size = 4",
+    "batch norm by ImageNet's statistics": "build_model.fine_tune_batch_norm = False",
+}
+# What else may hold PseudoSeg back in so short a run.
+DOUBTS = {
+    "SGC's 1 x 1 starts at random": "build_model.sgc_projection_init = 'glorot_uniform'",
+    "SGC learns ten times as fast": "train.sgc_multiplier = 10.0",
+    "classes pass the gate from .2": "PseudoSeg.class_threshold = 0.2",
+    "no consistency loss": "PseudoSeg.consistency_weight = 0.0",
+    "consistency loss weighs .3": "PseudoSeg.consistency_weight = 0.3",
+    "the consistency weight rises from 0": "PseudoSeg.consistency_ramp_steps = 800",
+    "the decoder labels in inference mode": "PseudoSeg.decoder_statistics = 'moving'",
+    "sharper labels, T = .3": "PseudoSeg.temperature = 0.3",
+    "labels not sharpened, T = 1": "PseudoSeg.temperature = 1.0",
+    "all views move the statistics": "PseudoSeg.batch_norm_views = ('labeled', 'weak', 'strong')",
+}
+TEMPERATURES = (0.1, 0.3, 0.5, 0.7, 1.0)
+
+
+def make_run(method: str, labels: str, seed: int = 0, change: str = "") -> Run:
+    """Returns a run.
+
+    Args:
+        method: a recipe of `RECIPES`.
+        labels: labelled list.
+        seed: of weights, order and augmentation.
+        change: gin bindings over the recipe, separated by "; ".
+    """
+    changes = change.split("; ") if change else []
+    what = "-".join([method, *(re.sub(r"[ '()]|,(?=\))", "", binding.partition(".")[2]) for binding in changes)])
+    bindings = (f"TrainingData.labeled_split = {labels!r}", *changes)
+    teacher = make_run("supervised", labels, seed) if method == "self_training" else None
+    return Run(f"{what}/{labels}/seed_{seed}", f"{RECIPES}/{method}.gin", bindings, seed, teacher)
+
+
+def _row(method: str, seeds: Sequence[int] = SEEDS, change: str = "", columns: Sequence[str] = FEW) -> dict:
+    """Runs by column: all seeds for the few masks, seed 0 for more."""
+    return {
+        column: [make_run(method, LISTS[column], seed, change) for seed in (seeds if column in FEW else (0,))]
+        for column in columns
+    }
+
+
+def _seed_0(titles: Iterable[str], columns: Iterable[str] = FEW) -> dict[str, Run]:
+    """Runs by title and labelled list."""
+    return {f"{title}, {column}": make_run(METHODS[title], LISTS[column]) for column in columns for title in titles}
+
+
+MAIN = Table({title: _row(method, columns=tuple(LISTS)) for title, method in METHODS.items()}, "Tables 2, 4 and 6")
+COMPONENTS = Table(
+    {
+        f"{part}{suffix}": _row(method, (0,), change)
+        for suffix, method in (("", "pseudoseg"), (", image labels", "pseudoseg_image_labels"))
+        for part, change in (
+            ("decoder only", "PseudoSeg.source = 'decoder'"),
+            ("SGC only", "PseudoSeg.source = 'sgc'"),
+            ("calibrated fusion", ""),
+        )
+    },
+    "Table 5, seed 0",
+)
+TRIED = {"supervised": {**TRAINING, **CHOICES}, "PseudoSeg": {**TRAINING, **DOUBTS}}
+CHANGED = Table(
+    {
+        title: {
+            method: [make_run(METHODS[method], "train_1_8", 0, changes[title])]
+            for method, changes in TRIED.items()
+            if title in changes
+        }
+        for title in {**TRAINING, **DOUBTS, **CHOICES}
+    },
+    "55 masks, seed 0",
+)
+# Whether a part pays is the gate's doing: image labels make it right.
+BOTH_GATES = ("as in the recipe", "no norm", "last features, no hypercolumn")
+VARIANTS = Table(
+    {
+        variant: {
+            title: [make_run(METHODS[title], "train_1_16", 0, change)]
+            for title in ("PseudoSeg", "PseudoSeg + image labels")
+            if title == "PseudoSeg" or variant in BOTH_GATES
+        }
+        for variant, change in FIGURE_5.items()
+    },
+    "Figure 5, 27 masks, seed 0",
+)
+TEMPERATURE = Table(
+    {
+        f"T = {value}": _row(
+            "pseudoseg_image_labels", (0,), "" if value == 0.5 else f"PseudoSeg.temperature = {value}", FEW[:1]
+        )
+        for value in TEMPERATURES
+    },
+    "Table 10, image labels, seed 0",
+)
+# The paper keeps labels above .5; after 800 steps few of the rare classes are.
+THRESHOLD = Table(
+    {
+        "supervised, the teacher": _row("supervised", (0,), columns=FEW_AND_MANY),
+        "labels surer than .5": _row("self_training", (0,), columns=FEW_AND_MANY),
+        "all labels": _row("self_training", (0,), "Rounds.threshold = 0.0", FEW_AND_MANY),
+    },
+    "self-training, seed 0",
+)
+TABLES = {
+    "main": MAIN,
+    "components": COMPONENTS,
+    "changes": CHANGED,
+    "temperature": TEMPERATURE,
+    "variants": VARIANTS,
+    "threshold": THRESHOLD,
+}
+# Whose pseudo labels are taken apart (Figure 5a), by labelled list.
+CALIBRATED = {LISTS[column]: make_run("pseudoseg", LISTS[column]) for column in FEW}
+# Whose errors are told apart.
+COMPARED = {
+    **_seed_0(METHODS),
+    **{f"{part}, {FEW[1]}": columns[FEW[1]][0] for part, columns in COMPONENTS.rows.items() if "only" in part},
+    **{f"{title}, output stride 8, {FEW[1]}": CHANGED.rows["output stride 8"][title][0] for title in TRIED},
+}
+# Whose training is looked into.
+WATCHED = {
+    **_seed_0(["PseudoSeg"], LISTS),
+    **_seed_0(["PseudoSeg + image labels"]),
+    **{f"{title}, {FEW[0]}": row["PseudoSeg"][0] for title, row in VARIANTS.rows.items() if FIGURE_5[title]},
+    **{
+        f"{title}, {FEW[1]}": row["PseudoSeg"][0]
+        for title, row in CHANGED.rows.items()
+        if TRIED["PseudoSeg"].get(title)
+    },
+}
+SHOWN = {title: make_run(METHODS[title], "train_1_8") for title in ("supervised", "PseudoSeg")}
+
+
+def queue() -> list[Run]:
+    """All runs, the most telling first: the main row at few masks, parts, further seeds, more masks, the rest."""
+    few = [run for run in MAIN if run.name.split("/")[1] in CALIBRATED]
+    few.sort(key=lambda run: (run.seed, run.teacher is not None))
+    once = [run for run in few if run.seed == 0]
+    return list(dict.fromkeys([*once, *COMPONENTS, *few, *MAIN, *THRESHOLD, *TEMPERATURE, *VARIANTS, *CHANGED]))
