@@ -14,6 +14,8 @@ from parity_table import ParityTable
 from scripts import load_module
 from tiny import TINY
 
+import wss.configurables  # noqa: F401  so that gin knows all names
+
 SMALL_GOLDENS = Path(__file__).parent / "goldens"
 SHARED = Path(os.environ.get("WSS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 

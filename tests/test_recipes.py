@@ -11,9 +11,10 @@ import pytest
 from wss.config import PROJECT_ROOT, parse_config, recipes
 from wss.conversion.published_splits import load_manifest
 from wss.errors import UserError
+from wss.methods.dars.rounds import Rounds
 from wss.models.backbones.registry import BACKBONES
 from wss.training.optimizers import build_optimizer
-from wss.workflows.rounds import Plan, Rounds
+from wss.workflows.rounds import Plan
 
 FILES = recipes()
 # A base.gin is what the recipes beside it share.

@@ -27,13 +27,13 @@ flags.DEFINE_float("tail_share", 0.02, "Classes with a smaller share of the labe
 def main(argv: list[str]) -> None:
     """Runs what is not finished and prints the table."""
     del argv
-    from wss import config
     from wss.evaluation.tables import format_table
+    from wss.experiment import configure
     from wss.workflows.comparison import LABEL_FACTS
 
     if not all(seed.isdigit() for seed in FLAGS.seeds):
         raise UserError(f"--seeds={','.join(FLAGS.seeds)}: expected numbers with commas between, such as 0,1,2")
-    config.parse_config(FLAGS.gin_file, gin_parameters())
+    configure(FLAGS.gin_file, gin_parameters())
     found: dict[str, list[tuple[float, ...]]] = {}
     for seed in map(int, FLAGS.seeds):
         for title, row in rows_of(seed).items():

@@ -53,7 +53,7 @@ def _checked_output() -> Path:
 def _from_run():
     import tensorflow as tf
 
-    from wss.training.open_run import open_run
+    from wss.experiment import open_run
 
     run = open_run(FLAGS.run_dir, FLAGS.gin_param, tf.distribute.get_strategy())
     print(f"{run.model.backbone.name}, {run.info.num_classes} classes: {run.weights}")
@@ -63,8 +63,8 @@ def _from_run():
 def _from_weights():
     import gin
 
-    from wss import config
     from wss.data.dataset_info import DatasetInfo
+    from wss.experiment import configure
     from wss.models.deeplab import build_model
     from wss.models.weights.initial_weights import assign_weights, load_initial_weights, read_weights, weights_file
 
@@ -72,7 +72,7 @@ def _from_weights():
     backbone = (
         [] if FLAGS.gin_file and not FLAGS["backbone"].present else [f"build_model.backbone = {FLAGS.backbone!r}"]
     )
-    config.parse_config(FLAGS.gin_file, [*backbone, *FLAGS.gin_param])
+    configure(FLAGS.gin_file, [*backbone, *FLAGS.gin_param])
 
     def build(num_classes: int):
         names, colors = tuple(f"class_{number}" for number in range(num_classes)), ((0, 0, 0),) * num_classes

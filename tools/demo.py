@@ -28,14 +28,13 @@ def main(argv: list[str]) -> None:
     del argv
     start = time.monotonic()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from wss import config
+    from wss import experiment
     from wss.conversion.shapes import build_shapes
     from wss.data.dataset_info import FILE_NAME
     from wss.evaluation.tables import comparison_table
     from wss.progress import format_seconds
     from wss.runtime.strategy import build_strategy
-    from wss.training.experiment import train
-    from wss.visualization.panels import compare_runs
+    from wss.workflows.run_comparison import compare_runs
 
     output = Path(FLAGS.output)
     records = output / "records"
@@ -46,8 +45,10 @@ def main(argv: list[str]) -> None:
     results = {}
     for number, (title, recipe) in enumerate(METHODS.items(), 1):
         print(f"\n== {number}/{len(METHODS)} {title} (seed {FLAGS.seed})", flush=True)
-        config.parse_config([f"gin_configs/recipes/shapes/{recipe}.gin"], parameters)
-        results[title] = train(str(output / f"{recipe}_seed{FLAGS.seed}"), strategy)
+        run_dir = output / f"{recipe}_seed{FLAGS.seed}"
+        results[title] = experiment.run(
+            [f"gin_configs/recipes/shapes/{recipe}.gin"], parameters, run_dir=run_dir, strategy=strategy
+        )
         if results[title] is None:
             return  # stopped by SIGTERM; the same command goes on
     print(

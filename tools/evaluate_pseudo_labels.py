@@ -28,9 +28,9 @@ def main(argv: list[str]) -> None:
     from wss.evaluation.evaluation import default_split
     from wss.evaluation.label_sources import parts_diagram, parts_table, write_parts
     from wss.evaluation.pseudo_label_quality import evaluate_parts
+    from wss.experiment import open_run
     from wss.inference.photos import SplitExamples
     from wss.runtime.strategy import build_strategy
-    from wss.training.open_run import open_run
     from wss.visualization.overlays import save_png
 
     if FLAGS.output is not None and not FLAGS.output.endswith(".json"):

@@ -14,11 +14,11 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from wss import config
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_example, validate_records
 from wss.data.record_files import split_records
 from wss.errors import UserError, did_you_mean, run_main
+from wss.experiment import configure
 from wss.models.deeplab import DeepLab, build_model
 from wss.models.weights.initial_weights import load_initial_weights
 from wss.progress import track
@@ -41,7 +41,7 @@ RIDGES = 10.0 ** np.arange(-4, 4)
 
 def main(argv: list[str]) -> None:
     """Prints a table: weights, numbers of images, accuracy on the test split."""
-    config.parse_config([], [f"build_model.backbone = {FLAGS.backbone!r}", *FLAGS.gin_param])
+    configure([], [f"build_model.backbone = {FLAGS.backbone!r}", *FLAGS.gin_param])
     info = DatasetInfo.load(FLAGS.dataset)
     classes = class_ids(info, FLAGS.classes)
     if FLAGS.train_split == FLAGS.test_split:

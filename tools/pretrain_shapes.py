@@ -17,21 +17,19 @@ flags.DEFINE_string("output", "gin_configs/recipes/shapes/classifier.npz", "Wher
 def main(argv: list[str]) -> None:
     """Builds the pictures, trains on their image-level labels, writes backbone and classifier under DeepLab names."""
     del argv
-    from wss import config
+    from wss import experiment
     from wss.conversion.shapes import build_shapes
     from wss.data.dataset_info import FILE_NAME
     from wss.models.weights.initial_weights import save_classifier
     from wss.runtime.strategy import build_strategy
-    from wss.training.experiment import train
-    from wss.training.open_run import open_run
 
     records, run_dir = Path(FLAGS.work_dir) / "records", str(Path(FLAGS.work_dir) / "run")
     if not (records / FILE_NAME).exists():
         build_shapes(records, num_train=6000, num_val=16, seed=1000)
     strategy = build_strategy("mirrored")
-    config.parse_config(["gin_configs/recipes/shapes/pretrain.gin"], [f"load_dataset.directory = '{records}'"])
-    train(run_dir, strategy)
-    save_classifier(open_run(run_dir, [], strategy).model, FLAGS.output)
+    recipe, data = "gin_configs/recipes/shapes/pretrain.gin", f"load_dataset.directory = '{records}'"
+    experiment.run([recipe], [data], run_dir=run_dir, strategy=strategy)
+    save_classifier(experiment.open_run(run_dir, [], strategy).model, FLAGS.output)
 
 
 if __name__ == "__main__":

@@ -23,13 +23,14 @@ flags.DEFINE_bool("plan", False, "Print the commands and do nothing.")
 def main(argv: list[str]) -> None:
     """Runs the rounds and compares them."""
     del argv
-    from wss import config
+    from wss.experiment import configure
+    from wss.methods.dars.rounds import Rounds
     from wss.workflows import comparison, rounds
     from wss.workflows import stages as phases
 
-    config.parse_config(FLAGS.gin_file, gin_parameters())
+    configure(FLAGS.gin_file, gin_parameters())
     files, parameters = FLAGS.gin_file, gin_parameters()
-    plan = rounds.Plan(rounds.Rounds(), Path(FLAGS.run_dir), files, parameters, strategy_flags(), FLAGS.seed)
+    plan = rounds.Plan(Rounds(), Path(FLAGS.run_dir), files, parameters, strategy_flags(), FLAGS.seed)
     if FLAGS.plan:
         print("\n".join(map(phases.command_line, plan.phases)))
         return

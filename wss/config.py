@@ -11,16 +11,6 @@ import gin
 
 from wss.errors import UserError, did_you_mean
 
-# Importing a module registers its configurables; gin files need no imports of their own.
-import wss.evaluation.evaluation  # noqa: F401  isort:skip
-import wss.workflows.rounds  # noqa: F401  isort:skip
-import wss.inference.photo_predictor  # noqa: F401  isort:skip
-import wss.methods.classification  # noqa: F401  isort:skip
-import wss.methods.pseudoseg.pseudoseg  # noqa: F401  isort:skip
-import wss.methods.dars.self_training  # noqa: F401  isort:skip
-import wss.methods.supervised  # noqa: F401  isort:skip
-import wss.training.experiment  # noqa: F401  isort:skip
-
 T = TypeVar("T")
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 

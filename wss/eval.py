@@ -20,8 +20,8 @@ def main(argv: list[str]) -> None:
     del argv
     from wss import config
     from wss.evaluation.evaluation import Evaluation, report
+    from wss.experiment import open_run
     from wss.runtime.strategy import build_strategy, hosts_together, is_chief
-    from wss.training.open_run import open_run
 
     strategy = build_strategy(FLAGS.strategy, FLAGS.tpu)
     split = [] if FLAGS.split is None else [f"Evaluation.split = {FLAGS.split!r}"]

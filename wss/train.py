@@ -19,16 +19,18 @@ flags.DEFINE_bool("dry_run", False, "Build everything, take two steps, estimate 
 def main(argv: list[str]) -> None:
     """Parses the configuration and trains."""
     del argv
-    from wss import config
-    from wss.runtime.cpu import keep_freed_memory, set_cpu_threads
-    from wss.runtime.strategy import build_strategy
-    from wss.training.experiment import train
+    from wss import experiment
 
     seed = [] if FLAGS.seed is None else [f"train.seed = {FLAGS.seed}"]
-    config.parse_config(FLAGS.gin_file, [*gin_parameters(), *seed])
-    keep_freed_memory()
-    set_cpu_threads(FLAGS.intra_op_threads)
-    config.call(train, FLAGS.run_dir, build_strategy(FLAGS.strategy, FLAGS.tpu), dry_run=FLAGS.dry_run)
+    experiment.run(
+        FLAGS.gin_file,
+        [*gin_parameters(), *seed],
+        run_dir=FLAGS.run_dir,
+        strategy=FLAGS.strategy,
+        tpu=FLAGS.tpu,
+        intra_op_threads=FLAGS.intra_op_threads,
+        dry_run=FLAGS.dry_run,
+    )
 
 
 def console_main() -> None:

@@ -25,9 +25,9 @@ def main(argv: list[str]) -> None:
     """Draws the pictures."""
     del argv
     from wss.evaluation.evaluation import default_split
+    from wss.experiment import open_run
     from wss.inference.photos import Examples, FolderExamples, SplitExamples
     from wss.runtime.strategy import build_strategy
-    from wss.training.open_run import open_run
     from wss.visualization.panels import visualize
 
     run = open_run(FLAGS.run_dir, gin_parameters(), build_strategy(FLAGS.strategy, FLAGS.tpu))

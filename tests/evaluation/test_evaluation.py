@@ -7,14 +7,13 @@ import pytest
 import tensorflow as tf
 
 from wss import config
-from wss.data.dataset_info import DatasetInfo, SplitInfo
+from wss.data.dataset_info import DatasetInfo, SplitInfo, load_dataset
 from wss.data.example import encode_example
 from wss.data.masks import encode_mask
 from wss.evaluation.evaluation import Evaluation, report
+from wss.experiment import open_run
 from wss.models.deeplab import build_model
 from wss.run_directory import CONFIG_NAME, RunDirectory
-from wss.training.experiment import load_dataset
-from wss.training.open_run import open_run
 
 GREY = (127.5, 127.5, 127.5)
 

@@ -18,8 +18,8 @@ from wss import config
 from wss.conversion import shapes
 from wss.errors import UserError
 from wss.runtime.strategy import build_strategy, is_chief, number_of_hosts, of_all_replicas, slurm_cluster
-from wss.training.experiment import train
 from wss.training.summaries import read_scalars
+from wss.training.train import train
 
 WEIGHTS = Path(__file__).parents[2] / "gin_configs/recipes/shapes/classifier.npz"
 # Each step takes all 8 images of the split, four on each replica and unchanged, so that the global batch does not depend on

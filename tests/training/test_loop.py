@@ -13,14 +13,15 @@ import pytest
 import tensorflow as tf
 
 from wss import config
+from wss.data.dataset_info import load_dataset
 from wss.data.training_data import TrainingData
+from wss.experiment import open_run
 from wss.methods.supervised import Supervised
 from wss.models.deeplab import build_model
-from wss.training.experiment import load_dataset, train
 from wss.training.loop import Intervals, TrainingDiverged
-from wss.training.open_run import open_run
 from wss.training.optimizers import build_optimizer
 from wss.training.step import TrainStep
+from wss.training.train import train
 
 
 def one_device():

@@ -11,8 +11,9 @@ import pytest
 from wss import config
 from wss.errors import UserError
 from wss.evaluation.evaluator import Result, write_json
+from wss.methods.dars.rounds import Rounds
 from wss.workflows import comparison
-from wss.workflows.rounds import Plan, Rounds, scale_range
+from wss.workflows.rounds import Plan, scale_range
 from wss.workflows.stages import command_line
 
 BINDINGS = """

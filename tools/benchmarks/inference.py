@@ -51,7 +51,7 @@ def build(
     from benchmarks.step import dataset_of
     from wss.inference.prediction import predict, predict_sliding
     from wss.models.deeplab import build_model
-    from wss.training.experiment import set_precision
+    from wss.runtime.precision import set_precision
 
     set_precision(precision)
     keras.utils.set_random_seed(0)

@@ -88,13 +88,13 @@ def label(images: int) -> Workload:
 
 def _prepare(data: str, run_dir: str, images: int) -> None:
     """Writes the images, and trains for one step: how fast a teacher labels does not depend on what it has learnt."""
-    from wss import config
     from wss.conversion.shapes import build_shapes
+    from wss.experiment import configure
     from wss.runtime.strategy import build_strategy
-    from wss.training.experiment import train
+    from wss.training.train import train
 
     build_shapes(data, num_train=images, num_val=16, num_shards=-(-images // IMAGES_PER_FILE))
     parameters = [f"load_dataset.directory = {data!r}", "train.num_steps = 1", "train.evaluate_at_end = False"]
     parameters += ["TrainingData.labeled_split = 'train'", "Labeling.flip = False"]
-    config.parse_config(["gin_configs/recipes/shapes/supervised.gin"], parameters)
+    configure(["gin_configs/recipes/shapes/supervised.gin"], parameters)
     train(run_dir, build_strategy())

@@ -78,11 +78,11 @@ def _step(crop, batch, num_classes, precision, backbone, parameters, jit_compile
     import keras
     import tensorflow as tf
 
-    from wss.config import parse_config  # noqa: F401  registers what gin configures
+    from wss import configurables  # noqa: F401  registers what gin configures
     from wss.methods.pseudoseg.pseudoseg import PseudoSeg
     from wss.models.deeplab import build_model
     from wss.runtime.cpu import set_cpu_threads
-    from wss.training.experiment import set_precision
+    from wss.runtime.precision import set_precision
     from wss.training.optimizers import build_optimizer
     from wss.training.step import TrainStep
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 
+import gin
 from etils import epath
 
 from wss.errors import UserError, did_you_mean
@@ -160,3 +161,9 @@ class DatasetInfo:
         for name, split in self.splits.items():
             if not split.shards or not all(isinstance(count, int) for count in dict(split.shards).values()):
                 raise ValueError(f"split {name!r}: expected the number of records of each file")
+
+
+@gin.configurable
+def load_dataset(directory: str = gin.REQUIRED) -> DatasetInfo:
+    """Reads the `dataset.json` in `directory`."""
+    return DatasetInfo.load(directory)

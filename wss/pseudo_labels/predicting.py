@@ -19,6 +19,7 @@ from wss.data.example import parse_example, reason_of
 from wss.data.record_files import split_records
 from wss.data.resize import ResizeToRange
 from wss.errors import UserError
+from wss.experiment import OpenRun, open_run
 from wss.inference.photo_predictor import Labeling, Photo, Teacher
 from wss.jobs.processes import Tick
 from wss.methods.dars.confidence import of_logits
@@ -26,7 +27,6 @@ from wss.progress import track
 from wss.pseudo_labels import temperature as calibration
 from wss.pseudo_labels.prediction_store import Predictions, content_of, entries_of, only_file
 from wss.runtime.strategy import build_strategy
-from wss.training.open_run import OpenRun, open_run
 
 MAX_PIXELS = 1_000_000  # to fit a temperature on
 # A process has its accelerators once, though Beam may give it several jobs.

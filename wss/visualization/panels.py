@@ -8,14 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
-from wss.evaluation.evaluation import default_split
-from wss.inference.photos import Example, Examples, SplitExamples, run_examples
+from wss.inference.photos import Example, Examples, run_examples
 from wss.inference.prediction import predict, predict_and_explain, to_image_size
 from wss.inference.streaming import in_threads
 from wss.methods.base import Method
 from wss.models.deeplab import DeepLab
 from wss.progress import format_seconds, track
-from wss.training.open_run import open_run
 from wss.visualization import overlays as pictures
 
 SHEET_ROWS = 12
@@ -74,26 +72,6 @@ def visualize(
         f"{output}: masks, overlays and panels of {len(examples)} images in {format_seconds(seconds)} "
         f"({len(examples) / max(seconds, 1e-9):.1f} images/s); panels.png shows the first {len(rows)}"
     )
-
-
-def compare_runs(
-    folders: Mapping[str, str], output: str | Path, strategy: tf.distribute.Strategy, number: int = SHEET_ROWS
-) -> None:
-    """Shows what several runs predict for the same images, and the maps behind the prediction of the last.
-
-    Args:
-        folders: run directories by title, trained on one data set.
-        output: folder, see `visualize`.
-        strategy: to run under.
-        number: of images, the first of the evaluation split.
-    """
-    others = {}
-    for title, folder in folders.items():
-        run = open_run(folder, [], strategy)
-        examples = SplitExamples(run.info, default_split(), run.model.mean_pixel, number)
-        others[title] = predictions_of(run.model, examples)
-    del others[title]
-    visualize(run.model, run.method, run.info, examples, output, before=others, title=title)
 
 
 class _Drawing:

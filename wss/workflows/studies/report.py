@@ -11,7 +11,7 @@ from PIL import Image
 from wss.evaluation.label_sources import parts_diagram, parts_table
 from wss.visualization.charts import line_chart
 from wss.visualization.overlays import save_png
-from wss.visualization.panels import compare_runs
+from wss.workflows.run_comparison import compare_runs
 from wss.workflows.stages import run_all
 from wss.workflows.studies import voc_animals
 from wss.workflows.studies.study import Study

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import gin
 
-from wss import config
 from wss.errors import UserError
 from wss.evaluation.evaluator import Result
 from wss.evaluation.label_sources import Parts
+from wss.experiment import configure
 from wss.files import write_text
+from wss.methods.dars.rounds import Rounds
 from wss.run_directory import CONFIG_NAME
 from wss.training.summaries import read_scalars
-from wss.workflows.rounds import Plan, Rounds
+from wss.workflows.rounds import Plan
 from wss.workflows.stages import Phase, command_line, run_all, training
 
 # Where things lie differs from machine to machine and says nothing of the result.
@@ -161,4 +162,4 @@ class Study:
         return record
 
     def _parse(self, run: Run) -> None:
-        config.parse_config([run.recipe], [*self.parameters, *run.bindings])
+        configure([run.recipe], [*self.parameters, *run.bindings])

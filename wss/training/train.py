@@ -1,12 +1,11 @@
-"""An experiment: `train` builds everything from the gin configuration and runs it."""
+"""`train` builds everything from the gin configuration and trains."""
 
 import gin
 import keras
 import tensorflow as tf
 
-from wss.data.dataset_info import DatasetInfo
+from wss.data.dataset_info import load_dataset
 from wss.data.training_data import TrainingData
-from wss.errors import UserError
 from wss.evaluation.evaluation import Evaluation
 from wss.evaluation.evaluator import Result
 from wss.methods.base import Method
@@ -14,26 +13,11 @@ from wss.methods.components.ema import WeightAverage
 from wss.models.deeplab import build_model
 from wss.models.weights.initial_weights import load_initial_weights
 from wss.run_directory import RunDirectory
+from wss.runtime.precision import set_precision
 from wss.runtime.strategy import hosts_together, is_chief
 from wss.training.loop import Intervals, Trainer
 from wss.training.optimizers import build_optimizer
 from wss.training.step import TrainStep
-
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-
-
-@gin.configurable
-def load_dataset(directory: str = gin.REQUIRED) -> DatasetInfo:
-    """Reads the `dataset.json` in `directory`."""
-    return DatasetInfo.load(directory)
-
-
-@gin.configurable
-def set_precision(policy: str = "float32") -> None:
-    """Sets the Keras dtype policy: "float32", "mixed_bfloat16" (TPU, recent GPU and CPU) or "mixed_float16" (GPU)."""
-    if policy not in PRECISIONS:
-        raise UserError(f"set_precision.policy = {policy!r}, expected one of {', '.join(PRECISIONS)}")
-    keras.config.set_dtype_policy(policy)
 
 
 @gin.configurable

@@ -1,0 +1,29 @@
+"""All that gin files can name: importing a module registers its configurables, so gin files need no imports of their own."""
+
+from wss.data import augment, dataset_info, resize, training_data
+from wss.evaluation import evaluation
+from wss.inference import photo_predictor
+from wss.methods import classification, supervised
+from wss.methods.dars import rounds, self_training
+from wss.methods.pseudoseg import pseudoseg
+from wss.models import deeplab
+from wss.runtime import precision
+from wss.training import optimizers, train
+
+MODULES = (
+    augment,
+    classification,
+    dataset_info,
+    deeplab,
+    evaluation,
+    optimizers,
+    photo_predictor,
+    precision,
+    pseudoseg,
+    resize,
+    rounds,
+    self_training,
+    supervised,
+    train,
+    training_data,
+)

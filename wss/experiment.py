@@ -1,0 +1,120 @@
+"""Experiments from Python: configures, runs and opens what the commands do."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import gin
+import tensorflow as tf
+
+from wss import config, configurables
+from wss.data.dataset_info import DatasetInfo, load_dataset
+from wss.errors import UserError
+from wss.evaluation.evaluator import Result
+from wss.methods.base import Method
+from wss.models.deeplab import DeepLab, build_model
+from wss.run_directory import CONFIG_NAME, RunDirectory
+from wss.runtime.cpu import keep_freed_memory, set_cpu_threads
+from wss.runtime.precision import set_precision
+from wss.runtime.strategy import build_strategy
+from wss.training.train import train
+
+
+def configure(gin_files: Sequence[str], parameters: Sequence[str] = ()) -> None:
+    """Replaces gin's configuration, see `wss.config.parse_config`; everything in `wss.configurables` has a name there."""
+    assert configurables.MODULES
+    config.parse_config(list(gin_files), list(parameters))
+
+
+def run(
+    gin_files: Sequence[str],
+    parameters: Sequence[str] = (),
+    *,
+    run_dir: str | Path,
+    strategy: str | tf.distribute.Strategy = "mirrored",
+    tpu: str = "",
+    intra_op_threads: int | None = None,
+    dry_run: bool = False,
+) -> Result | None:
+    """Trains an experiment, or goes on where its run directory stops.
+
+    Args:
+        gin_files: Gin files, in order; paths from the working directory or from the project.
+        parameters: Gin bindings over the files, such as "train.num_steps = 100".
+        run_dir: Folder for everything that the run writes.
+        strategy: A name, see `build_strategy`, or a strategy to train under.
+        tpu: Name or address of the TPU for the strategy "tpu".
+        intra_op_threads: Threads of one operation on a CPU; 0 chooses, None leaves TensorFlow's. It has to come before
+            anything runs in the process.
+        dry_run: Whether to take two steps only, print an estimate of time and memory, and write nothing.
+
+    Returns:
+        The evaluation at the end, or None without one.
+
+    Raises:
+        UserError: Anything that the user can mend.
+    """
+    configure(gin_files, parameters)
+    if intra_op_threads is not None:
+        keep_freed_memory()
+        set_cpu_threads(intra_op_threads)
+    if isinstance(strategy, str):
+        strategy = build_strategy(strategy, tpu)
+    return config.call(train, run_dir=str(run_dir), strategy=strategy, dry_run=dry_run)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OpenRun:
+    """A run with its trained model.
+
+    Attributes:
+        directory: Its files.
+        info: The data set that it was trained on.
+        model: The network with the trained weights.
+        method: The training method.
+        step: Number of finished steps.
+        weights: Which weights the model has, in words.
+    """
+
+    directory: RunDirectory
+    info: DatasetInfo
+    model: DeepLab
+    method: Method
+    step: int
+    weights: str
+
+
+def open_run(run_dir: str, parameters: Sequence[str], strategy: tf.distribute.Strategy) -> OpenRun:
+    """Reads a run directory: the operative configuration, then the exported weights or else the last checkpoint.
+
+    Args:
+        run_dir: Folder that wss-train wrote.
+        parameters: Gin bindings over the run's own.
+        strategy: The strategy to build the model under.
+
+    Raises:
+        UserError: There is no such run, nothing is saved yet, or the configuration no longer fits.
+    """
+    file = Path(run_dir) / CONFIG_NAME
+    if not file.is_file():
+        raise UserError(f"--run_dir={run_dir}: no {CONFIG_NAME} in it; expected a folder that wss-train wrote")
+    configure([str(file)], parameters)
+    directory = RunDirectory(run_dir, writes=False)
+    set_precision()
+    info = load_dataset()
+    with strategy.scope():
+        model = build_model(info)
+    method = gin.get_bindings("train")["method"]
+    latest = directory.latest_checkpoint
+    step = int(latest.rsplit("-", 1)[1]) if latest else 0
+    if directory.has_weights:
+        directory.load_weights(model)
+        weights = "the finished run's weights"
+    elif latest:
+        tf.train.Checkpoint(model=model).restore(latest).expect_partial().assert_existing_objects_matched()
+        weights = f"the checkpoint of step {step} (the run has not finished)"
+    else:
+        raise UserError(
+            f"--run_dir={run_dir}: nothing saved yet; wait for its first checkpoint (train.checkpoint_every)"
+        )
+    return OpenRun(directory=directory, info=info, model=model, method=method, step=step, weights=weights)
