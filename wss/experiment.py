@@ -12,12 +12,12 @@ from wss.data.dataset_info import DatasetInfo, load_dataset
 from wss.errors import UserError
 from wss.evaluation.evaluator import Result
 from wss.methods.base import Method
-from wss.models.deeplab import DeepLab, build_model
+from wss.models.deeplab import DeepLab
 from wss.run_directory import CONFIG_NAME, RunDirectory
 from wss.runtime.cpu import keep_freed_memory, set_cpu_threads
 from wss.runtime.precision import set_precision
 from wss.runtime.strategy import build_strategy
-from wss.training.train import train
+from wss.training.train import build_network, train
 
 
 def configure(gin_files: Sequence[str], parameters: Sequence[str] = ()) -> None:
@@ -102,9 +102,9 @@ def open_run(run_dir: str, parameters: Sequence[str], strategy: tf.distribute.St
     directory = RunDirectory(run_dir, writes=False)
     set_precision()
     info = load_dataset()
-    with strategy.scope():
-        model = build_model(info)
     method = gin.get_bindings("train")["method"]
+    with strategy.scope():
+        model = build_network(info, method)
     latest = directory.latest_checkpoint
     step = int(latest.rsplit("-", 1)[1]) if latest else 0
     if directory.has_weights:

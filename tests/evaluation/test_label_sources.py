@@ -1,4 +1,4 @@
-"""What pseudo labels are made of: counts by hand on logits that are chosen, the same as `explain` on a tiny model."""
+"""What pseudo labels are made of: counts by hand on logits that are chosen, the same as the maps of a tiny model."""
 
 import dataclasses
 import json
@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from networks import pseudoseg_network
 from PIL import Image
 
 from wss import config
@@ -24,7 +25,6 @@ from wss.inference.photos import Batch, SplitExamples
 from wss.inference.prediction import valid_pixels
 from wss.methods.pseudoseg.pseudoseg import PseudoSeg
 from wss.methods.supervised import Supervised
-from wss.models.deeplab import build_model
 from wss.models.layers.convolution import resize_bilinear
 from wss.ops import metrics
 from wss.run_directory import CONFIG_NAME, RunDirectory
@@ -54,6 +54,10 @@ class ToyModel:
 
     def segment(self, features):
         return features["all"][..., :3]
+
+    @property
+    def branches(self):
+        return self
 
     def classify(self, features):
         return features["all"][:, 0, 0, 6:]
@@ -295,7 +299,7 @@ def info(tiny_shapes) -> DatasetInfo:
 
 def surer(model):
     """Untrained, all classes are equally probable but for rounding, and the CAM is 0."""
-    for kernel, factor in ((model.segmentation_head.layers[-1].kernel, 1e7), (model.classifier.kernel, 1e12)):
+    for kernel, factor in ((model.segmentation_head.layers[-1].kernel, 1e7), (model.branches.classifier.kernel, 1e12)):
         kernel.assign(factor * kernel)
     return model
 
@@ -303,7 +307,7 @@ def surer(model):
 @pytest.fixture(scope="module")
 def model(info):
     keras.utils.set_random_seed(0)
-    return surer(build_model(info, backbone="mobilenet_v2", depth_multiplier=0.25))
+    return surer(pseudoseg_network(info, backbone="mobilenet_v2", depth_multiplier=0.25))
 
 
 def test_parts_are_those_that_the_method_explains(info, model):
@@ -314,7 +318,10 @@ def test_parts_are_those_that_the_method_explains(info, model):
     expected = {"prediction": [], "pseudo label": []}
     for batch in examples:
         shape = batch.images.shape[1:3]
-        maps = method.explain(model, tf.constant(batch.images), valid_pixels(batch.sizes, shape))
+        features = model.features(tf.constant(batch.images))
+        logits = model.segment(features)
+        figures = method.intermediate_maps(model, features, logits, valid_pixels(batch.sizes, shape))
+        maps = {"prediction": tf.nn.softmax(logits), **{figure.title: figure.values for figure in figures}}
         for title, counts in expected.items():
             counts.append(metrics.calibration_histogram(batch.labels, resize_bilinear(maps[title], shape)))
     for title, own in (("prediction", "decoder"), ("pseudo label", "norm of the batch, T=0.5")):
@@ -331,7 +338,7 @@ def run_dir(tmp_path, tiny_parameters) -> Path:
     folder.mkdir()
     (folder / CONFIG_NAME).write_text("\n".join(tiny_parameters) + "\n")
     RunDirectory(folder).save_weights(
-        surer(build_model(DatasetInfo.load(gin.query_parameter("load_dataset.directory"))))
+        surer(pseudoseg_network(DatasetInfo.load(gin.query_parameter("load_dataset.directory"))))
     )
     return folder
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from wss.data.evaluation_data import padded_size
 from wss.data.resize import ResizeToRange
-from wss.data.training_data import padded_size
 from wss.errors import UserError
 from wss.inference import photo_predictor as teacher_module
 from wss.inference.photo_predictor import Labeling, Photo, Teacher

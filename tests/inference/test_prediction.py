@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from wss.inference import prediction as inference
 from wss.inference.prediction import predict, predict_and_explain, predict_sliding, to_image_size, valid_pixels
+from wss.methods.base import Figure
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, [2, 9, 13, 3]).astype(np.float32)
 KERNEL = np.random.default_rng(1).normal(size=[3, 4]).astype(np.float32)
@@ -186,18 +187,19 @@ class FakeModel:
 class MeanOfBatch:
     """A method whose map is a mean over its batch."""
 
-    def explain(self, model, images, valid):
-        logits = model.segment(model.features(images))
-        mean = tf.reduce_mean(model(images) * model.factor(), axis=0, keepdims=True)
-        return {"prediction": logits, "mean": mean, "inside": tf.cast(valid, tf.float16)}
+    def intermediate_maps(self, network, features, logits, valid):
+        mean = tf.reduce_mean(logits * network.factor(), axis=0, keepdims=True)
+        inside = Figure("inside", "heat", tf.cast(valid, tf.float16))
+        return [Figure("mean", "probabilities", mean + 0 * features["features"][:, :1, :1, :1]), inside]
 
 
 def test_one_pass_of_the_network_gives_the_prediction_and_maps_of_each_image_alone():
     model, sizes = FakeModel(), tf.constant([[9, 13], [4, 5]])
-    outputs = predict_and_explain(model, MeanOfBatch(), tf.constant(IMAGES), sizes)
+    prediction, figures = predict_and_explain(model, MeanOfBatch(), tf.constant(IMAGES), sizes)
     assert model.passes == 1
-    assert list(outputs) == ["prediction", "mean", "inside"]
-    np.testing.assert_array_equal(outputs["prediction"], np.argmax(predict(strided, IMAGES), axis=-1))
+    outputs = {figure.title: figure.values for figure in figures}
+    assert list(outputs) == ["mean", "inside"]
+    np.testing.assert_array_equal(prediction, np.argmax(predict(strided, IMAGES), axis=-1))
     np.testing.assert_allclose(outputs["mean"], 2 * strided(IMAGES, False), rtol=1e-6)
     assert outputs["inside"].dtype == tf.float32
     assert tf.reduce_sum(outputs["inside"], axis=[1, 2, 3]).numpy().tolist() == [9 * 13, 4 * 5]

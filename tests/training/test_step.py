@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from benchmarks.step import batch_of
+from networks import with_small_branches
 
 from wss.errors import UserError
 from wss.methods.pseudoseg.pseudoseg import PseudoSeg
-from wss.methods.pseudoseg.self_attention_grad_cam import SelfAttentionGradCAM
 from wss.models.deeplab import DeepLab
 from wss.models.heads.aspp_decoder import build_segmentation_head
 from wss.models.layers.convolution import conv_bn
@@ -25,7 +25,7 @@ def two_convolutions() -> DeepLab:
     roles = ("features", "cam_features", "hypercolumn_last", "hypercolumn_previous")
     backbone = keras.Model(image, {"low_level": low} | dict.fromkeys(roles, high), name="mobilenet_v2")
     head = build_segmentation_head(CLASSES, high.shape[1:], low.shape[1:], aspp_rates=(), dropout=0.0, depth=8)
-    return DeepLab(backbone, head, SelfAttentionGradCAM(CLASSES, attention_dim=4), CLASSES, classifier_dropout=0.0)
+    return with_small_branches(DeepLab(backbone, head, num_classes=CLASSES), CLASSES)
 
 
 def losses_of_three_steps(jit_compile: bool) -> list[dict[str, float]]:

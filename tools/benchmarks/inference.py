@@ -55,7 +55,7 @@ def build(
 
     set_precision(precision)
     keras.utils.set_random_seed(0)
-    model = build_model(dataset_of(num_classes), backbone)
+    model = build_model(dataset_of(num_classes), backbone=backbone)
     images = tf.random.stateless_uniform([batch, size, size, 3], [0, 1], maxval=255.0)
 
     def labels_by(windows_at_once: int | None) -> tf.types.experimental.PolymorphicFunction:

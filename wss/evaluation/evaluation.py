@@ -8,8 +8,8 @@ import gin
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
+from wss.data.evaluation_data import evaluation_batches
 from wss.data.example import validate_records
-from wss.data.training_data import evaluation_batches
 from wss.errors import UserError
 from wss.evaluation.evaluator import Evaluator, Result, write_json, write_scalars
 from wss.evaluation.tables import evaluation_table

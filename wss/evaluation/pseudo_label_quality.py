@@ -26,18 +26,18 @@ from wss.progress import track
 
 def default_fusions(method: PseudoSeg) -> dict[str, CalibratedFusion]:
     """The parts to compare, by title, the telling ones first; gamma and temperature are the run's, the labels soft."""
-    gamma, temperature = method.fusion.gamma, method.fusion.temperature
-    own = f"T={temperature:g}"  # T=1 gives some parts twice, under one title
+    fusion = functools.partial(CalibratedFusion, gamma=method.gamma, temperature=method.temperature)
+    own = f"T={method.temperature:g}"  # T=1 gives some parts twice, under one title
     return {
         "decoder": CalibratedFusion(temperature=1.0, source="decoder"),
         "SGC": CalibratedFusion(temperature=1.0, source="sgc"),
-        "no norm, T=1": CalibratedFusion(gamma, 1.0, "none"),
-        f"no norm, {own}": CalibratedFusion(gamma, temperature, "none"),
-        "norm of the batch, T=1": CalibratedFusion(gamma, 1.0, "batch"),
-        f"norm of the batch, {own}": CalibratedFusion(gamma, temperature, "batch"),
-        f"norm of the image, {own}": CalibratedFusion(gamma, temperature, "image"),
-        f"norm of the pixel, {own}": CalibratedFusion(gamma, temperature, "pixel"),
-        f"sum over the image, {own}": CalibratedFusion(gamma, temperature, "image", "sum"),
+        "no norm, T=1": fusion(temperature=1.0, norm_scope="none"),
+        f"no norm, {own}": fusion(norm_scope="none"),
+        "norm of the batch, T=1": fusion(temperature=1.0, norm_scope="batch"),
+        f"norm of the batch, {own}": fusion(norm_scope="batch"),
+        f"norm of the image, {own}": fusion(norm_scope="image"),
+        f"norm of the pixel, {own}": fusion(norm_scope="pixel"),
+        f"sum over the image, {own}": fusion(norm_scope="image", norm_reduce="sum"),
     }
 
 
@@ -110,7 +110,9 @@ def _count(
     valid = valid_pixels(sizes, images.shape[1:3])
     labels = tf.where(valid[..., 0] > 0, labels, ignore)
     labeled = tf.reduce_any(labels != ignore, axis=[1, 2])
-    decoder, sgc, _, gated = method.infer(model, images, valid)
+    features = model.features(images)
+    decoder = model.segment(features)
+    sgc, _, gated = method.infer(model, features, decoder, valid)
     parts: dict[str, tuple[tf.Tensor, tf.Tensor]] = {}
     for title, fusion in fusions.items():
         # One after the other: at image size probabilities take much memory.

@@ -11,8 +11,8 @@ import gin
 import numpy as np
 import tensorflow as tf
 
+from wss.data.evaluation_data import padded_size
 from wss.data.resize import ResizeToRange, size_in_range
-from wss.data.training_data import padded_size
 from wss.errors import UserError
 from wss.inference.sliding_window import Canvas
 from wss.inference.streaming import in_threads, one_behind

@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import ExifTags, Image, ImageOps
 
 from wss.data.dataset_info import DatasetInfo
-from wss.data.training_data import evaluation_batches, padded_size
+from wss.data.evaluation_data import evaluation_batches, padded_size
 from wss.errors import UserError
 from wss.inference.streaming import THREADS, in_threads, one_behind
 

@@ -1,15 +1,15 @@
 """From images to class probabilities: whole image, scaled and mirrored, or by sliding window."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 import tensorflow as tf
 
-from wss.methods.base import Method
-from wss.models.deeplab import DeepLab, Features
+from wss.methods.base import Figure, Method
+from wss.models.deeplab import DeepLab
 from wss.models.layers.convolution import resize_bilinear
 from wss.runtime.devices import on_cpu
 
@@ -106,33 +106,37 @@ def predict_sliding(
     return _mean_of_overlaps(rows, tops, axis=1)
 
 
-def predict_and_explain(model: DeepLab, method: Method, images: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+def predict_and_explain(
+    network: DeepLab, method: Method, images: tf.Tensor, sizes: tf.Tensor
+) -> tuple[tf.Tensor, list[Figure]]:
     """Predicts as the evaluator does and returns the maps behind it, by one pass of the network.
 
     Args:
-        model, method: the method says what can be shown.
-        images: float `[B, H, W, 3]`, 0 .. 255, B, H and W static.
-        sizes: int32 `[B, 2]`, (height, width) without padding.
+        network: The trained network.
+        method: Its method, which says what can be shown.
+        images: float [B, H, W, 3] in 0 .. 255, with B, H and W static.
+        sizes: int32 [B, 2], (height, width) without padding.
 
     Returns:
-        "prediction" int32 `[B, H, W]`; the method's other maps by title, float32 `[B, h, w, C]`, which `to_image_size`
-        brings to `[B, H, W, C]`. No map depends on the other images of the batch.
+        The prediction, int32 [B, H, W], and the method's maps, [B, h, w, C] each, which `to_image_size` brings to
+        [B, H, W, C]. No map depends on the other images of the batch.
     """
-    features = model.features(images)
-    logits = model.segment(features)
+    features = network.features(images)
+    logits = network.segment(features)
     # The prediction is the evaluator's: upsampled before the softmax, unlike the maps.
     probabilities = predict(lambda images, training: logits, images)
-    maps = []
+    valid = valid_pixels(sizes, images.shape[1:3])
+    maps: list[list[Figure]] = []
     for i in range(images.shape[0]):
         # One by one: a method may normalise over its batch, and only the network is expensive.
         one = slice(i, i + 1)
-        known = _KnownFeatures(model, {name: value[one] for name, value in features.items()}, logits[one])
-        maps.append(method.explain(cast(DeepLab, known), images[one], valid_pixels(sizes[one], images.shape[1:3])))
-    titles = [title for title in maps[0] if title != "prediction"]
-    return {
-        "prediction": tf.argmax(probabilities, axis=-1, output_type=tf.int32),
-        **{title: tf.concat([tf.cast(each[title], tf.float32) for each in maps], axis=0) for title in titles},
-    }
+        own = {name: value[one] for name, value in features.items()}
+        maps.append(method.intermediate_maps(network, own, logits[one], valid[one]))
+    joined = [
+        dataclasses.replace(same[0], values=tf.concat([tf.cast(figure.values, tf.float32) for figure in same], axis=0))
+        for same in zip(*maps, strict=True)
+    ]
+    return tf.argmax(probabilities, axis=-1, output_type=tf.int32), joined
 
 
 def valid_pixels(sizes: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
@@ -145,25 +149,6 @@ def to_image_size(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resizes a map float32 `[h, w, C]` to `[H, W, C]`, bilinear with aligned corners, on the processor."""
     with tf.device("CPU:0"):
         return resize_bilinear(values[None], size)[0].numpy()
-
-
-class _KnownFeatures:
-    """A model whose features and logits for the images in question are known already."""
-
-    def __init__(self, model: DeepLab, features: Features, logits: tf.Tensor):
-        self._model, self._features, self._logits = model, features, logits
-
-    def __call__(self, images: tf.Tensor) -> tf.Tensor:
-        return self._logits
-
-    def features(self, images: tf.Tensor) -> Features:
-        return self._features
-
-    def segment(self, features: Features) -> tf.Tensor:
-        return self._logits
-
-    def __getattr__(self, name: str):
-        return getattr(self._model, name)
 
 
 def _probabilities(model, images, size):

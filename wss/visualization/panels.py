@@ -11,7 +11,7 @@ from wss.data.dataset_info import DatasetInfo
 from wss.inference.photos import Example, Examples, run_examples
 from wss.inference.prediction import predict, predict_and_explain, to_image_size
 from wss.inference.streaming import in_threads
-from wss.methods.base import Method
+from wss.methods.base import Figure, Method
 from wss.models.deeplab import DeepLab
 from wss.progress import format_seconds, track
 from wss.visualization import overlays as pictures
@@ -55,7 +55,12 @@ def visualize(
     """
     output, start = Path(output), time.monotonic()
     drawing = _Drawing(info, output, before or {}, title)
-    step = tf.function(lambda images, sizes: predict_and_explain(model, method, images, sizes))
+
+    @tf.function
+    def step(images: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+        prediction, maps = predict_and_explain(model, method, images, sizes)
+        return {"prediction": prediction, **{figure.title: _shown(figure) for figure in maps}}
+
     rows: list[pictures.Columns] = []
     names: list[str] = []
     classes: set[int] = set()
@@ -105,6 +110,11 @@ class _Drawing:
 
     def _save(self, kind: str, example: Example, picture: np.ndarray) -> None:
         pictures.save_png(self.output / kind / f"{example.name}.png", picture)
+
+
+def _shown(figure: Figure) -> tf.Tensor:
+    """Returns what a map shows: heat [B, h, w, 1], or probabilities [B, h, w, C]."""
+    return tf.reduce_max(figure.values, axis=-1, keepdims=True) if figure.kind == "heat" else figure.values
 
 
 def _cut(values: np.ndarray, example: Example) -> np.ndarray:

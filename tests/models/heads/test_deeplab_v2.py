@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from benchmarks.step import batch_of
+from networks import pseudoseg_network
 
 from wss.config import parse_config
 from wss.data.dataset_info import DatasetInfo
@@ -29,7 +30,7 @@ def resnet_101():
 
 def tiny():
     keras.utils.set_random_seed(0)
-    return build_model(INFO, backbone="mobilenet_v2", depth_multiplier=0.25, head="deeplab_v2", output_stride=8)
+    return pseudoseg_network(INFO, backbone="mobilenet_v2", depth_multiplier=0.25, head="deeplab_v2", output_stride=8)
 
 
 # The classifier
@@ -109,7 +110,7 @@ def test_scales_and_offsets_stay_while_statistics_move():
     assert scales == {name for name in frozen if name.endswith(("/gamma", "/beta"))}
     before = tf1_values(model.backbone)
     with tf.GradientTape() as tape:
-        losses, _ = Supervised().losses(model, batch_of(33, 2, 3), tf.constant(0, tf.int64))
+        losses = Supervised().losses(model, batch_of(33, 2, 3), tf.constant(0, tf.int64)).losses
     kernel = names["MobilenetV2/Conv/weights"]
     assert np.any(tape.gradient(losses["segmentation"], kernel.value))
     after = tf1_values(model.backbone)
@@ -121,7 +122,7 @@ def test_scales_and_offsets_stay_while_statistics_move():
 def test_only_the_classifiers_learn_faster():
     model = tiny()
     names = {variable.path: name for name, variable in tf1_variables(model).items()}
-    factors = {names[path]: factor for path, factor in model.gradient_multipliers(head=10.0).items()}
+    factors = {names[path]: factor for path, factor in model.rate_factors(head=10.0).items()}
     image_classifier = {"MobilenetV2/logits/weights", "MobilenetV2/logits/biases"}
     assert factors == dict.fromkeys(image_classifier | set(tf1_shapes(model.segmentation_head)), 10.0)
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from benchmarks.step import batch_of
+from networks import pseudoseg_network, with_small_branches
 
 from wss.config import parse_config
 from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
 from wss.methods.classification import Classification
 from wss.methods.pseudoseg.pseudoseg import PseudoSeg
-from wss.methods.pseudoseg.self_attention_grad_cam import SelfAttentionGradCAM
 from wss.methods.supervised import Supervised, segmentation_pass
 from wss.models.backbones.registry import BACKBONES
 from wss.models.deeplab import DeepLab, build_model
@@ -24,6 +24,7 @@ from wss.models.tf1_names import tf1_shapes, tf1_values, tf1_variables
 from wss.models.weights.initial_weights import assign_weights, load_initial_weights
 from wss.training.optimizers import Momentum
 from wss.training.step import TrainStep
+from wss.training.train import build_network
 
 CLASSES, SIZE = 4, 33
 INFO = DatasetInfo("tiny", ("background", "a", "b", "c"), ((0, 0, 0),) * CLASSES, {})
@@ -31,10 +32,12 @@ VOC = DatasetInfo("voc", tuple(f"class {i}" for i in range(21)), ((0, 0, 0),) * 
 STEP = tf.constant(0, tf.int64)
 
 
+TINY = {"backbone": "mobilenet_v2", "depth_multiplier": 0.25, "head": "pspnet", "output_stride": 8}
+
+
 def tiny(seed=1, **kwargs):
     keras.utils.set_random_seed(seed)
-    options = {"backbone": "mobilenet_v2", "depth_multiplier": 0.25, "head": "pspnet", "output_stride": 8} | kwargs
-    return build_model(INFO, **options)
+    return pseudoseg_network(INFO, **(TINY | kwargs))
 
 
 @pytest.fixture(scope="module")
@@ -209,12 +212,12 @@ def test_loss_is_main_and_weighted_auxiliary_by_hand():
 def test_supervised_weighs_the_auxiliary_head_by_its_parameter(model):
     batch = batch_of(SIZE, 2, CLASSES)
     plain, usual, double = (
-        float(Supervised(auxiliary_weight=weight).losses(model, batch, STEP)[0]["segmentation"])
+        float(Supervised(auxiliary_weight=weight).losses(model, batch, STEP).losses["segmentation"])
         for weight in (0, 0.4, 0.8)
     )
     np.testing.assert_allclose(double - plain, 2 * (usual - plain), rtol=1e-4)
     assert usual > plain
-    assert float(Supervised().losses(model, batch, STEP)[0]["segmentation"]) == usual
+    assert float(Supervised().losses(model, batch, STEP).losses["segmentation"]) == usual
 
 
 def test_a_network_without_auxiliary_head_has_the_main_loss_alone():
@@ -227,7 +230,7 @@ def test_a_network_without_auxiliary_head_has_the_main_loss_alone():
 
 def multipliers(model, **kwargs):
     names = {variable.path: name for name, variable in tf1_variables(model).items()}
-    return {names[path]: factor for path, factor in model.gradient_multipliers(**kwargs).items()}
+    return {names[path]: factor for path, factor in model.rate_factors(**kwargs).items()}
 
 
 def test_new_layers_have_their_multiplier_and_biases_no_other(model):
@@ -261,7 +264,8 @@ def two_convolutions(synchronized=False):
     backbone = keras.Model(image, points, name="mobilenet_v2")
     head = build_pspnet_head(CLASSES, high.shape[1:], 0.0, norm)
     auxiliary = build_auxiliary_head(CLASSES, low.shape[1:], 0.0, norm)
-    return DeepLab(backbone, head, SelfAttentionGradCAM(CLASSES, attention_dim=4), CLASSES, 0.0, auxiliary, 1.0)
+    network = DeepLab(backbone, head, num_classes=CLASSES, auxiliary_head=auxiliary, bias_multiplier=1.0)
+    return with_small_branches(network, CLASSES)
 
 
 def moves_of_one_step(head_multiplier, jit_compile):
@@ -269,7 +273,8 @@ def moves_of_one_step(head_multiplier, jit_compile):
     with strategy.scope():
         model, optimizer = two_convolutions(), Momentum(0.01)
     before = tf1_values(model)
-    options = {"weight_decay": 1e-4, "jit_compile": jit_compile, "head_multiplier": head_multiplier}
+    factors = model.rate_factors(head=head_multiplier)
+    options = {"weight_decay": 1e-4, "jit_compile": jit_compile, "rate_factors": factors}
     step = TrainStep(strategy, model, Supervised(), optimizer, **options)
     batches = tf.data.Dataset.from_tensors(batch_of(SIZE, 2, CLASSES))
     step.run(iter(strategy.experimental_distribute_dataset(batches)), tf.constant(1))
@@ -294,23 +299,24 @@ def test_pseudoseg_and_classification_run_on_pspnet(model):
     variables = tf1_variables(model)
     kernel = lambda scope: variables[f"{scope}/weights"].value  # noqa: E731
     with tf.GradientTape(persistent=True) as tape:
-        losses, metrics = PseudoSeg().losses(model, batch, STEP)
-    assert all(np.isfinite(value) for value in {**losses, **metrics}.values())
+        result = PseudoSeg().losses(model, batch, STEP)
+    losses = result.losses
+    assert all(np.isfinite(value) for value in {**losses, **result.metrics}.values())
     for name in ("segmentation", "consistency"):
         for scope in ("MobilenetV2/Conv", "ppm/pool6", "pspnet/conv", "logits/semantic"):
             assert np.any(tape.gradient(losses[name], kernel(scope))), (name, scope)
     assert np.any(tape.gradient(losses["sgc"], kernel("pixel_normalization")))
-    losses, _ = Classification().losses(model, batch, STEP)
-    assert np.isfinite(losses["classification"])
+    model = build_network(INFO, Classification(), **TINY)
+    assert np.isfinite(Classification().losses(model, batch, STEP).losses["classification"])
 
 
 def test_two_replicas_have_the_loss_of_one(two_replicas):
     """Both get the whole batch, so statistics over all replicas are those of one."""
     batch = batch_of(SIZE, 2, CLASSES)
-    expected = Supervised().losses(two_convolutions(), batch, STEP)[0]["segmentation"]
+    expected = Supervised().losses(two_convolutions(), batch, STEP).losses["segmentation"]
     with two_replicas.scope():
         model = two_convolutions(synchronized=True)
-    loss = lambda batch: Supervised().losses(model, batch, STEP)[0]["segmentation"]  # noqa: E731
+    loss = lambda batch: Supervised().losses(model, batch, STEP).losses["segmentation"]  # noqa: E731
     found = tf.function(lambda batch: two_replicas.run(loss, (batch,)))(batch)
     np.testing.assert_allclose(two_replicas.experimental_local_results(found), [expected] * 2, rtol=1e-3)
 
@@ -334,7 +340,7 @@ def test_last_layers_can_be_left_out(model):
 
 def test_imagenet_weights_of_keras_fill_the_backbone(tmp_path):
     parse_config(["gin_configs/models/pspnet_50_keras.gin"], [])
-    model = build_model(INFO)
+    model = pseudoseg_network(INFO)
     network = keras.applications.ResNet50(include_top=False, weights=None)
     weights = [(layer.name, weight) for layer in network.layers for weight in layer.weights]
     values = {f"{name}/{w.name}": np.full(w.shape, i, np.float16) for i, (name, w) in enumerate(weights)}

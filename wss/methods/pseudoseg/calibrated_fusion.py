@@ -32,6 +32,7 @@ class CalibratedFusion(keras.layers.Layer):
 
     def __init__(
         self,
+        *,
         gamma: float = 0.5,
         temperature: float = 0.5,
         norm_scope: str = "batch",

@@ -36,6 +36,7 @@ class SelfAttentionGradCAM(keras.layers.Layer):
     def __init__(
         self,
         num_classes: int,
+        *,
         has_background: bool = True,
         attention_dim: int = 128,
         background: str = "after",

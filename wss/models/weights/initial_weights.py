@@ -4,6 +4,7 @@ import dataclasses
 import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from wss.errors import UserError
@@ -54,7 +55,7 @@ class WeightReport:
         return "\n".join(lines)
 
 
-def load_initial_weights(model: DeepLab, path: str, last_layer: bool = True) -> WeightReport:
+def load_initial_weights(model: DeepLab, path: str, *, last_layer: bool = True) -> WeightReport:
     """Loads weights into a model; variables that the file does not have stay as they are.
 
     Args:
@@ -77,13 +78,31 @@ def load_initial_weights(model: DeepLab, path: str, last_layer: bool = True) -> 
             raise UserError(
                 f"{file}: is read whole; to leave its last layers out, make a .npz of it by tools/convert_checkpoint.py"
             )
+        return _load_whole(model, file)
+    return assign_weights(model, *read_weights(path, model.backbone.name), path, last_layer=last_layer)
+
+
+def _load_whole(model: DeepLab, file: Path) -> WeightReport:
+    """Loads a `.weights.h5`; a method's own layers stay as they are if the run that wrote it had none."""
+    names = set(tf1_shapes(model))
+    try:
+        with h5py.File(file) as content:
+            found = "branches" in content
+    except OSError as error:
+        raise UserError(f"{file}: not a readable .weights.h5: {str(error).splitlines()[0]}") from error
+    if model.branches is None or found:
         load_weights(model, file)
-        return WeightReport(str(file), parts_of(model), set(tf1_shapes(model)), {}, set(), [], [])
-    return assign_weights(model, *read_weights(path, model.backbone.name), path, last_layer)
+        return WeightReport(str(file), parts_of(model), names, {}, set(), [], [])
+    parts = DeepLab(
+        model.backbone, model.segmentation_head, num_classes=model.num_classes, auxiliary_head=model.auxiliary_head
+    )
+    load_weights(parts, file)
+    loaded = set(tf1_shapes(parts))
+    return WeightReport(str(file), parts_of(model), loaded, {}, names - loaded, [], [])
 
 
 def assign_weights(
-    model: DeepLab, values: Values, ignored: list[str], source: str, last_layer: bool = True
+    model: DeepLab, values: Values, ignored: list[str], source: str, *, last_layer: bool = True
 ) -> WeightReport:
     """Assigns what `read_weights` returns; arguments, report and errors as in `load_initial_weights`."""
     shapes = tf1_shapes(model)
@@ -149,7 +168,7 @@ def parts_of(model: DeepLab) -> dict[str, list[str]]:
         "pyramid pooling": ("ppm/", "pspnet/"),
         "auxiliary head": ("auxiliary/",),
         "logits": ("logits/",),
-        "classifier": (f"{model.classifier.tf1_scope}/",),
+        "classifier": (model.classifier_scope,),
         "self-attention": ("hyper_column/", "pixel_normalization/"),
     }
     backbone = tf1_shapes(model.backbone).keys()
@@ -162,7 +181,7 @@ def parts_of(model: DeepLab) -> dict[str, list[str]]:
 
 def _skipped(model: DeepLab, values: Values, shapes: dict, last_layer: bool) -> dict[str, str]:
     """{variable of a last layer: why its value does not go into the model}."""
-    scopes = ("logits/", f"{model.classifier.tf1_scope}/", "pixel_normalization/")
+    scopes = ("logits/", model.classifier_scope, "pixel_normalization/")
     skipped = {}
     for name in sorted(values.keys() & shapes.keys()):
         if not name.startswith(scopes):
