@@ -31,8 +31,8 @@ class Evaluation:
         size: (height, width) to pad the images to, once resized by `ResizeToRange`; by default what the largest needs.
         scales: factors of the image size, averaged.
         flip: average with the mirrored image.
-        window: (height, width) of sliding windows; None takes whole images, as the original does.
-        window_stride: distance of windows as a fraction of the window.
+        window: (height, width) of sliding windows over the scaled image; None takes whole images, as the original does.
+        window_stride: distance of windows as a fraction of the window, rounded up.
         windows_at_once: how many windows of each image go through the network in one batch at most; None for all.
     """
 
@@ -62,6 +62,7 @@ class Evaluation:
             predict_fn = functools.partial(
                 predict_sliding,
                 window=window,
+                pad_value=model.mean_pixel,
                 stride=window_stride,
                 scales=scales,
                 flip=flip,

@@ -14,7 +14,7 @@ import tensorflow as tf
 from wss.data.resize import ResizeToRange, size_in_range
 from wss.data.training_data import padded_size
 from wss.errors import UserError
-from wss.inference.sliding_window import Canvas
+from wss.inference.sliding_window import SlidingWindowAverage, SlidingWindows
 from wss.inference.streaming import in_threads, one_behind
 from wss.models.layers.convolution import resize_bilinear
 from wss.runtime.devices import on_cpu
@@ -118,24 +118,24 @@ class Teacher:
                 are averaged.
             photos: a few are taken ahead.
         """
-        waiting: collections.deque[tuple[Photo, list[Canvas]]] = collections.deque()
+        waiting: collections.deque[tuple[Photo, list[SlidingWindowAverage]]] = collections.deque()
 
         def windows() -> Iterator[np.ndarray]:
-            for photo, canvases in in_threads(self._cut, photos, THREADS, ahead=THREADS):
-                waiting.append((photo, canvases))
-                for canvas in canvases:
-                    yield from canvas.windows()
+            for photo, averages in in_threads(self._cut, photos, THREADS, ahead=THREADS):
+                waiting.append((photo, averages))
+                for average in averages:
+                    yield from average.windows()
 
-        def finished() -> Iterator[tuple[Photo, list[Canvas]]]:
+        def finished() -> Iterator[tuple[Photo, list[SlidingWindowAverage]]]:
             predictions = self._predictions(windows())
             for first in predictions:
-                photo, canvases = waiting.popleft()
+                photo, averages = waiting.popleft()
                 # One chain, so that nothing is taken from the network before its place is known.
                 here = itertools.chain([first], predictions)
-                for canvas in canvases:
-                    for prediction in itertools.islice(here, len(canvas)):
-                        canvas.add(prediction)
-                yield photo, canvases
+                for average in averages:
+                    for prediction in itertools.islice(here, len(average)):
+                        average.add(prediction)
+                yield photo, averages
 
         done = lambda job: function(job[0], self._average(*job))
         yield from in_threads(done, finished(), THREADS, ahead=THREADS)
@@ -157,22 +157,22 @@ class Teacher:
         heights, widths = zip(*(self._size(size, scale) for size in sizes), strict=True)
         return padded_size((max(heights), max(widths)), output_stride)
 
-    def _cut(self, photo: Photo) -> tuple[Photo, list[Canvas]]:
-        settings, canvases = self.settings, []
+    def _cut(self, photo: Photo) -> tuple[Photo, list[SlidingWindowAverage]]:
+        settings, averages = self.settings, []
         size = photo.image.shape[:2]
         for scale in settings.scales:
             image = _resized(photo.image.astype(np.float32), self._size(size, scale))
             # Whole images lie at the top and left, as in evaluation.
             centered = settings.window is not None
-            window = self._windows[scale]
-            canvases.append(Canvas(image, window, settings.stride, self.mean_pixel, centered, settings.flip))
-        return photo, canvases
+            windows = SlidingWindows(image.shape[:2], self._windows[scale], settings.stride, centered)
+            averages.append(SlidingWindowAverage(image, windows, self.mean_pixel, settings.flip))
+        return photo, averages
 
-    def _average(self, photo: Photo, canvases: Sequence[Canvas]) -> np.ndarray:
-        total = _resized(canvases[0].mean(), photo.image.shape[:2])
-        for canvas in canvases[1:]:
-            total += _resized(canvas.mean(), photo.image.shape[:2])
-        mean = total / np.float32(len(canvases))
+    def _average(self, photo: Photo, averages: Sequence[SlidingWindowAverage]) -> np.ndarray:
+        total = _resized(averages[0].mean(), photo.image.shape[:2])
+        for average in averages[1:]:
+            total += _resized(average.mean(), photo.image.shape[:2])
+        mean = total / np.float32(len(averages))
         return np.log(np.maximum(mean, TINY)) if self.settings.average == "probabilities" else mean
 
     def _predictions(self, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
