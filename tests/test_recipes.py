@@ -186,7 +186,7 @@ def test_training_and_testing_of_dars(row):
     assert whole - labeled == unlabeled
 
 
-# Where windows lay when they were measured on the image before it is scaled, and their stride was rounded to the nearer pixel.
+# Where windows lay when they were cut before the image was scaled, and their stride was rounded to the nearer pixel.
 OLD_STARTS = {"361": ([0, 304], [0, 481, 962, 1328]), "713": ([0, 312], [0, 475, 950, 1336]), "321": ([0, 112],) * 2}
 
 

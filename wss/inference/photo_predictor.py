@@ -14,7 +14,7 @@ import tensorflow as tf
 from wss.data.resize import ResizeToRange, size_in_range
 from wss.data.training_data import padded_size
 from wss.errors import UserError
-from wss.inference.sliding_window import SlidingWindowAverage, SlidingWindows
+from wss.inference.sliding_window import SlidingWindowAverage, SlidingWindows, is_size
 from wss.inference.streaming import in_threads, one_behind
 from wss.models.layers.convolution import resize_bilinear
 from wss.runtime.devices import on_cpu
@@ -51,7 +51,7 @@ class Labeling:
     windows_at_once: int | None = None
 
     def __post_init__(self):
-        if self.window is not None and not (_is_size(self.window) and min(self.window) > 0):
+        if self.window is not None and not is_size(self.window):
             raise UserError(f"Labeling.window = {self.window}, expected (height, width) or None")
         if self.average not in AVERAGES:
             raise UserError(f"Labeling.average = {self.average!r}, expected 'logits' or 'probabilities'")
@@ -209,7 +209,3 @@ def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return values
     with tf.device("CPU:0"):
         return tf.raw_ops.ResizeBilinear(images=values[None], size=size, half_pixel_centers=True)[0].numpy()
-
-
-def _is_size(value) -> bool:
-    return isinstance(value, Sequence) and len(value) == 2 and all(isinstance(side, int) for side in value)

@@ -84,6 +84,11 @@ def window_starts(side: int, window: int, stride: float) -> list[int]:
     return [min(i * step, side - window) for i in range(number)]
 
 
+def is_size(value: object) -> bool:
+    """Returns whether a setting is (height, width), both above 0."""
+    return isinstance(value, Sequence) and len(value) == 2 and all(isinstance(s, int) and s > 0 for s in value)
+
+
 class SlidingWindowAverage:
     """The mean of the predictions of one image's windows, on the host and added one by one.
 
@@ -135,7 +140,7 @@ class SlidingWindowAverage:
 
 
 def pad_for_windows(images: tf.Tensor, windows: SlidingWindows, pad_value: Sequence[float]) -> tf.Tensor:
-    """Pads `[B, h, w, 3]` to `windows.padded_size` with an RGB value; returns the images themselves if they are large enough."""
+    """Returns images `[B, h, w, 3]` padded to `windows.padded_size` with an RGB value, or as they are if they need none."""
     if windows.padded_size == windows.image_size:
         return images
     after = [p - o - s for p, o, s in zip(windows.padded_size, windows.offset, windows.image_size, strict=True)]

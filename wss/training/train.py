@@ -7,7 +7,7 @@ import tensorflow as tf
 from wss.data.dataset_info import load_dataset
 from wss.data.training_data import TrainingData
 from wss.evaluation.evaluation import Evaluation
-from wss.evaluation.evaluator import Result
+from wss.evaluation.result import Result
 from wss.methods.base import Method
 from wss.methods.components.ema import WeightAverage
 from wss.models.deeplab import build_model
@@ -105,7 +105,7 @@ def train(
         head_multiplier,
         sgc_multiplier,
     )
-    evaluation = Evaluation(model, info, strategy) if evaluate_at_end or evaluate_every else None
+    evaluation = Evaluation().open(model, info, strategy) if evaluate_at_end or evaluate_every else None
     run = RunDirectory(run_dir, writes=is_chief(strategy))
     intervals = Intervals(summary_every, pictures_every, checkpoint_every, evaluate_every)
     trainer = Trainer(step, data, run, num_steps, steps_per_loop, intervals, keep_checkpoints, evaluation)
