@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from wss.inference import prediction as inference
-from wss.inference.photo_predictor import Labeling, Photo, Teacher
+from wss.inference.photo_predictor import Labeling, Teacher
+from wss.inference.photos import Photo
 from wss.inference.prediction import (
     predict,
     predict_and_explain,

@@ -14,6 +14,7 @@ import tensorflow as tf
 from wss.data.resize import ResizeToRange, size_in_range
 from wss.data.training_data import padded_size
 from wss.errors import UserError
+from wss.inference.photos import Photo
 from wss.inference.sliding_window import SlidingWindowAverage, SlidingWindows, is_size
 from wss.inference.streaming import in_threads, one_behind
 from wss.models.layers.convolution import resize_bilinear
@@ -62,21 +63,6 @@ class Labeling:
         for name in ("base_size", "windows_at_once"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"Labeling.{name} = {value}, expected 1 or more, or None")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Photo:
-    """An image to be labelled.
-
-    Attributes:
-        name: its id.
-        image: uint8 or float32 [H, W, 3] in 0 .. 255.
-        label: int32 [H, W], where it is needed.
-    """
-
-    name: str
-    image: np.ndarray
-    label: np.ndarray | None = None
 
 
 class Teacher:
