@@ -27,8 +27,8 @@ flags.DEFINE_float("tail_share", 0.02, "Classes with a smaller share of the labe
 def main(argv: list[str]) -> None:
     """Runs what is not finished and prints the table."""
     del argv
-    from wss.evaluation.tables import format_table
     from wss.experiment import configure
+    from wss.tables import format_table
     from wss.workflows.comparison import LABEL_FACTS
 
     if not all(seed.isdigit() for seed in FLAGS.seeds):
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
 
 def rows_of(seed: int) -> dict[str, tuple[float, ...]]:
     """Runs one seed and returns its rows: facts of the labels, mIoU, mIoU of the rare classes."""
-    from wss.evaluation.evaluator import read_json
+    from wss.evaluation.result import read_json
     from wss.workflows import comparison, rounds
     from wss.workflows.stages import run_all
 

@@ -22,6 +22,7 @@ from wss.experiment import configure
 from wss.models.deeplab import DeepLab, build_model
 from wss.models.weights.initial_weights import load_initial_weights
 from wss.progress import track
+from wss.tables import format_columns
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", None, "Folder of the records, with dataset.json in it.", required=True)
@@ -63,10 +64,9 @@ def main(argv: list[str]) -> None:
         f"random, mean of {FLAGS.random_seeds}": np.mean([accuracy(seed) for seed in range(FLAGS.random_seeds)]),
         "chance: the largest class": np.bincount(test_labels).max() / len(test_labels),
     }
-    width = max(map(len, rows))
-    print(f"\n{'weights':<{width}}  train images  test images  accuracy")
-    for title, value in rows.items():
-        print(f"{title:<{width}}  {len(train_labels):>12}  {len(test_labels):>11}  {value:>8.3f}")
+    headers = ("weights", "train images", "test images", "accuracy")
+    counts = str(len(train_labels)), str(len(test_labels))
+    print(f"\n{format_columns([headers, *[(title, *counts, f'{value:.3f}') for title, value in rows.items()]])}")
 
 
 def class_ids(info: DatasetInfo, names: list[str]) -> list[int]:

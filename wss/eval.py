@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
     split = [] if FLAGS.split is None else [f"Evaluation.split = {FLAGS.split!r}"]
     run = open_run(FLAGS.run_dir, [*gin_parameters(), *split], strategy)
     print(f"evaluating {run.weights} on {run.info.directory}")
-    evaluation = config.call(Evaluation, run.model, run.info, strategy)
+    evaluation = config.call(Evaluation).open(run.model, run.info, strategy)
     with hosts_together(strategy):
         result = evaluation()
         if is_chief(strategy):

@@ -10,7 +10,7 @@ import tensorflow as tf
 from wss import config, configurables
 from wss.data.dataset_info import DatasetInfo, load_dataset
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result
+from wss.evaluation.result import Result
 from wss.methods.base import Method
 from wss.models.deeplab import DeepLab
 from wss.run_directory import CONFIG_NAME, RunDirectory

@@ -13,7 +13,7 @@ FLAGS = flags.FLAGS
 define_launch_flags()
 flags.DEFINE_string("output", None, "Folder for the pictures.", required=True)
 flags.DEFINE_string("split", None, "Split to show; by default that of the evaluation.")
-flags.DEFINE_string("images", None, "Folder of photos (JPEG, PNG) to show instead of a split.")
+flags.DEFINE_string("images", None, "Folder of photos (JPEG, PNG, TIFF, BMP, WebP) to show instead of a split.")
 flags.DEFINE_integer("num_images", 24, "How many images at most; 0 for all.", lower_bound=0)
 flags.DEFINE_integer("max_side", 1025, "Photos with a longer side are reduced to it.", lower_bound=33)
 flags.DEFINE_integer(

@@ -209,7 +209,9 @@ def test_color_jitter_is_the_same_in_parts_of_any_maximum(example):
     draws, image = [0.2, 1.3, 0.7, -0.1], example[0]
     for order in ([0, 1, 2, 3], [3, 2, 1, 0]):
         parts = color_jitter(image / 255, draws, tf.constant(order))
-        np.testing.assert_allclose(color_jitter(image, draws, tf.constant(order), maximum=255.0), parts * 255, atol=1e-3)
+        np.testing.assert_allclose(
+            color_jitter(image, draws, tf.constant(order), maximum=255.0), parts * 255, atol=1e-3
+        )
 
 
 def turned(image, angle, fill):

@@ -18,7 +18,7 @@ from PIL import Image
 from wss import config
 from wss.data.dataset_info import DatasetInfo, SplitInfo
 from wss.errors import UserError
-from wss.evaluation.evaluator import evaluate
+from wss.evaluation.evaluator import Evaluator
 from wss.evaluation.label_sources import Gate, Parts, parts_table, read_parts, write_parts
 from wss.evaluation.pseudo_label_quality import default_fusions, evaluate_parts
 from wss.inference.photos import Batch, SplitExamples
@@ -199,7 +199,7 @@ def test_without_a_background_every_class_has_an_image_label():
 
 def evaluated(batch: Batch, stride: int):
     dataset = tf.data.Dataset.from_tensors({"image": batch.images, "label": batch.labels[..., None]})
-    return evaluate(ToyModel(stride), dataset, TOY, "val")
+    return Evaluator(ToyModel(stride), TOY)(dataset, "val")
 
 
 def test_decoder_is_what_the_evaluator_counts():

@@ -10,7 +10,7 @@ import pytest
 
 from wss import config
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result, write_json
+from wss.evaluation.result import Result, write_json
 from wss.methods.dars.rounds import Rounds
 from wss.workflows import comparison
 from wss.workflows.rounds import Plan, scale_range

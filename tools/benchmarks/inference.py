@@ -62,7 +62,12 @@ def build(
         probabilities = functools.partial(predict, scales=scales, flip=flip)
         if window is not None:
             probabilities = functools.partial(
-                predict_sliding, window=(window, window), scales=scales, flip=flip, windows_at_once=windows_at_once
+                predict_sliding,
+                window=(window, window),
+                pad_value=model.mean_pixel,
+                scales=scales,
+                flip=flip,
+                windows_at_once=windows_at_once,
             )
         return tf.function(lambda images: tf.argmax(probabilities(model, images), axis=-1, output_type=tf.int32))
 

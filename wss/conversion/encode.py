@@ -9,16 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image
 
 from wss.conversion.sources import Box, MaskReader, Source
 from wss.data.example import encode_example
 from wss.data.masks import BROKEN_IMAGE, IGNORE, INVALID, encode_mask, read_file, read_mask, wrong_values
+from wss.data.photos import is_upright, upright_rgb
 from wss.data.record_index import Entry
 from wss.errors import UserError
 
 JPEG_QUALITY = 95
-EXIF_ORIENTATION = 0x0112
 MAX_PROBLEMS_SHOWN = 50
 
 
@@ -145,7 +145,7 @@ def load_image(image: str | os.PathLike | bytes, name: str) -> EncodedImage:
     try:
         with Image.open(io.BytesIO(content)) as opened:
             image_format = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}.get(opened.format or "", "")
-            plain = opened.mode in ("RGB", "L") and opened.getexif().get(EXIF_ORIENTATION, 1) == 1
+            plain = opened.mode in ("RGB", "L") and is_upright(opened)
             if not (image_format and plain):
                 content, image_format = _encode_again(opened, image_format or "png")
         # What training will do, so that a file that only TensorFlow rejects is found here.
@@ -195,11 +195,10 @@ def raise_problems(problems: Iterable[str]) -> None:
 
 
 def _encode_again(image: Image.Image, image_format: str) -> tuple[bytes, str]:
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    upright = ImageOps.exif_transpose(image).convert("RGB")
     buffer = io.BytesIO()
-    upright.save(buffer, image_format.upper(), **({"quality": JPEG_QUALITY} if image_format == "jpeg" else {}))
+    upright_rgb(image).save(
+        buffer, image_format.upper(), **({"quality": JPEG_QUALITY} if image_format == "jpeg" else {})
+    )
     return buffer.getvalue(), image_format
 
 

@@ -10,8 +10,9 @@ import tensorflow as tf
 from wss.data.augment import image_label_of
 from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result, no_masks, unknown_labels
+from wss.evaluation.evaluator import no_masks, unknown_labels
 from wss.evaluation.label_sources import Gate, Parts
+from wss.evaluation.result import Result
 from wss.inference.photos import Batch, Examples
 from wss.inference.prediction import valid_pixels
 from wss.inference.streaming import one_behind

@@ -1,13 +1,13 @@
 """From images to class probabilities: whole image, scaled and mirrored, or by sliding window."""
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from wss.inference.sliding_window import SlidingWindows, mean_of_windows, pad_for_windows
 from wss.methods.base import Figure, Method
 from wss.models.deeplab import DeepLab
 from wss.models.layers.convolution import resize_bilinear
@@ -21,10 +21,10 @@ def predict(model, images, scales: Sequence[float] = (1.0,), flip: bool = False)
     that is slower by a tenth or more than one after the other, so there it is not done.
 
     Args:
-        model: callable `model(images, training=False)` that returns logits `[B, h, w, C]`.
+        model: Callable `model(images, training=False)` that returns logits `[B, h, w, C]`.
         images: float `[B, H, W, 3]`, 0 .. 255, H and W static.
-        scales: factors of the image size; their probabilities are averaged.
-        flip: whether to average with the prediction of the mirrored image.
+        scales: Factors of the image size; their probabilities are averaged.
+        flip: Whether to average with the prediction of the mirrored image.
 
     Returns:
         Probabilities, float32 `[B, H, W, C]`.
@@ -34,9 +34,7 @@ def predict(model, images, scales: Sequence[float] = (1.0,), flip: bool = False)
     height, width = images.shape[1:3]
     total = 0.0
     for scale in scales:
-        # Grids 2^n + 1 stay aligned: corners map to corners.
-        size = [round(scale * (side - 1)) + 1 for side in (height, width)]
-        scaled = resize_bilinear(images, size)
+        scaled = resize_bilinear(images, scaled_size((height, width), scale))
         if not flip:
             total += _probabilities(model, scaled, (height, width))
             continue
@@ -53,57 +51,74 @@ def predict_sliding(
     model,
     images,
     window: tuple[int, int],
+    *,
+    pad_value: Sequence[float],
     stride: float = 2 / 3,
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
     windows_at_once: int | None = 4,
 ) -> tf.Tensor:
-    """Predicts overlapping windows and averages the probabilities where they overlap.
+    """Predicts overlapping windows of the scaled images and averages the probabilities where they overlap.
 
     The model's memory is that of `windows_at_once` windows of each image. The probabilities of all windows are kept
-    until they are averaged: with the default stride up to (3/2)^2 times as much as the result.
+    until they are averaged: with the default stride up to (3/2)^2 times as much as the scaled image's.
 
     Args:
-        model: as for `predict`.
+        model: Network as for `predict`.
         images: float `[B, H, W, 3]`, 0 .. 255, H and W static.
-        window: height and width of a window; cut to the image where it is larger.
-        stride: distance of neighbouring windows as a fraction of the window; the last one is moved
-            back to the border.
-        scales: as for `predict`, of each window.
-        flip: as for `predict`, of each window.
-        windows_at_once: how many windows of each image go through the model in one batch at most; None for all.
+        window: (height, width) of the windows, in pixels of the scaled image; see `SlidingWindows`.
+        pad_value: RGB around scaled images that are smaller than a window.
+        stride: Distance of neighbouring windows as a fraction of the window, rounded up.
+        scales: Factors of the image size; their probabilities are averaged.
+        flip: Whether to average with the prediction of each mirrored window.
+        windows_at_once: Largest number of windows of each image in one batch; None for all.
 
     Returns:
-        Probabilities, float32 `[B, H, W, C]`; those of `predict` if one window covers the image.
+        Probabilities, float32 `[B, H, W, C]`.
     """
-    height, width = images.shape[1:3]
-    h, w = min(window[0], height), min(window[1], width)
-    tops = window_starts(height, h, max(1, round(stride * h)))
-    lefts = window_starts(width, w, max(1, round(stride * w)))
-    corners = list(itertools.product(tops, lefts))
-    batch = images.shape[0] or tf.shape(images)[0]
+    size = images.shape[1:3]
+    total = 0.0
+    for scale in scales:
+        scaled = resize_bilinear(images, scaled_size(size, scale))
+        windows = SlidingWindows(tuple(scaled.shape[1:3]), window, stride)
+        padded = pad_for_windows(scaled, windows, pad_value)
+        predictions = _predict_windows(model, padded, windows, flip, windows_at_once)
+        total += resize_bilinear(mean_of_windows(predictions, windows), size)
+    return total / len(scales)
 
-    def predict_windows(corners) -> tf.Tensor:
-        crops = [tf.slice(images, [0, *tf.unstack(corner), 0], [batch, h, w, images.shape[-1]]) for corner in corners]
-        return predict(model, tf.concat(crops, axis=0), scales, flip)
 
-    groups = math.ceil(len(corners) / (windows_at_once or len(corners)))
-    at_once = math.ceil(len(corners) / groups)
+def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
+    """Returns (height, width) times a scale; grids of 2^n + 1 stay aligned, so that corners map to corners."""
+    height, width = (round(scale * (side - 1)) + 1 for side in size)
+    return height, width
+
+
+def _predict_windows(
+    model, padded: tf.Tensor, windows: SlidingWindows, flip: bool, at_once: int | None
+) -> list[tf.Tensor]:
+    """Returns the probabilities `[B, *window, C]` of each window, which go through the model a few at once."""
+    corners, batch = windows.corners, padded.shape[0] or tf.shape(padded)[0]
+    extent = [batch, *windows.window, padded.shape[-1]]
+
+    def predict_group(corners: list[tf.Tensor]) -> tf.Tensor:
+        crops = [tf.slice(padded, [0, *tf.unstack(corner), 0], extent) for corner in corners]
+        return predict(model, tf.concat(crops, axis=0), flip=flip)
+
+    groups = math.ceil(len(corners) / (at_once or len(corners)))
+    group_size = math.ceil(len(corners) / groups)
     if groups == 1:
-        probabilities = predict_windows(tf.unstack(tf.constant(corners)))
+        probabilities = predict_group(tf.unstack(tf.constant(corners)))
     else:
         # The last group is filled up; what is past the end is not read below.
-        filled = [*corners, *[corners[-1]] * (groups * at_once - len(corners))]
+        filled = [*corners, *[corners[-1]] * (groups * group_size - len(corners))]
         probabilities = tf.map_fn(
-            lambda group: predict_windows(tf.unstack(group)),
-            tf.reshape(tf.constant(filled), [groups, at_once, 2]),
+            lambda group: predict_group(tf.unstack(group)),
+            tf.reshape(tf.constant(filled), [groups, group_size, 2]),
             parallel_iterations=1,
             fn_output_signature=tf.float32,
         )
-    probabilities = tf.reshape(probabilities, [groups * at_once, batch, h, w, probabilities.shape[-1]])
-    windows = tf.unstack(probabilities)[: len(corners)]
-    rows = [_mean_of_overlaps(row, lefts, axis=2) for row in _in_groups(windows, len(lefts))]
-    return _mean_of_overlaps(rows, tops, axis=1)
+    shape = [groups * group_size, batch, *windows.window, probabilities.shape[-1]]
+    return tf.unstack(tf.reshape(probabilities, shape))[: len(corners)]
 
 
 def predict_and_explain(
@@ -154,36 +169,3 @@ def to_image_size(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _probabilities(model, images, size):
     logits = tf.cast(model(images, training=False), tf.float32)
     return tf.nn.softmax(resize_bilinear(logits, size))
-
-
-def window_starts(side: int, window: int, stride: int) -> list[int]:
-    """First pixels of windows that cover 0 .. side-1; the last one ends at the border."""
-    number = math.ceil((side - window) / stride) + 1
-    return [min(i * stride, side - window) for i in range(number)]
-
-
-def _in_groups(items: list, size: int) -> list[list]:
-    return [items[i : i + size] for i in range(0, len(items), size)]
-
-
-def _mean_of_overlaps(parts: list[tf.Tensor], starts: list[int], axis: int) -> tf.Tensor:
-    """Lays parts of one length at `starts` along an axis, and averages them where several lie.
-
-    Between neighbouring ends of parts the same ones lie, so each piece is a mean of slices: nothing of the result's size
-    is added up once for each part.
-    """
-    length = parts[0].shape[axis]
-    cuts = sorted({*starts, *(start + length for start in starts)})
-
-    def slice_of(part: tf.Tensor, first: int, end: int) -> tf.Tensor:
-        return part[(slice(None),) * axis + (slice(first, end),)]
-
-    pieces = []
-    for first, end in itertools.pairwise(cuts):
-        here = [
-            slice_of(part, first - start, end - start)
-            for part, start in zip(parts, starts, strict=True)
-            if start <= first < start + length
-        ]
-        pieces.append(tf.add_n(here) / len(here))
-    return tf.concat(pieces, axis)

@@ -12,8 +12,8 @@ import tensorflow as tf
 from wss.data.input_rate import pipeline_rate, slow_input_line
 from wss.data.training_data import Shard, TrainingData
 from wss.errors import UserError
-from wss.evaluation.evaluation import Evaluation, report
-from wss.evaluation.evaluator import Result
+from wss.evaluation.evaluation import SplitEvaluation, report
+from wss.evaluation.result import Result
 from wss.models.deeplab import DeepLab
 from wss.progress import TrainingProgress, format_seconds
 from wss.run_directory import RunDirectory, checkpoint_manager
@@ -57,7 +57,7 @@ class Trainer:
         steps_per_loop: int,
         intervals: Intervals,
         keep_checkpoints: int,
-        evaluation: Evaluation | None,
+        evaluation: SplitEvaluation | None,
     ):
         self.step, self.data, self.run_directory = step, data, run
         self.num_steps, self.steps_per_loop, self.intervals = num_steps, steps_per_loop, intervals

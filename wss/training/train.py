@@ -10,7 +10,7 @@ from wss.data.dataset_info import DatasetInfo, load_dataset
 from wss.data.training_data import TrainingData
 from wss.errors import UserError
 from wss.evaluation.evaluation import Evaluation
-from wss.evaluation.evaluator import Result
+from wss.evaluation.result import Result
 from wss.methods.base import Method
 from wss.methods.components.ema import ExponentialMovingAverage
 from wss.models.deeplab import DeepLab, build_model
@@ -99,7 +99,7 @@ class Training:
                 evaluation=self.evaluate_every,
             ),
             keep_checkpoints=self.keep_checkpoints,
-            evaluation=Evaluation(network, info, strategy) if evaluated else None,
+            evaluation=Evaluation().open(network, info, strategy) if evaluated else None,
         )
 
     def _step(

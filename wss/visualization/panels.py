@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
-from wss.inference.photos import Example, Examples, run_examples
+from wss.inference.photos import Examples, Photo, run_examples
 from wss.inference.prediction import predict, predict_and_explain, to_image_size
 from wss.inference.streaming import in_threads
 from wss.methods.base import Figure, Method
@@ -85,7 +85,7 @@ class _Drawing:
     def __init__(self, info: DatasetInfo, output: Path, before: Mapping[str, Mapping[str, np.ndarray]], title: str):
         self.info, self.output, self.before, self.title = info, output, before, title
 
-    def __call__(self, predicted: tuple[Example, dict[str, np.ndarray]]) -> tuple[str, pictures.Columns, list[int]]:
+    def __call__(self, predicted: tuple[Photo, dict[str, np.ndarray]]) -> tuple[str, pictures.Columns, list[int]]:
         """Returns the example's name, its columns, and the classes that truth and prediction show."""
         example, outputs = predicted
         prediction = _cut(outputs["prediction"], example)
@@ -97,7 +97,7 @@ class _Drawing:
         self._save("panels", example, pictures.with_legend(panel, self.info, shown))
         return example.name, columns, shown
 
-    def _maps(self, example: Example, outputs: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    def _maps(self, example: Photo, outputs: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
         """Yields titles and maps one after the other: probabilities at image size take much memory."""
         for title, by_name in self.before.items():
             yield title, by_name[example.name]
@@ -108,7 +108,7 @@ class _Drawing:
             else:
                 yield title, _cut(to_image_size(values, size), example)
 
-    def _save(self, kind: str, example: Example, picture: np.ndarray) -> None:
+    def _save(self, kind: str, example: Photo, picture: np.ndarray) -> None:
         pictures.save_png(self.output / kind / f"{example.name}.png", picture)
 
 
@@ -117,6 +117,6 @@ def _shown(figure: Figure) -> tf.Tensor:
     return tf.reduce_max(figure.values, axis=-1, keepdims=True) if figure.kind == "heat" else figure.values
 
 
-def _cut(values: np.ndarray, example: Example) -> np.ndarray:
+def _cut(values: np.ndarray, example: Photo) -> np.ndarray:
     height, width = example.image.shape[:2]
     return values[:height, :width]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wss.evaluation.evaluator import Result
 from wss.evaluation.label_sources import Gate, Parts
+from wss.evaluation.result import Result
 from wss.workflows.studies import voc_animals
 from wss.workflows.studies.report import Report
 from wss.workflows.studies.study import Run, Study

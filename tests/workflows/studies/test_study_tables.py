@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result
+from wss.evaluation.result import Result
 from wss.workflows.studies import voc_animals
 from wss.workflows.studies.study import Run
 from wss.workflows.studies.tables import Table, error_table, write_block

@@ -13,10 +13,10 @@ import tensorflow as tf
 from etils import epath
 
 from wss.conversion.encode import LabelMap
-from wss.conversion.layouts.folder import IMAGE_SUFFIXES
 from wss.conversion.layouts.tfds_builders import feature_keys, find_builder, first_line
 from wss.conversion.sources import Box, Part, Source
 from wss.data.masks import IGNORE, INVALID, wrong_values
+from wss.data.photos import SUFFIXES
 from wss.errors import UserError
 
 
@@ -233,4 +233,4 @@ def _put(tree: dict, keys: Sequence[str], value: Any) -> dict:
 def _without_suffix(name: bytes | int) -> str:
     text = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
     stem, suffix = os.path.splitext(text)
-    return stem if suffix.lower() in IMAGE_SUFFIXES else text
+    return stem if suffix.lower() in SUFFIXES else text

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result
-from wss.evaluation.tables import format_table
+from wss.evaluation.result import Result
 from wss.files import write_text
+from wss.tables import format_table
 from wss.workflows.studies.study import Run, Study
 
 NOTHING = "Nothing is recorded yet."
