@@ -9,7 +9,7 @@ import gin
 import pytest
 
 from wss.config import PROJECT_ROOT, parse_config, recipes
-from wss.conversion.published_splits import load_manifest
+from wss.data.published_splits import load_manifest
 from wss.errors import UserError
 from wss.methods.dars.rounds import Rounds
 from wss.models.backbones.registry import BACKBONES

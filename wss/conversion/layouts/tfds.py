@@ -15,7 +15,8 @@ from etils import epath
 from wss.conversion.encode import LabelMap
 from wss.conversion.layouts.folder import IMAGE_SUFFIXES
 from wss.conversion.layouts.tfds_builders import feature_keys, find_builder, first_line
-from wss.conversion.sources import Box, Part, Source
+from wss.conversion.sources import Part, Source
+from wss.data.example import Box
 from wss.data.masks import IGNORE, INVALID, wrong_values
 from wss.errors import UserError
 
