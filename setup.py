@@ -20,7 +20,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["wss", "wss.*"]),
-    package_data={"wss.conversion": ["published_splits.json"]},
+    package_data={"wss.data": ["published_splits.json"]},
     install_requires=[
         "tensorflow>=2.20,<2.22",
         "keras>=3.12,<4",

@@ -20,8 +20,9 @@ from absl import flags
 from wss.conversion.converter_flags import convert, define_flags
 from wss.conversion.encode import LabelMap
 from wss.conversion.layouts.folder import Folder, read_classes, read_ids, read_image_labels, split_train_val
-from wss.conversion.sources import Source, Split
+from wss.conversion.sources import Source
 from wss.data.masks import lookup_table, parse_classes, parse_ignore_values
+from wss.data.splits import Split
 from wss.errors import UserError, run_main
 
 FLAGS = flags.FLAGS

@@ -11,15 +11,14 @@ import tensorflow as tf
 from absl import flags
 from etils import epath
 
-from wss.conversion.encode import count_pixels, image_hash, raise_problems
+from wss.conversion.encode import raise_problems
 from wss.conversion.layouts.folder import read_classes
-from wss.conversion.sources import Split
 from wss.conversion.summary import print_summary
 from wss.data.dataset_info import FILE_NAME, DatasetInfo
 from wss.data.example import check_record, parse_boxes, reason_of
 from wss.data.masks import VOC_CLASSES
-from wss.data.record_index import RECORD_OVERHEAD, Entry, index_path, write_index
-from wss.data.splits import select
+from wss.data.record_index import RECORD_OVERHEAD, Entry, count_pixels, image_hash, index_path, write_index
+from wss.data.splits import Split, select
 from wss.errors import UserError, run_main
 from wss.jobs.processes import Tick, run_jobs
 

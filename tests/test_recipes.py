@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from wss.config import PROJECT_ROOT, parse_config, recipes
-from wss.conversion.published_splits import load_manifest
+from wss.data.published_splits import load_manifest
 from wss.errors import UserError
 from wss.inference.sliding_window import window_starts
 from wss.methods.dars.rounds import Rounds

@@ -14,12 +14,13 @@ from etils import epath
 
 from wss.conversion import writer
 from wss.conversion.encode import LabelMap
-from wss.conversion.sources import Box, Part, Source, Split, assign
+from wss.conversion.sources import Part, Source, assign
 from wss.data.dataset_info import DatasetInfo
-from wss.data.example import parse_boxes, parse_example
+from wss.data.example import Box, parse_boxes, parse_example
 from wss.data.masks import encode_mask, lookup_table
 from wss.data.record_files import split_records
 from wss.data.record_index import read_index
+from wss.data.splits import Split
 from wss.errors import UserError
 from wss.jobs import beam
 from wss.jobs import processes as execution

@@ -1,7 +1,6 @@
 """From files to one checked example: each problem is one line that names the file."""
 
 import dataclasses
-import hashlib
 import io
 import os
 from collections.abc import Iterable, Sequence
@@ -11,11 +10,11 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from wss.conversion.sources import Box, MaskReader, Source
-from wss.data.example import encode_example
+from wss.conversion.sources import MaskReader, Source
+from wss.data.example import Box, encode_example
 from wss.data.masks import BROKEN_IMAGE, IGNORE, INVALID, encode_mask, read_file, read_mask, wrong_values
 from wss.data.photos import is_upright, upright_rgb
-from wss.data.record_index import Entry
+from wss.data.record_index import Entry, count_pixels, image_hash
 from wss.errors import UserError
 
 JPEG_QUALITY = 95
@@ -107,17 +106,6 @@ def check_source(source: Source, labels: LabelMap) -> tuple[tuple[bytes, Entry] 
         image_hash=image_hash(image.content),
     )
     return (serialized, entry), []
-
-
-def count_pixels(mask: np.ndarray) -> dict[int, int]:
-    """Returns class -> number of its pixels, of the classes that occur in a mask, int [H, W]."""
-    counts = np.bincount(mask.ravel())
-    return {int(label): int(counts[label]) for label in np.flatnonzero(counts)}
-
-
-def image_hash(content: bytes) -> str:
-    """16 hexadecimal digits that two different images hardly share."""
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def wrong_boxes(source: Source, size: tuple[int, int]) -> list[str]:

@@ -16,10 +16,10 @@ import tensorflow as tf
 from etils import epath
 
 from wss.conversion.encode import LabelMap, check_source, duplicate_ids, raise_problems
-from wss.conversion.sources import ListPool, Part, Pool, Source, Split, assign
+from wss.conversion.sources import ListPool, Part, Pool, Source, assign
 from wss.data.dataset_info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
 from wss.data.record_index import RECORD_OVERHEAD, SUFFIX, Entry, index_path, write_index
-from wss.data.splits import Statistics, select
+from wss.data.splits import Split, Statistics, select
 from wss.files import whole, write_text
 from wss.jobs.beam import make_pipeline, run_beam
 from wss.jobs.output_folder import DONE, LOCK, disk_errors, keep_only, replacing

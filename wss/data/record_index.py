@@ -1,6 +1,7 @@
 """The index beside each record file: one line of JSON for each image, so that splits are made without decoding anything."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 
@@ -44,6 +45,17 @@ class Entry:
         if self.image_labels is None:
             return None
         return np.isin(np.arange(num_classes), [*self.image_labels, *([0] if has_background else [])])
+
+
+def count_pixels(mask: np.ndarray) -> dict[int, int]:
+    """Returns class -> number of its pixels, of the classes that occur in a mask, int [H, W]."""
+    counts = np.bincount(mask.ravel())
+    return {int(label): int(counts[label]) for label in np.flatnonzero(counts)}
+
+
+def image_hash(content: bytes) -> str:
+    """16 hexadecimal digits that two different images hardly share."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def write_index(path: epath.Path, entries: Iterable[Entry]) -> None:

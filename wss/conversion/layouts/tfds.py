@@ -14,7 +14,8 @@ from etils import epath
 
 from wss.conversion.encode import LabelMap
 from wss.conversion.layouts.tfds_builders import feature_keys, find_builder, first_line
-from wss.conversion.sources import Box, Part, Source
+from wss.conversion.sources import Part, Source
+from wss.data.example import Box
 from wss.data.masks import IGNORE, INVALID, wrong_values
 from wss.data.photos import SUFFIXES
 from wss.errors import UserError

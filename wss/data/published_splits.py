@@ -6,7 +6,6 @@ is from, where its file lies, and the SHA-256 of its ids. So a list from anywher
 
 import dataclasses
 import functools
-import hashlib
 import http.client
 import json
 import re
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wss.data.splits import checksum
 from wss.errors import UserError, did_you_mean
 from wss.tables import format_columns
 
@@ -82,11 +82,6 @@ def published(name: str) -> PublishedList:
     if name not in manifest:
         raise UserError(f"no published list {name!r}; --show_lists shows all.{did_you_mean(name, manifest)}")
     return manifest[name]
-
-
-def checksum(ids: Iterable[str]) -> str:
-    """SHA-256 of the sorted ids, joined by line feeds: their order does not matter."""
-    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
 
 
 def identify(ids: Iterable[str]) -> list[str]:
