@@ -16,12 +16,13 @@ from pathlib import Path
 from absl import flags
 from PIL import Image
 
+from wss.command import run_main
 from wss.conversion.encode import LabelMap
 from wss.conversion.shapes import CLASS_NAMES, generate
 from wss.conversion.sources import Source
 from wss.conversion.writer import write_dataset
 from wss.data.masks import encode_mask, lookup_table, voc_colors
-from wss.errors import UserError, run_main
+from wss.errors import UserError
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(

@@ -149,7 +149,6 @@ class _Worker:
 
 def warmed_up(case: Case) -> Workload:
     """Builds a case in this process, on its cores, and runs it once."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # all cases are loaded at a time
     if case.cores is not None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: case.cores])

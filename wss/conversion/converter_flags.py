@@ -12,6 +12,7 @@ from wss.conversion.writer import write_dataset
 from wss.jobs.processes import hide_accelerators
 
 FLAGS = flags.FLAGS
+flags.disclaim_key_flags()  # they belong to the converter that asks for them, whose --help lists them
 
 
 def define_flags(name: str | None = None) -> None:

@@ -8,11 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image, ImageOps
 
 from wss.conversion.sources import Box, MaskReader, Source
-from wss.data.example import encode_example
 from wss.data.masks import BROKEN_IMAGE, IGNORE, INVALID, encode_mask, read_file, read_mask, wrong_values
 from wss.data.record_index import Entry
 from wss.errors import UserError
@@ -66,6 +64,8 @@ def check_source(source: Source, labels: LabelMap) -> tuple[tuple[bytes, Entry] 
     Returns:
         The serialized example and its entry in the index, which has no offset yet; or None and all its problems.
     """
+    from wss.data.example import encode_example  # here for TensorFlow, as in `load_image`
+
     problems: list[str] = []
     image = mask = None
     try:
@@ -140,6 +140,8 @@ def load_image(image: str | os.PathLike | bytes, name: str) -> EncodedImage:
     Raises:
         UserError: missing, empty or broken file.
     """
+    import tensorflow as tf  # here, so that --help of the converters need not wait for it
+
     path = _name(image, name)
     content = image if isinstance(image, bytes) else read_file(image)
     try:

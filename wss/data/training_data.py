@@ -18,10 +18,11 @@ from wss.data.example import parse_example, validate_records
 from wss.data.record_files import RecordFiles, split_records
 from wss.data.resize import ResizeToRange
 from wss.errors import UserError
+from wss.project import converter
 
 STREAM_KEYS = {"labeled": 1, "unlabeled": 2, "pseudo": 3}
 MASKS_FROM = {
-    "labeled": "make a split of those with datasets/make_split.py",
+    "labeled": f"make a split of those with {converter('make_split')}",
     "pseudo": "label the images with wss-label",
 }
 
