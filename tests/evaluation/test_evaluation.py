@@ -13,6 +13,7 @@ from wss.data.masks import encode_mask
 from wss.evaluation.evaluation import Evaluation, report
 from wss.experiment import open_run
 from wss.models.deeplab import build_model
+from wss.models.weights.weights_file import save_weights
 from wss.run_directory import CONFIG_NAME, RunDirectory
 
 GREY = (127.5, 127.5, 127.5)
@@ -71,7 +72,7 @@ def test_windows_a_few_at_once_change_nothing(model, info, two_replicas):
 
 def test_report_says_how_fast_it_was(model, info, two_replicas, tmp_path, capsys):
     result = Evaluation(model, info, two_replicas, batch_size=2)()
-    report(result, tmp_path, step=1)
+    report(result, RunDirectory(tmp_path), step=1)
     assert "2 images in " in capsys.readouterr().out
 
 
@@ -85,7 +86,7 @@ def test_a_float32_run_can_be_evaluated_in_bfloat16(tmp_path, tiny_parameters, f
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     config.parse_config([], tiny_parameters)
     (tmp_path / CONFIG_NAME).write_text("\n".join(tiny_parameters))
-    RunDirectory(tmp_path).save_weights(build_model(load_dataset()))
+    save_weights(build_model(load_dataset()), RunDirectory(tmp_path))
     results = {}
     for policy in ("float32", "mixed_bfloat16"):
         run = open_run(str(tmp_path), [f"set_precision.policy = {policy!r}"], strategy)

@@ -1,5 +1,7 @@
 """`train` builds everything from the gin configuration and trains."""
 
+from pathlib import Path
+
 import gin
 import keras
 import tensorflow as tf
@@ -106,7 +108,7 @@ def train(
         sgc_multiplier,
     )
     evaluation = Evaluation(model, info, strategy) if evaluate_at_end or evaluate_every else None
-    run = RunDirectory(run_dir, writes=is_chief(strategy))
+    run = RunDirectory(Path(run_dir), writes=is_chief(strategy))
     intervals = Intervals(summary_every, pictures_every, checkpoint_every, evaluate_every)
     trainer = Trainer(step, data, run, num_steps, steps_per_loop, intervals, keep_checkpoints, evaluation)
     with hosts_together(strategy):

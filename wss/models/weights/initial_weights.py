@@ -11,8 +11,9 @@ from wss.models.deeplab import DeepLab
 from wss.models.tf1_names import assign_tf1, only_classifies, tf1_shapes, tf1_values
 from wss.models.weights.keras_layouts import from_keras_layout, is_keras_layout, keras_application_values, read_keras_h5
 from wss.models.weights.tf1_checkpoint import find_checkpoint, is_bookkeeping, read_checkpoint
+from wss.models.weights.weights_file import load_weights
 from wss.project import locate
-from wss.run_directory import WEIGHTS_NAME, load_weights
+from wss.run_directory import RunDirectory
 
 Values = dict[str, np.ndarray]
 
@@ -100,7 +101,7 @@ def assign_weights(
 
 def weights_file(path: str) -> Path | None:
     """The `.weights.h5` that a path is, or that a run of wss-train in that directory has; None if there is none."""
-    file = Path(path, WEIGHTS_NAME) if Path(path).is_dir() else Path(path)
+    file = RunDirectory(Path(path)).weights if Path(path).is_dir() else Path(path)
     return file if file.name.endswith(".weights.h5") and file.is_file() else None
 
 
