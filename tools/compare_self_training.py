@@ -14,7 +14,8 @@ from pathlib import Path
 
 from absl import flags
 
-from wss.errors import UserError, run_main
+from wss.command import run_main
+from wss.errors import UserError
 from wss.flags import define_experiment_flags, gin_parameters, strategy_flags
 
 FLAGS = flags.FLAGS

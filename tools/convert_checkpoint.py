@@ -11,7 +11,8 @@ from pathlib import Path
 
 from absl import flags
 
-from wss.errors import UserError, run_main
+from wss.command import run_main
+from wss.errors import UserError
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("input", None, "Weights: whatever train.initial_weights takes.")

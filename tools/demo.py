@@ -3,13 +3,12 @@
 python tools/demo.py --output=runs/demo --seed=0
 """
 
-import os
 import time
 from pathlib import Path
 
 from absl import flags
 
-from wss.errors import run_main
+from wss.command import run_main
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", "runs/demo", "Folder for records, runs and pictures.")
@@ -27,7 +26,6 @@ def main(argv: list[str]) -> None:
     """Builds the records, trains what is not yet trained, compares."""
     del argv
     start = time.monotonic()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from wss import experiment
     from wss.conversion.shapes import build_shapes
     from wss.data.dataset_info import FILE_NAME

@@ -2,11 +2,13 @@
 
 wss-vis --run_dir=runs/shapes --output=pictures                      first images of the evaluation split
 wss-vis --run_dir=runs/shapes --output=pictures --images=my_photos   any folder of photos
+
+What --gin_param can set, and what it means: wss-train --list_parameters, wss-train --list_parameters=NAME
 """
 
 from absl import flags
 
-from wss.errors import run_main
+from wss.command import run_main
 from wss.flags import define_launch_flags, gin_parameters
 
 FLAGS = flags.FLAGS
@@ -42,7 +44,7 @@ def main(argv: list[str]) -> None:
 
 
 def console_main() -> None:
-    """The command `wss-vis`."""
+    """Runs the command `wss-vis`."""
     run_main(main)
 
 

@@ -14,6 +14,7 @@ from wss.errors import UserError
 from wss.evaluation.evaluation import Evaluation, report
 from wss.experiment import open_run
 from wss.models.deeplab import build_model
+from wss.models.weights.weights_file import save_weights
 from wss.run_directory import CONFIG_NAME, RunDirectory
 
 GREY = (127.5, 127.5, 127.5)
@@ -88,7 +89,7 @@ def test_impossible_settings_are_one_line(settings, expected):
 
 def test_report_says_how_fast_it_was(model, info, two_replicas, tmp_path, capsys):
     result = Evaluation(batch_size=2).open(model, info, two_replicas)()
-    report(result, tmp_path, step=1)
+    report(result, RunDirectory(tmp_path), step=1)
     assert "2 images in " in capsys.readouterr().out
 
 
@@ -102,7 +103,7 @@ def test_a_float32_run_can_be_evaluated_in_bfloat16(tmp_path, tiny_parameters, f
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     config.parse_config([], tiny_parameters)
     (tmp_path / CONFIG_NAME).write_text("\n".join(tiny_parameters))
-    RunDirectory(tmp_path).save_weights(build_model(load_dataset()))
+    save_weights(build_model(load_dataset()), RunDirectory(tmp_path))
     results = {}
     for policy in ("float32", "mixed_bfloat16"):
         run = open_run(str(tmp_path), [f"set_precision.policy = {policy!r}"], strategy)

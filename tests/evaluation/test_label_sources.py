@@ -26,6 +26,7 @@ from wss.inference.prediction import valid_pixels
 from wss.methods.pseudoseg.pseudoseg import PseudoSeg
 from wss.methods.supervised import Supervised
 from wss.models.layers.convolution import resize_bilinear
+from wss.models.weights.weights_file import save_weights
 from wss.ops import metrics
 from wss.run_directory import CONFIG_NAME, RunDirectory
 
@@ -337,8 +338,8 @@ def run_dir(tmp_path, tiny_parameters) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / CONFIG_NAME).write_text("\n".join(tiny_parameters) + "\n")
-    RunDirectory(folder).save_weights(
-        surer(pseudoseg_network(DatasetInfo.load(gin.query_parameter("load_dataset.directory"))))
+    save_weights(
+        surer(pseudoseg_network(DatasetInfo.load(gin.query_parameter("load_dataset.directory")))), RunDirectory(folder)
     )
     return folder
 

@@ -186,7 +186,7 @@ def test_sigterm_at_one_host_stops_both_and_both_go_on(tmp_path, parameters, two
 
 HOST = """
 import sys
-from wss.errors import run_main
+from wss.command import run_main
 
 def main(argv):
     from wss.runtime.strategy import build_strategy, hosts_together, is_chief, number_of_hosts, of_all_replicas

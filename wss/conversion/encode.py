@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from wss.conversion.sources import MaskReader, Source
@@ -65,6 +64,7 @@ def check_source(source: Source, labels: LabelMap) -> tuple[tuple[bytes, Entry] 
     Returns:
         The serialized example and its entry in the index, which has no offset yet; or None and all its problems.
     """
+
     problems: list[str] = []
     image = mask = None
     try:
@@ -128,6 +128,8 @@ def load_image(image: str | os.PathLike | bytes, name: str) -> EncodedImage:
     Raises:
         UserError: missing, empty or broken file.
     """
+    import tensorflow as tf  # here, so that --help of the converters need not wait for it
+
     path = _name(image, name)
     content = image if isinstance(image, bytes) else read_file(image)
     try:

@@ -12,7 +12,6 @@ import os
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-import tensorflow as tf
 from etils import epath
 
 from wss.conversion.encode import LabelMap, check_source, duplicate_ids, raise_problems
@@ -148,6 +147,8 @@ def _write_records(path: epath.Path, part: Part, labels: LabelMap, tick: Tick) -
 
 def write_record_file(path: epath.Path, examples: Iterable[tuple[bytes, Entry]]) -> None:
     """Writes serialized examples with the index beside them, whole or not at all; the entries get their offsets here."""
+    import tensorflow as tf  # here, so that --help of the converters need not wait for it
+
     entries: list[Entry] = []
     offset = 0
     with disk_errors(path), whole(path) as temporary:

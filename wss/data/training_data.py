@@ -22,10 +22,11 @@ from wss.data.record_files import RecordFiles
 from wss.data.resize import ResizeToRange
 from wss.data.streams import Views
 from wss.errors import UserError
+from wss.project import converter
 
 STREAM_KEYS = {"labeled": 1, "unlabeled": 2, "pseudo": 3}
 MASKS_FROM = {
-    "labeled": "make a split of those with datasets/make_split.py",
+    "labeled": f"make a split of those with {converter('make_split')}",
     "pseudo": "label the images with wss-label",
 }
 

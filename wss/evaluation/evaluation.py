@@ -20,6 +20,7 @@ from wss.inference.prediction import predict, predict_sliding
 from wss.inference.sliding_window import is_size
 from wss.models.deeplab import DeepLab
 from wss.progress import format_seconds
+from wss.run_directory import RunDirectory
 
 
 @gin.configurable
@@ -125,23 +126,18 @@ def default_split() -> str:
     return gin.get_bindings("Evaluation").get("split", "val")
 
 
-def result_file(run_dir: Path, split: str) -> Path:
-    """Returns where a run directory has the evaluation on a split."""
-    return run_dir / f"eval_{split}.json"
-
-
-def report(result: Result, run_dir: Path, step: int, output: str | None = None) -> None:
+def report(result: Result, run: RunDirectory, step: int, output: str | None = None) -> None:
     """Prints a result as a table and writes it as JSON and to TensorBoard.
 
     Args:
         result: The result.
-        run_dir: The run's folder.
+        run: The run's folder.
         step: Step of the weights that were evaluated.
         output: JSON file; None takes <run_dir>/eval_<split>.json.
     """
-    path = Path(output) if output else result_file(run_dir, result.split)
+    path = Path(output) if output else run.evaluation(result.split)
     write_json(result, path)
-    write_scalars(result, tf.summary.create_file_writer(str(run_dir / f"eval_{result.split}")), step)
+    write_scalars(result, tf.summary.create_file_writer(str(run.evaluation_summaries(result.split))), step)
     print(evaluation_table(result))
     rate = result.num_images / max(result.seconds, 1e-9)
     print(f"{result.num_images} images in {format_seconds(result.seconds)} ({rate:.1f} images/s), written to {path}")

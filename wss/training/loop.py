@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import resource
 import signal
 import sys
 import time
@@ -15,9 +14,12 @@ from wss.errors import UserError
 from wss.evaluation.evaluation import SplitEvaluation, report
 from wss.evaluation.result import Result
 from wss.models.deeplab import DeepLab
+from wss.models.weights.weights_file import save_weights
 from wss.progress import TrainingProgress, format_seconds
-from wss.run_directory import RunDirectory, checkpoint_manager
+from wss.run_directory import RunDirectory
+from wss.runtime.memory import peak_memory
 from wss.runtime.strategy import number_of_hosts, of_all_replicas
+from wss.training.checkpoints import checkpoint_manager, latest_checkpoint
 from wss.training.step import TrainStep
 from wss.training.summaries import write_figures, write_scalars
 
@@ -133,7 +135,7 @@ class Trainer:
 
     def _begin(self) -> None:
         """Goes on from the last checkpoint; without one the run begins, from the initial weights if there are any."""
-        if latest := self.run_directory.latest_checkpoint:
+        if latest := latest_checkpoint(self.run_directory):
             self.checkpoints.checkpoint.restore(latest).assert_consumed()
             print(f"resuming {self.run_directory.path} after {self.finished_steps} of {self.num_steps} steps")
         if len(steps := set(of_all_replicas(self.strategy, self.finished_steps))) > 1:
@@ -146,7 +148,7 @@ class Trainer:
 
     def _writer(self) -> tf.summary.SummaryWriter:
         if self.run_directory.writes:
-            return tf.summary.create_file_writer(str(self.run_directory.path / "train"))
+            return tf.summary.create_file_writer(str(self.run_directory.summaries))
         return tf.summary.create_noop_writer()
 
     def _iterator(self, start_step: int):
@@ -183,13 +185,13 @@ class Trainer:
         with self._evaluated_weights():
             result = self.evaluation()
         if self.run_directory.writes:
-            report(result, self.run_directory.path, step)
+            report(result, self.run_directory, step)
         return result
 
     def _finish(self) -> Result | None:
         self.checkpoints.save(self.finished_steps)
         with self._evaluated_weights():
-            self.run_directory.save_weights(self.step.model)
+            save_weights(self.step.model, self.run_directory)
         if self.evaluation is None:
             return None
         return self._evaluate(self.finished_steps)
@@ -202,7 +204,7 @@ class Trainer:
         names = self.data.names(self.step.method.streams, self.strategy.num_replicas_in_sync, step)
         images = "; ".join(f"{stream}: {', '.join(values)}" for stream, values in names.items())
         values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-        kept = self.run_directory.latest_checkpoint or "none yet"
+        kept = latest_checkpoint(self.run_directory) or "none yet"
         raise TrainingDiverged(
             f"the loss of step {step + 1} is not finite ({values}); images {images}. Last good checkpoint: {kept}. "
             "Lower build_optimizer.learning_rate, set train.clip_norm, or look at these images"
@@ -232,12 +234,7 @@ def _on_sigterm(handler):
 
 def dry_run_report(model: DeepLab, seconds: float, num_steps: int, images: int) -> str:
     """Says how long a run of `num_steps` takes at `seconds` a step of `images` images, and the memory seen so far."""
-    gpus = tf.config.list_logical_devices("GPU")
-    if gpus:
-        peak = max(tf.config.experimental.get_memory_info(gpu.name.removeprefix("/device:"))["peak"] for gpu in gpus)
-        where = "GPU memory, largest device"
-    else:
-        peak, where = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "memory of this process"
+    peak, where = peak_memory()
     return (
         f"{model.count_params():,} parameters; {seconds:.2f} s a step of {images} images, so {num_steps} steps take about "
         f"{format_seconds(seconds * num_steps)}; peak {where}: {peak / 2**30:.2f} GiB"

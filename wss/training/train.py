@@ -1,6 +1,7 @@
 """`train` builds everything from the gin configuration and trains."""
 
 import dataclasses
+from pathlib import Path
 
 import gin
 import keras
@@ -89,7 +90,7 @@ class Training:
         return Trainer(
             self._step(network, average, data, strategy),
             data,
-            RunDirectory(run_dir, writes=is_chief(strategy)),
+            RunDirectory(Path(run_dir), writes=is_chief(strategy)),
             num_steps=self.num_steps,
             steps_per_loop=self.steps_per_loop,
             intervals=Intervals(

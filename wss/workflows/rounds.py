@@ -15,6 +15,7 @@ from wss.data.dataset_info import FILE_NAME, DatasetInfo
 from wss.errors import UserError
 from wss.files import write_text
 from wss.methods.dars.rounds import Rounds
+from wss.run_directory import RunDirectory
 from wss.workflows.stages import Phase, result_in, training
 
 SETTINGS = "rounds.json"
@@ -108,7 +109,7 @@ class Plan:
 
     def labels(self, number: int) -> Path:
         """Where the pseudo labels of a round lie."""
-        return self.folder(number) / "labels"
+        return RunDirectory(self.folder(number)).labels
 
     def result(self, number: int) -> Path:
         """The evaluation of a round."""

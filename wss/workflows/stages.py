@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wss.errors import UserError
-from wss.evaluation.evaluation import default_split, result_file
+from wss.evaluation.evaluation import default_split
 from wss.run_directory import RunDirectory
-
-FINISHED = "finished"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +52,12 @@ def training(
         *(f"--gin_param={parameter}" for parameter in parameters),
         *launch,
     ]
-    return Phase(title, command, folder / FINISHED, result_in(folder))
+    return Phase(title, command, RunDirectory(folder).finished, result_in(folder))
 
 
 def result_in(folder: Path) -> Path:
     """The evaluation that a training leaves in its folder, for the configuration that gin has parsed."""
-    return result_file(folder, default_split())
+    return RunDirectory(folder).evaluation(default_split())
 
 
 def run_all(phases: Sequence[Phase]) -> None:
@@ -106,4 +104,4 @@ def command_line(phase: Phase) -> str:
 
 
 def _has_weights(phase: Phase) -> bool:
-    return RunDirectory(phase.result.parent, writes=False).has_weights
+    return RunDirectory(phase.result.parent).weights.is_file()

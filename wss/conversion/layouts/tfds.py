@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from etils import epath
 
 from wss.conversion.encode import LabelMap
@@ -140,6 +139,8 @@ class TfdsPart(Part):
     end: int
 
     def __iter__(self) -> Iterator[Source]:
+        import tensorflow as tf
+
         try:
             for index, values in enumerate(self._examples(), start=self.begin):
                 yield self._source(values, index)

@@ -12,7 +12,9 @@ from wss.models.deeplab import DeepLab
 from wss.models.tf1_names import assign_tf1, only_classifies, tf1_shapes, tf1_values
 from wss.models.weights.keras_layouts import from_keras_layout, is_keras_layout, keras_application_values, read_keras_h5
 from wss.models.weights.tf1_checkpoint import find_checkpoint, is_bookkeeping, read_checkpoint
-from wss.run_directory import WEIGHTS_NAME, load_weights
+from wss.models.weights.weights_file import load_weights
+from wss.project import locate
+from wss.run_directory import RunDirectory
 
 Values = dict[str, np.ndarray]
 
@@ -60,7 +62,7 @@ def load_initial_weights(model: DeepLab, path: str, *, last_layer: bool = True) 
 
     Args:
         model: built.
-        path: one of
+        path: from the working directory, or else from the project or the installed package; one of
             a TensorFlow 1 checkpoint: its prefix, one of its files or its directory;
             a `.npz` of {TF1 variable name: array} or of a Keras layout;
             a `.h5` file of `keras.applications`;
@@ -73,6 +75,7 @@ def load_initial_weights(model: DeepLab, path: str, *, last_layer: bool = True) 
         UserError: nothing such to read, a shape differs, or a variable of the backbone would stay unset; or last layers to
             leave out of a `.weights.h5`, which is read whole or not at all.
     """
+    path = locate(path)
     if file := weights_file(path):
         if not last_layer:
             raise UserError(
@@ -117,7 +120,7 @@ def assign_weights(
 
 def weights_file(path: str) -> Path | None:
     """The `.weights.h5` that a path is, or that a run of wss-train in that directory has; None if there is none."""
-    file = Path(path, WEIGHTS_NAME) if Path(path).is_dir() else Path(path)
+    file = RunDirectory(Path(path)).weights if Path(path).is_dir() else Path(path)
     return file if file.name.endswith(".weights.h5") and file.is_file() else None
 
 
