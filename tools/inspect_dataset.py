@@ -24,7 +24,7 @@ from wss.inspection.contact_sheet import contact_sheet
 from wss.inspection.findings import PROBLEM, find
 from wss.inspection.inspect import Inspection, inspect_split
 from wss.inspection.report import report
-from wss.visualization.overlays import save_png
+from wss.visualization.picture_files import save_png
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", None, "Folder of the records, with dataset.json in it.", required=True)

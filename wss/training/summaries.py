@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
-from wss.visualization.overlays import colorize, heatmap, panel
+from wss.visualization.layout import panel
+from wss.visualization.overlays import colorize, heatmap
 
 TITLES = {"cam": "CAM", "sgc": "SGC", "pseudo_label": "pseudo label", "strong": "strong view"}
 
