@@ -16,7 +16,7 @@ from wss.inference.sliding_window import window_starts
 from wss.methods.dars.rounds import Rounds
 from wss.models.backbones.registry import BACKBONES
 from wss.training.optimizers import build_optimizer
-from wss.workflows.rounds import Plan
+from wss.workflows.self_training_rounds import Plan
 
 FILES = recipes()
 # A base.gin is what the recipes beside it share.
@@ -134,12 +134,12 @@ ROWS = [
 def trainings(path: str) -> list[list[str]]:
     """The gin bindings of each training of a recipe with rounds."""
     parse_config([path], [])
-    phases = Plan(Rounds(), Path("runs"), [path], []).phases
+    stages = Plan(Rounds(), Path("runs"), gin_files=[path], parameters=[]).stages
     flag = "--gin_param="
     return [
-        [word.removeprefix(flag) for word in phase.command if word.startswith(flag)]
-        for phase in phases
-        if phase.command[0] == "wss.train"
+        [word.removeprefix(flag) for word in stage.command if word.startswith(flag)]
+        for stage in stages
+        if stage.command[0] == "wss.train"
     ]
 
 

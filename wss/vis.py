@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
     else:
         examples = SplitExamples(run.info, FLAGS.split or default_split(), *shared)
     print(f"showing {run.weights}")
-    visualize(run.model, run.method, run.info, examples, FLAGS.output)
+    visualize(run.model, run.method, run.info, examples=examples, output=FLAGS.output)
 
 
 def console_main() -> None:

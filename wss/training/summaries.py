@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
 from wss.methods.base import Figure
-from wss.visualization.overlays import colorize, heatmap, panel
+from wss.visualization.layout import panel
+from wss.visualization.overlays import colorize, heatmap
 
 
 def write_scalars(writer: tf.summary.SummaryWriter, scalars: dict[str, float], step: int) -> None:
