@@ -11,9 +11,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import gin
 import pytest
 import tensorflow as tf
+from networks import two_convolutions
 from parity_table import ParityTable
 from scripts import load_module
-from tiny import SMALL, TINY, bindings, two_convolutions
+from tiny import SMALL, TINY, bindings
 
 import wss.configurables  # noqa: F401  so that gin knows all names
 

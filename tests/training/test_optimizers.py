@@ -6,14 +6,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from networks import dataset_of, tiny_model
 
-from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
 from wss.methods.components.ema import WeightAverage
 from wss.models.deeplab import build_model
 from wss.training.optimizers import Momentum, PolySchedule, build_optimizer
-
-INFO = DatasetInfo("voc", tuple(f"class {i}" for i in range(21)), ((0, 0, 0),) * 21, {})
 
 
 @pytest.mark.parametrize(
@@ -61,7 +59,7 @@ def test_momentum_by_hand_while_the_rate_changes(replicas, two_replicas):
 
 def test_weight_decay_covers_what_the_original_decays(goldens):
     golden = json.loads((goldens / "bn_decay_and_weight_decay.json").read_text())["xception_65/weight_decayed"]
-    model = build_model(INFO, backbone="xception_65")
+    model = build_model(dataset_of(21), backbone="xception_65")
     names = {variable.path: name for name, variable in _tf1(model).items()}
     decayed = {names[variable.path] for variable in model.decayed_kernels()}
     assert decayed == {name for name in golden if not name.endswith("/logits/weights")} | {
@@ -77,7 +75,7 @@ def _tf1(model):
 
 
 def test_last_layers_have_their_gradient_multipliers():
-    model = build_model(INFO, backbone="mobilenet_v2", depth_multiplier=0.25)
+    model = tiny_model()
     names = {variable.path: name for name, variable in _tf1(model).items()}
     multipliers = {names[path]: factor for path, factor in model.gradient_multipliers(last_layer=10.0).items()}
     assert multipliers == {
@@ -177,7 +175,7 @@ def test_a_factor_multiplies_the_rate_of_every_optimizer(name):
 
 
 def test_self_attention_has_its_multiplier():
-    model = build_model(INFO, backbone="mobilenet_v2", depth_multiplier=0.25)
+    model = tiny_model()
     names = {variable.path: name for name, variable in _tf1(model).items()}
     fast = {names[path] for path, factor in model.gradient_multipliers(sgc=7.0).items() if factor == 7.0}
     assert fast == {
