@@ -107,7 +107,7 @@ def row_of(result_file: Path, first_manifest: dict, labels: Path | None = None) 
         first_manifest: Manifest of the labels of round 1, which tells the rare classes.
         labels: Folder of the labels that the model learnt from, if they are pseudo labels.
     """
-    from wss.evaluation.evaluator import read_json
+    from wss.evaluation.result import read_json
     from wss.workflows.self_training_comparison import LABEL_FACTS, label_facts, read_manifest, tail_mean_iou
 
     result = read_json(result_file)

@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
 def draw_sheet(info: DatasetInfo, inspection: "Inspection", path: Path) -> None:
     """Writes the contact sheet of a split and forgets its images; an older picture goes if there is nothing to show."""
     from wss.inspection.contact_sheet import contact_sheet
-    from wss.visualization.overlays import save_png
+    from wss.visualization.picture_files import save_png
 
     chosen = inspection.candidates.choose(inspection.rarest_first(info))
     inspection.candidates.clear()

@@ -2,55 +2,27 @@
 
 import dataclasses
 
+import networks
 import numpy as np
 import pytest
 import tensorflow as tf
+from networks import random_batch
 
-from wss.data.dataset_info import DatasetInfo
 from wss.methods.pseudoseg.pseudo_label import pseudo_label_quality
 from wss.methods.pseudoseg.pseudoseg import STATISTICS, PseudoSeg
 from wss.methods.supervised import Supervised
 from wss.models.layers.convolution import BatchNorm
-from wss.training.train import build_network
 
-CLASSES, SIZE = 4, 33
-INFO = DatasetInfo("tiny", ("background", "a", "b", "c"), ((0, 0, 0),) * CLASSES, {})
+CLASSES = 4
 
 
-def tiny_model(**kwargs):
-    """A network with PseudoSeg's layers."""
-    tf.keras.utils.set_random_seed(1)
-    settings = {"backbone": "mobilenet_v2", "depth_multiplier": 0.25, "dropout": 0.0, **kwargs}
-    return build_network(INFO, PseudoSeg(), **settings)
+def tiny_model(**options):
+    return networks.tiny_model(CLASSES, dropout=0.0, **options)
 
 
 @pytest.fixture(scope="module")
 def model():
     return tiny_model()
-
-
-def random_batch(seed=0, batch_size=2):
-    rng = np.random.default_rng(seed)
-    images = lambda: tf.constant(rng.uniform(0, 255, (batch_size, SIZE, SIZE, 3)), tf.float32)
-    label = rng.integers(0, CLASSES, (batch_size, SIZE, SIZE, 1))
-    label[:, :4] = 255
-    ones = tf.ones([batch_size, SIZE, SIZE, 1])
-    hole = np.ones((batch_size, SIZE, SIZE, 1), np.float32)
-    hole[:, 8:16, 8:16] = 0
-    label = tf.constant(label, tf.int32)
-    image_label = tf.constant([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]][:batch_size])
-    return {
-        "labeled": {"image": images(), "label": label, "valid": ones, "image_label": image_label},
-        "unlabeled": {
-            "weak": images(),
-            "strong": images(),
-            "label": label,
-            "valid": tf.constant(hole),
-            "not_padding": ones,
-            "image_label": image_label,
-            "image_label_known": tf.ones([batch_size]),
-        },
-    }
 
 
 def weak_features(model, unlabeled):
@@ -264,18 +236,31 @@ def test_quality_of_a_gate_by_hand(model):
         np.testing.assert_allclose(found, [1.5, share, share], rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", [Supervised(), PseudoSeg(), PseudoSeg(use_image_labels=True)])
+METHODS = [Supervised(), PseudoSeg(), PseudoSeg(use_image_labels=True)]
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_step_is_the_same_eagerly_compiled_and_on_two_replicas(method, two_replicas):
+    assert_same_eagerly_compiled_and_on_two_replicas(method, networks.small_model, two_replicas)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_step_of_mobilenet_is_the_same_eagerly_compiled_and_on_two_replicas(method, two_replicas):
+    assert_same_eagerly_compiled_and_on_two_replicas(method, tiny_model, two_replicas)
+
+
+def assert_same_eagerly_compiled_and_on_two_replicas(method, build, two_replicas):
     def eager():
-        return method.losses(tiny_model(), random_batch(), tf.constant(0, tf.int64)).losses
+        return method.losses(build(), random_batch(), tf.constant(0, tf.int64)).losses
 
     def compiled():
-        model = tiny_model()
+        model = build()
         return tf.function(lambda batch: method.losses(model, batch, tf.constant(0, tf.int64)).losses)(random_batch())
 
     def mirrored():
         with two_replicas.scope():
-            model = tiny_model()
+            model = build()
         losses_of = lambda batch: method.losses(model, batch, tf.constant(0, tf.int64)).losses
         run = tf.function(lambda batch: two_replicas.run(losses_of, (batch,)))
         losses = run(random_batch())  # both replicas get the whole batch, so both must agree with one device

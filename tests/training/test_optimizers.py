@@ -6,14 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from networks import pseudoseg_network
+from networks import dataset_of, pseudoseg_network, tiny_model
 
-from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
 from wss.methods.components.ema import ExponentialMovingAverage
 from wss.training.optimizers import Momentum, PolySchedule, build_optimizer
-
-INFO = DatasetInfo("voc", tuple(f"class {i}" for i in range(21)), ((0, 0, 0),) * 21, {})
 
 
 @pytest.mark.parametrize(
@@ -61,7 +58,7 @@ def test_momentum_by_hand_while_the_rate_changes(replicas, two_replicas):
 
 def test_weight_decay_covers_what_the_original_decays(goldens):
     golden = json.loads((goldens / "bn_decay_and_weight_decay.json").read_text())["xception_65/weight_decayed"]
-    model = pseudoseg_network(INFO, backbone="xception_65")
+    model = pseudoseg_network(dataset_of(21), backbone="xception_65")
     names = {variable.path: name for name, variable in _tf1(model).items()}
     decayed = {names[variable.path] for variable in model.decayed_kernels()}
     assert decayed == {name for name in golden if not name.endswith("/logits/weights")} | {
@@ -77,7 +74,7 @@ def _tf1(model):
 
 
 def test_last_layers_have_their_gradient_multipliers():
-    model = pseudoseg_network(INFO, backbone="mobilenet_v2", depth_multiplier=0.25)
+    model = tiny_model()
     names = {variable.path: name for name, variable in _tf1(model).items()}
     multipliers = {names[path]: factor for path, factor in model.rate_factors(last_layer=10.0).items()}
     assert multipliers == {
@@ -177,7 +174,7 @@ def test_a_factor_multiplies_the_rate_of_every_optimizer(name):
 
 
 def test_self_attention_has_its_multiplier():
-    model = pseudoseg_network(INFO, backbone="mobilenet_v2", depth_multiplier=0.25)
+    model = tiny_model()
     names = {variable.path: name for name, variable in _tf1(model).items()}
     fast = {names[path] for path, factor in model.rate_factors(sgc=7.0).items() if factor == 7.0}
     assert fast == {
