@@ -25,9 +25,9 @@ from wss.inference.photos import Batch, SplitExamples
 from wss.inference.prediction import valid_pixels
 from wss.methods.pseudoseg.pseudoseg import PseudoSeg
 from wss.methods.supervised import Supervised
-from wss.models.layers.convolution import resize_bilinear
 from wss.models.weights.weights_file import save_weights
 from wss.ops import metrics
+from wss.ops.resizing import resize_bilinear
 from wss.run_directory import CONFIG_NAME, RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]

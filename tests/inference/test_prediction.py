@@ -16,7 +16,7 @@ from wss.inference.prediction import (
     valid_pixels,
 )
 from wss.methods.base import Figure
-from wss.models.layers.convolution import resize_bilinear
+from wss.ops.resizing import resize_bilinear
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, [2, 9, 13, 3]).astype(np.float32)
 BLACK = (0.0, 0.0, 0.0)

@@ -11,7 +11,7 @@ from networks import random_batch
 from wss.methods.pseudoseg.pseudo_label import pseudo_label_quality
 from wss.methods.pseudoseg.pseudoseg import STATISTICS, PseudoSeg
 from wss.methods.supervised import Supervised
-from wss.models.layers.convolution import BatchNorm
+from wss.models.layers.normalization import BatchNorm
 
 CLASSES = 4
 

@@ -20,8 +20,8 @@ from wss.methods.base import Method
 from wss.methods.pseudoseg.calibrated_fusion import CalibratedFusion
 from wss.methods.pseudoseg.pseudoseg import PseudoSeg
 from wss.models.deeplab import DeepLab
-from wss.models.layers.convolution import resize_bilinear
 from wss.ops import metrics
+from wss.ops.resizing import resize_bilinear
 from wss.progress import track
 
 

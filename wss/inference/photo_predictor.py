@@ -17,7 +17,7 @@ from wss.errors import UserError
 from wss.inference.photos import Photo
 from wss.inference.sliding_window import SlidingWindowAverage, SlidingWindows, is_size
 from wss.inference.streaming import in_threads, one_behind
-from wss.models.layers.convolution import resize_bilinear
+from wss.ops.resizing import resize_bilinear
 from wss.runtime.devices import on_cpu
 
 AVERAGES = ("logits", "probabilities")

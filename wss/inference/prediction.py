@@ -10,7 +10,7 @@ import tensorflow as tf
 from wss.inference.sliding_window import SlidingWindows, mean_of_windows, pad_for_windows
 from wss.methods.base import Figure, Method
 from wss.models.deeplab import DeepLab
-from wss.models.layers.convolution import resize_bilinear
+from wss.ops.resizing import resize_bilinear
 from wss.runtime.devices import on_cpu
 
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 from wss.data.streams import MASKS
 from wss.methods.base import Batch, Figure, Losses, Method
 from wss.models.deeplab import DeepLab
-from wss.models.layers.convolution import resize_bilinear
 from wss.ops.losses import segmentation_loss
+from wss.ops.resizing import resize_bilinear
 
 
 def segmentation_pass(

@@ -18,8 +18,9 @@ from wss.methods.pseudoseg.branches import PseudoSegBranches, build_sgc
 from wss.methods.pseudoseg.grad_cam import GradCAM
 from wss.models.backbones.registry import backbone_spec
 from wss.models.deeplab import DeepLab, build_model
-from wss.models.layers.convolution import batch_norm_updates, resize_bilinear, resize_nearest
+from wss.models.layers.normalization import batch_norm_updates
 from wss.models.tf1_names import assign_tf1, only_classifies, tf1_shapes
+from wss.ops.resizing import resize_bilinear, resize_nearest
 from wss.parity.flags import Arrays, OriginalFlags, image_input, with_background
 from wss.parity.step import STEP_INPUTS, step_tensors
 

@@ -9,7 +9,8 @@ from wss.methods.pseudoseg.pseudo_label import PseudoLabel
 from wss.methods.pseudoseg.pseudoseg import VIEWS, PseudoSeg
 from wss.models.backbones.registry import backbone_spec
 from wss.models.deeplab import DeepLab, Features
-from wss.models.layers.convolution import BatchNorm, resize_bilinear, resize_nearest
+from wss.models.layers.normalization import BatchNorm
+from wss.ops.resizing import resize_bilinear, resize_nearest
 from wss.parity.flags import OriginalFlags, with_background
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from wss.models.deeplab import DeepLab
-from wss.models.layers.convolution import BatchNorm
+from wss.models.layers.normalization import BatchNorm
 from wss.models.tf1_names import tf1_shapes, tf1_variables
 from wss.parity.flags import Arrays, OriginalFlags, image_input
 from wss.parity.recording import RecordedNetwork, RecordedPseudoSeg

@@ -36,7 +36,7 @@ def model():
 @pytest.fixture(scope="module")
 def pspnet_50():
     parse_config(["gin_configs/models/pspnet_50.gin"], [])
-    return build_model(dataset_of(21))
+    return pseudoseg_network(dataset_of(21))
 
 
 # Pyramid pooling

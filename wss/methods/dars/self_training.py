@@ -10,7 +10,7 @@ from wss.data.streams import MASKS
 from wss.methods.base import Batch, Figure, Losses, Method, Scalars
 from wss.methods.supervised import decoder_figures, segmentation_pass
 from wss.models.deeplab import DeepLab
-from wss.models.layers.convolution import resize_nearest
+from wss.ops.resizing import resize_nearest
 
 
 @gin.configurable

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from wss.methods.base import Scalars
-from wss.models.layers.convolution import resize_nearest
 from wss.ops.metrics import calibration_histogram
+from wss.ops.resizing import resize_nearest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,9 @@ from wss.methods.pseudoseg.branches import PseudoSegBranches, build_sgc
 from wss.methods.pseudoseg.calibrated_fusion import CalibratedFusion
 from wss.methods.pseudoseg.pseudo_label import PseudoLabel, pseudo_label_quality
 from wss.models.deeplab import DeepLab, Features
-from wss.models.layers.convolution import batch_norm_updates, resize_bilinear, resize_nearest
+from wss.models.layers.normalization import batch_norm_updates
 from wss.ops.losses import consistency_loss, image_label_loss, segmentation_loss
+from wss.ops.resizing import resize_bilinear, resize_nearest
 
 VIEWS = ("labeled", "weak", "strong")
 STATISTICS = ("moving", "batch")
