@@ -8,11 +8,12 @@ from pathlib import Path
 import gin
 import pytest
 
-from wss.config import PROJECT_ROOT, parse_config, recipes
+from wss.config import parse_config
 from wss.conversion.published_splits import load_manifest
 from wss.errors import UserError
 from wss.methods.dars.rounds import Rounds
 from wss.models.backbones.registry import BACKBONES
+from wss.project import PROJECT_ROOT, recipes
 from wss.training.optimizers import build_optimizer
 from wss.workflows.rounds import Plan
 

@@ -44,11 +44,12 @@ def main(argv: list[str]) -> None:
     for number, (title, recipe) in enumerate(METHODS.items(), 1):
         print(f"\n== {number}/{len(METHODS)} {title} (seed {FLAGS.seed})", flush=True)
         run_dir = output / f"{recipe}_seed{FLAGS.seed}"
-        results[title] = experiment.run(
+        result = experiment.run(
             [f"gin_configs/recipes/shapes/{recipe}.gin"], parameters, run_dir=run_dir, strategy=strategy
         )
-        if results[title] is None:
+        if result is None:
             return  # stopped by SIGTERM; the same command goes on
+        results[title] = result
     print(
         f"\nSame steps and initial weights, 20 masks of 320 photos, seed {FLAGS.seed}:\n\n{comparison_table(results)}"
     )

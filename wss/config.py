@@ -1,16 +1,17 @@
 """Configuration: gin files for the experiment, absl flags for what differs between launches."""
 
+import contextlib
 import inspect
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 import gin
 
 from wss.errors import UserError, did_you_mean
-from wss.project import PROJECT_ROOT, locate, recipes
+from wss.project import locate, recipes
 
 T = TypeVar("T")
 
@@ -24,13 +25,24 @@ def parse_config(files: list[str], parameters: list[str]) -> None:
         UserError: A file is missing, or a name, parameter or value is wrong; with the nearest right name.
     """
     gin.clear_config()
-    gin.add_config_file_search_path(str(PROJECT_ROOT))
     texts = [text for file in files for text in _with_includes(file, f"--gin_file={file}")]
     _refuse_unused_macros("\n".join([*texts, *parameters]))
     try:
-        gin.parse_config_files_and_bindings(files, parameters, skip_unknown=False)
+        with _files_of_the_project():
+            gin.parse_config_files_and_bindings(files, parameters, skip_unknown=False)
     except (ValueError, TypeError, SyntaxError, OSError, AttributeError, ImportError, RuntimeError) as error:
         raise UserError(f"gin: {explain(error)}") from error
+
+
+@contextlib.contextmanager
+def _files_of_the_project() -> Iterator[None]:
+    """Lets gin find files by `locate`; its own search looks among Python's packages first and logs what it does not find."""
+    before = gin.config._FILE_READERS
+    gin.config._FILE_READERS = [(_open, lambda path: Path(locate(path)).is_file())]
+    try:
+        yield
+    finally:
+        gin.config._FILE_READERS = before
 
 
 def call(function: Callable[..., T], *args, **kwargs) -> T:
@@ -73,6 +85,10 @@ def _with_includes(file: str, where: str) -> list[str]:
     text = path.read_text()
     included = re.findall(r"^include\s+['\"](.+?)['\"]", text, re.MULTILINE)
     return [text, *(part for name in included for part in _with_includes(name, f"{path}: include"))]
+
+
+def _open(file: str) -> TextIO:
+    return Path(locate(file)).open()
 
 
 def _refuse_unused_macros(text: str) -> None:
