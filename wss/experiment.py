@@ -19,7 +19,7 @@ from wss.runtime.cpu import keep_freed_memory, set_cpu_threads
 from wss.runtime.precision import set_precision
 from wss.runtime.strategy import build_strategy
 from wss.training.checkpoints import latest_checkpoint
-from wss.training.train import build_network, train
+from wss.training.train import build_network, restore_evaluated, train
 
 
 def configure(gin_files: Sequence[str], parameters: Sequence[str] = ()) -> None:
@@ -112,7 +112,8 @@ def open_run(run_dir: str, parameters: Sequence[str], strategy: tf.distribute.St
         load_weights(model, directory.weights)
         weights = "the finished run's weights"
     elif latest:
-        tf.train.Checkpoint(model=model).restore(latest).expect_partial().assert_existing_objects_matched()
+        with strategy.scope():
+            restore_evaluated(model, method, info, checkpoint=latest)
         weights = f"the checkpoint of step {step} (the run has not finished)"
     else:
         raise UserError(

@@ -68,8 +68,6 @@ class Trainer:
         parts = {"model": step.model, "optimizer": step.optimizer}
         if step.average is not None:
             parts["average"] = step.average
-        if step.model.state is not None:
-            parts["state"] = step.model.state
         self.checkpoints = checkpoint_manager(tf.train.Checkpoint(**parts), run, keep_checkpoints)
         self._asked_to_stop = False
 

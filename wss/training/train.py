@@ -167,6 +167,24 @@ def build_network(info: DatasetInfo, method: Method, **settings) -> DeepLab:
     return network
 
 
+def restore_evaluated(network: DeepLab, method: Method, info: DatasetInfo, *, checkpoint: str) -> None:
+    """Restores from a checkpoint of a run the weights that the run would evaluate, for the configuration of gin.
+
+    Args:
+        network: The network, which has no state yet.
+        method: The run's method.
+        info: The data set.
+        checkpoint: Prefix of the checkpoint.
+    """
+    network.state = method.build_state(network, info)
+    average = averaged_weights(network, method, gin.get_bindings("train").get("ema_decay"))
+    parts = {"model": network, **({} if average is None else {"average": average})}
+    tf.train.Checkpoint(**parts).restore(checkpoint).expect_partial().assert_existing_objects_matched()
+    evaluated = average or method.evaluated(network)
+    if evaluated is not None:
+        evaluated.copy_into_network()
+
+
 def averaged_weights(network: DeepLab, method: Method, decay: float | None) -> ExponentialMovingAverage | None:
     """Returns the average that `train.ema_decay` asks for, or None.
 
