@@ -65,7 +65,7 @@ class DeepLab(keras.Model):
         shapes = {name: tensor.shape[-1] for name, tensor in self.backbone.output.items()}
         self.classifier.build((None, shapes["cam_features"]))
         cam_channels = self.classifier.units
-        zeros = lambda name: tf.zeros([1, 2, 2, shapes[name]])
+        zeros = lambda name: tf.zeros([1, 2, 2, shapes[name]])  # noqa: E731
         cam, valid = tf.zeros([1, 2, 2, cam_channels]), tf.ones([1, 2, 2, 1])
         self.sgc(zeros("hypercolumn_last"), zeros("hypercolumn_previous"), cam, valid)
         self.built = True

@@ -179,7 +179,7 @@ class Cut:
 
     @functools.cached_property
     def pending(self) -> np.ndarray:
-        """Bool [C], the classes whose limit is not known."""
+        """bool [C], the classes whose limit is not known."""
         return np.array([not search.found for search in self.searches])
 
     def refine(self, partial: Partial) -> "Cut":
