@@ -13,7 +13,7 @@ IMAGES_PER_FILE = 250
 
 
 def cases() -> list[Case]:
-    """10^9 pixels by a quota for each class; then 500 and 5000 small images, whose memory should not differ."""
+    """Returns 10^9 pixels by a quota for each class; then 500 and 5000 small images, whose memory should not differ."""
     return [
         Case("select, 10^9 pixels", select, {"pixels": 10**9}, cores=1),
         Case("label 500 images", label, {"images": 500}),
@@ -22,11 +22,12 @@ def cases() -> list[Case]:
 
 
 def select(pixels: int, alpha: float = 0.2, policy: str = "dars") -> Workload:
-    """Histogram, thresholds, the draw and the labels of synthetic predictions, nothing read or written.
+    """Builds histogram, thresholds, the draw and the labels of synthetic predictions, nothing read or written.
 
     Args:
-        pixels: rounded up to whole images.
-        alpha, policy: see `wss.methods.dars.policies.select`.
+        pixels: Number of pixels, rounded up to whole images.
+        alpha: As for `wss.methods.dars.policies.select`.
+        policy: As for `wss.methods.dars.policies.select`.
     """
     import numpy as np
 
@@ -67,7 +68,7 @@ def label(images: int) -> Workload:
     """Predicts and labels scenes of Shapes by a narrow MobileNetV2, from records to records.
 
     Args:
-        images: how many.
+        images: Number of images.
     """
     from wss.pseudo_labels.dataset_writer import Policy
     from wss.pseudo_labels.label import label as label_split
@@ -88,13 +89,10 @@ def label(images: int) -> Workload:
 
 def _prepare(data: str, run_dir: str, images: int) -> None:
     """Writes the images, and trains for one step: how fast a teacher labels does not depend on what it has learnt."""
+    from wss import experiment
     from wss.conversion.shapes import build_shapes
-    from wss.experiment import configure
-    from wss.runtime.strategy import build_strategy
-    from wss.training.train import train
 
     build_shapes(data, num_train=images, num_val=16, num_shards=-(-images // IMAGES_PER_FILE))
     parameters = [f"load_dataset.directory = {data!r}", "train.num_steps = 1", "train.evaluate_at_end = False"]
     parameters += ["TrainingData.labeled_split = 'train'", "Labeling.flip = False"]
-    configure(["gin_configs/recipes/shapes/supervised.gin"], parameters)
-    train(run_dir, build_strategy())
+    experiment.run(["gin_configs/recipes/shapes/supervised.gin"], parameters, run_dir=run_dir)

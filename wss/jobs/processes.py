@@ -48,7 +48,7 @@ def run_jobs(function: Job, jobs: Sequence, workers: int, what: str, total: int,
     run = _Run(function, jobs)
     units = run.units(workers) if workers > 1 else run.units_here()
     with contextlib.closing(units):
-        for _ in track(units, what, total, unit):
+        for _ in track(units, what, total, unit=unit):
             pass
     return [run.results[number] for number in range(len(jobs))]
 
