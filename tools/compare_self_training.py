@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from wss.errors import UserError, run_main
+from wss.command import run_main
+from wss.errors import UserError
 from wss.flags import define_experiment_flags, gin_parameters, strategy_flags
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ flags.DEFINE_float("tail_share", 0.02, "Classes with a smaller share of the labe
 def main(argv: list[str]) -> None:
     """Runs what is not finished and prints the table."""
     del argv
-    from wss.evaluation.tables import Cell, format_table
     from wss.experiment import configure
+    from wss.tables import Cell, format_table
     from wss.workflows.self_training_comparison import LABEL_FACTS
 
     if not all(seed.isdigit() for seed in FLAGS.seeds):
@@ -106,7 +107,7 @@ def row_of(result_file: Path, first_manifest: dict, labels: Path | None = None) 
         first_manifest: Manifest of the labels of round 1, which tells the rare classes.
         labels: Folder of the labels that the model learnt from, if they are pseudo labels.
     """
-    from wss.evaluation.evaluator import read_json
+    from wss.evaluation.result import read_json
     from wss.workflows.self_training_comparison import LABEL_FACTS, label_facts, read_manifest, tail_mean_iou
 
     result = read_json(result_file)

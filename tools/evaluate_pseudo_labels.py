@@ -10,7 +10,8 @@ from pathlib import Path
 
 from absl import flags
 
-from wss.errors import UserError, run_main
+from wss.command import run_main
+from wss.errors import UserError
 from wss.flags import define_launch_flags, gin_parameters
 
 FLAGS = flags.FLAGS
@@ -44,7 +45,7 @@ def main(argv: list[str]) -> None:
     print(f"evaluating pseudo labels by {run.weights} on {run.info.directory}, split {split!r}")
     sources = evaluate_label_sources(run.model, run.method, run.info, split=split, examples=examples)
     print(label_sources_table(sources))
-    path = Path(FLAGS.output or run.directory.path / f"pseudo_labels_{split}.json")
+    path = Path(FLAGS.output or run.directory.pseudo_label_quality(split))
     picture = path.with_suffix(".png")
     save_figure(label_sources_diagram(sources), picture)
     write_label_sources(sources, path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from absl import flags
 from studies import voc_animals
 
-from wss.errors import run_main
+from wss.command import run_main
 from wss.flags import define_launch_flags, gin_parameters, strategy_flags
 
 EVALUATION = "tools.evaluate_pseudo_labels"

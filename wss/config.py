@@ -10,18 +10,18 @@ from typing import TypeVar
 import gin
 
 from wss.errors import UserError, did_you_mean
+from wss.project import PROJECT_ROOT, locate, recipes
 
 T = TypeVar("T")
-PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
 
 def parse_config(files: list[str], parameters: list[str]) -> None:
     """Replaces the configuration by gin files (in order) and then single bindings such as "train.num_steps = 100".
 
-    Paths are looked up from the working directory and then from the project's root, includes too.
+    Paths are looked up from the working directory and then from the project or the installed package, includes too.
 
     Raises:
-        UserError: a file is missing, or a name, parameter or value is wrong; with the nearest right name.
+        UserError: A file is missing, or a name, parameter or value is wrong; with the nearest right name.
     """
     gin.clear_config()
     gin.add_config_file_search_path(str(PROJECT_ROOT))
@@ -34,7 +34,11 @@ def parse_config(files: list[str], parameters: list[str]) -> None:
 
 
 def call(function: Callable[..., T], *args, **kwargs) -> T:
-    """Calls a configurable; a required parameter that nothing sets is a `UserError`."""
+    """Calls a configurable.
+
+    Raises:
+        UserError: Nothing sets one of its required parameters.
+    """
     try:
         return function(*args, **kwargs)
     except RuntimeError as error:
@@ -43,17 +47,12 @@ def call(function: Callable[..., T], *args, **kwargs) -> T:
         raise
 
 
-def recipes() -> list[str]:
-    """All gin files of the project, relative to its root."""
-    return sorted(str(path.relative_to(PROJECT_ROOT)) for path in (PROJECT_ROOT / "gin_configs").rglob("*.gin"))
-
-
 def explain(error: Exception) -> str:
-    """One line for gin's several, with the nearest right name where a name is wrong."""
+    """Returns one line for gin's several, with the nearest right name where a name is wrong."""
     text = " ".join(str(error).split())
     place = _place(text)
     if match := re.search(r"No configurable matching (?:reference )?'@?([\w./]+)", text):
-        return f"nothing is called {match[1]!r}.{did_you_mean(match[1], _configurables())}{place}"
+        return f"nothing is called {match[1]!r}.{did_you_mean(match[1], _registry())}{place}"
     if match := re.search(r"'?([\w.]+)'? does(?:n't| not) have a parameter (?:named )?'(\w+)'", text):
         return f"{match[1]} has no parameter {match[2]!r}.{did_you_mean(match[2], _parameters(match[1]))}{place}"
     if match := re.search(r"No bindings specified for '(\w+)/gin.macro'", text):
@@ -67,9 +66,9 @@ def explain(error: Exception) -> str:
 
 
 def _with_includes(file: str, where: str) -> list[str]:
-    """The texts of a gin file and of all that it includes."""
-    path = next((path for path in (Path(file), PROJECT_ROOT / file) if path.is_file()), None)
-    if path is None:
+    """Returns the texts of a gin file and of all that it includes."""
+    path = Path(locate(file))
+    if not path.is_file():
         raise UserError(f"{where}: {file} not found.{did_you_mean(file, recipes())}")
     text = path.read_text()
     included = re.findall(r"^include\s+['\"](.+?)['\"]", text, re.MULTILINE)
@@ -77,11 +76,11 @@ def _with_includes(file: str, where: str) -> list[str]:
 
 
 def _refuse_unused_macros(text: str) -> None:
-    """Gin takes `num_steps = 3` as a macro; if nothing uses it, it was meant to be a parameter."""
+    """Refuses `num_steps = 3`, which gin takes as a macro: if nothing uses it, it was meant to be a parameter."""
     for name in re.findall(r"^\s*(\w+)\s*=", text, re.MULTILINE):
         if f"%{name}" not in text:
-            owners = [f"{owner}.{name}" for owner in _configurables() if name in _parameters(owner)]
-            hint = f" Did you mean {min(owners, key=len)!r}?" if owners else did_you_mean(name, _configurables())
+            owners = [f"{owner}.{name}" for owner in _registry() if name in _parameters(owner)]
+            hint = f" Did you mean {min(owners, key=len)!r}?" if owners else did_you_mean(name, _registry())
             raise UserError(f"gin: {name!r} is set but nothing uses it; a parameter is written name.parameter.{hint}")
 
 
@@ -90,12 +89,40 @@ def _place(text: str) -> str:
     return f" ({os.path.relpath(match[1])}, line {match[2]})" if match else ""
 
 
-def _configurables() -> list[str]:
-    return [selector.split(".")[-1] for selector, _ in gin.config._REGISTRY.items() if not selector.startswith("gin.")]
+def describe(name: str) -> str:
+    """Returns a configurable with its parameters and their defaults, and its whole docstring.
+
+    Raises:
+        UserError: Nothing is called so.
+    """
+    if name not in _registry():
+        raise UserError(f"nothing is called {name!r}.{did_you_mean(name, _registry())}")
+    return f"{_signature(name)}\n\n{inspect.getdoc(_registry()[name]) or ''}".rstrip()
+
+
+def describe_all() -> str:
+    """Returns all configurables with their parameters and defaults, and the first line of each docstring."""
+    first_line = lambda name: (inspect.getdoc(_registry()[name]) or "").partition("\n")[0]
+    return "\n\n".join(f"{name}: {first_line(name)}\n{_signature(name)}".rstrip() for name in sorted(_registry()))
+
+
+def _signature(name: str) -> str:
+    """Returns a line for each parameter that gin can set: it has a default, or gin requires it."""
+    lines = []
+    for parameter in inspect.signature(_registry()[name]).parameters.values():
+        if parameter.default is gin.REQUIRED:
+            lines.append(f"  {name}.{parameter.name}  (required)")
+        elif parameter.default is not inspect.Parameter.empty:
+            lines.append(f"  {name}.{parameter.name} = {parameter.default!r}")
+    return "\n".join(lines)
+
+
+def _registry() -> dict[str, Callable]:
+    """Returns what gin knows of this project, by the name that gin files use."""
+    registered = gin.config._REGISTRY.items()
+    return {selector.split(".")[-1]: entry.wrapped for selector, entry in registered if not selector.startswith("gin.")}
 
 
 def _parameters(name: str) -> list[str]:
-    for selector, configurable in gin.config._REGISTRY.items():
-        if selector.split(".")[-1] == name.split(".")[-1]:
-            return list(inspect.signature(configurable.wrapped).parameters)
-    return []
+    configurable = _registry().get(name.split(".")[-1])
+    return list(inspect.signature(configurable).parameters) if configurable else []

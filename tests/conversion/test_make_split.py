@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from wss.conversion.balanced_subset import RANDOM_TRIES, balanced_subset, subset_size
 from wss.conversion.encode import LabelMap
-from wss.conversion.published_splits import published
 from wss.conversion.shapes import build_shapes
 from wss.conversion.sources import Source
 from wss.conversion.writer import write_dataset
+from wss.data.balanced_subset import RANDOM_TRIES, balanced_subset, subset_size
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_example, validate_records
 from wss.data.masks import lookup_table
+from wss.data.published_splits import published
 from wss.data.record_files import split_records
 from wss.errors import UserError
 

@@ -14,15 +14,17 @@ from etils import epath
 
 from wss.conversion import writer
 from wss.conversion.encode import LabelMap
-from wss.conversion.sources import Box, Part, Source, Split, assign
+from wss.conversion.sources import Part, Source, assign
 from wss.data.dataset_info import DatasetInfo
-from wss.data.example import parse_boxes, parse_example
+from wss.data.example import Box, parse_boxes, parse_example
 from wss.data.masks import encode_mask, lookup_table
 from wss.data.record_files import split_records
 from wss.data.record_index import read_index
+from wss.data.splits import Split
 from wss.errors import UserError
 from wss.jobs import beam
 from wss.jobs import processes as execution
+from wss.runtime.memory import peak_process_memory
 
 LABELS = LabelMap(lookup_table(3))
 CLASSES = dict(class_names=("bg", "one", "two"), colors=[(0, 0, 0), (9, 0, 0), (0, 9, 0)], labels=LABELS)
@@ -354,9 +356,7 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path, monkeypatch):
 def _peak_memory(output: Path, count: int, result) -> None:
     pools = {"train": GeneratedPool(count, side=100)}  # 10 kB an image and a mask, 100 MB each in all
     writer.write_dataset(output, "generated", pools=pools, **CLASSES, workers=1)
-    # Not resource.getrusage, whose peak is that of pytest, which started this process.
-    lines = Path("/proc/self/status").read_text().splitlines()
-    result.put(next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")))
+    result.put(peak_process_memory() / 2**20)
 
 
 @pytest.mark.slow

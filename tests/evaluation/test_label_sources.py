@@ -1,4 +1,4 @@
-"""What pseudo labels are made of: counts by hand on logits that are chosen, the same as `explain` on a tiny model."""
+"""What pseudo labels are made of: counts by hand on logits that are chosen, the same as the maps of a tiny model."""
 
 import dataclasses
 import json
@@ -12,21 +12,22 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from networks import pseudoseg_network
 from PIL import Image
 
 from wss import config
 from wss.data.dataset_info import DatasetInfo, SplitInfo
 from wss.errors import UserError
-from wss.evaluation.evaluator import evaluate
+from wss.evaluation.evaluator import Evaluator
 from wss.evaluation.label_sources import Gate, LabelSources, label_sources_table, write_label_sources
 from wss.evaluation.pseudo_label_quality import default_fusions, evaluate_label_sources
 from wss.inference.photos import Batch, SplitExamples
 from wss.inference.prediction import valid_pixels
 from wss.methods.pseudoseg.pseudoseg import PseudoSeg
 from wss.methods.supervised import Supervised
-from wss.models.deeplab import build_model
-from wss.models.layers.convolution import resize_bilinear
+from wss.models.weights.weights_file import save_weights
 from wss.ops import metrics
+from wss.ops.resizing import resize_bilinear
 from wss.run_directory import CONFIG_NAME, RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +55,10 @@ class ToyModel:
 
     def segment(self, features):
         return features["all"][..., :3]
+
+    @property
+    def branches(self):
+        return self
 
     def classify(self, features):
         return features["all"][:, 0, 0, 6:]
@@ -196,7 +201,7 @@ def test_without_a_background_every_class_has_an_image_label():
 
 def evaluated(batch: Batch, stride: int):
     dataset = tf.data.Dataset.from_tensors({"image": batch.images, "label": batch.labels[..., None]})
-    return evaluate(ToyModel(stride), dataset, TOY, "val")
+    return Evaluator(ToyModel(stride), TOY)(dataset, "val")
 
 
 def test_decoder_is_what_the_evaluator_counts():
@@ -285,7 +290,7 @@ def info(tiny_shapes) -> DatasetInfo:
 
 def surer(model):
     """Untrained, all classes are equally probable but for rounding, and the CAM is 0."""
-    for kernel, factor in ((model.segmentation_head.layers[-1].kernel, 1e7), (model.classifier.kernel, 1e12)):
+    for kernel, factor in ((model.segmentation_head.layers[-1].kernel, 1e7), (model.branches.classifier.kernel, 1e12)):
         kernel.assign(factor * kernel)
     return model
 
@@ -293,7 +298,7 @@ def surer(model):
 @pytest.fixture(scope="module")
 def model(info):
     keras.utils.set_random_seed(0)
-    return surer(build_model(info, backbone="mobilenet_v2", depth_multiplier=0.25))
+    return surer(pseudoseg_network(info, backbone="mobilenet_v2", depth_multiplier=0.25))
 
 
 def test_parts_are_those_that_the_method_explains(info, model):
@@ -304,7 +309,10 @@ def test_parts_are_those_that_the_method_explains(info, model):
     expected = {"prediction": [], "pseudo label": []}
     for batch in examples:
         shape = batch.images.shape[1:3]
-        maps = method.explain(model, tf.constant(batch.images), valid_pixels(batch.sizes, shape))
+        features = model.features(tf.constant(batch.images))
+        logits = model.segment(features)
+        figures = method.intermediate_maps(model, features, logits, valid_pixels(batch.sizes, shape))
+        maps = {"prediction": tf.nn.softmax(logits), **{figure.title: figure.values for figure in figures}}
         for title, counts in expected.items():
             counts.append(metrics.calibration_histogram(batch.labels, resize_bilinear(maps[title], shape)))
     for title, own in (("prediction", "decoder"), ("pseudo label", "norm of the batch, T=0.5")):
@@ -320,8 +328,8 @@ def run_dir(tmp_path, tiny_parameters) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / CONFIG_NAME).write_text("\n".join(tiny_parameters) + "\n")
-    RunDirectory(folder).save_weights(
-        surer(build_model(DatasetInfo.load(gin.query_parameter("load_dataset.directory"))))
+    save_weights(
+        surer(pseudoseg_network(DatasetInfo.load(gin.query_parameter("load_dataset.directory")))), RunDirectory(folder)
     )
     return folder
 

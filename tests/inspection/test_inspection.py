@@ -16,11 +16,12 @@ from PIL import Image
 from scripts import load_module, separate_flags
 
 from wss.conversion.encode import LabelMap
-from wss.conversion.sources import Box, Source, Split
+from wss.conversion.sources import Source
 from wss.conversion.writer import write_dataset
 from wss.data.dataset_info import DatasetInfo, SplitInfo
-from wss.data.example import encode_example
+from wss.data.example import Box, encode_example
 from wss.data.masks import encode_mask, lookup_table
+from wss.data.splits import Split
 from wss.errors import UserError
 from wss.inspection.contact_sheet import Candidates, contact_sheet
 from wss.inspection.findings import Finding, find

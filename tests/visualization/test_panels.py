@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from networks import pseudoseg_network
 from PIL import Image
 
 from wss.data.dataset_info import DatasetInfo
@@ -11,7 +12,7 @@ from wss.inference.photos import FolderExamples, SplitExamples
 from wss.methods.classification import Classification
 from wss.methods.pseudoseg.pseudoseg import PseudoSeg
 from wss.methods.supervised import Supervised
-from wss.models.deeplab import build_model
+from wss.training.train import build_network
 from wss.visualization import panels
 from wss.visualization.layout import MARGIN
 from wss.visualization.panels import predictions_of, visualize
@@ -27,7 +28,7 @@ def info(tiny_shapes):
 @pytest.fixture(scope="module")
 def model(info):
     keras.utils.set_random_seed(0)
-    model = build_model(info, backbone="mobilenet_v2", depth_multiplier=0.25)
+    model = pseudoseg_network(info, backbone="mobilenet_v2", depth_multiplier=0.25)
     last = model.segmentation_head.layers[-1].kernel
     last.assign(1e7 * last)  # untrained, all classes are equally probable but for rounding
     return model
@@ -64,8 +65,9 @@ def test_the_batch_size_does_not_matter(info, model, tmp_path):
 
 
 @pytest.mark.parametrize(("method", "titles"), [(Supervised(), 3), (Classification(), 4)])
-def test_every_method_explains_itself(info, model, tmp_path, method, titles):
-    visualize(model, method, info, examples=SplitExamples(info, "val", GREY, 1), output=tmp_path)
+def test_every_method_shows_its_maps(info, tmp_path, method, titles):
+    network = build_network(info, method, backbone="mobilenet_v2", depth_multiplier=0.25)
+    visualize(network, method, info, examples=SplitExamples(info, "val", GREY, 1), output=tmp_path)
     (path,) = (tmp_path / "panels").iterdir()
     assert Image.open(path).width == titles * 240 + (titles + 1) * MARGIN  # 48 pixels five times as large
 

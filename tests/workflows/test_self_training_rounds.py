@@ -10,7 +10,7 @@ import pytest
 
 from wss import config
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result, write_json
+from wss.evaluation.result import Result, write_json
 from wss.methods.dars.rounds import Rounds
 from wss.workflows import self_training_comparison as comparison
 from wss.workflows.self_training_rounds import Plan, scale_range

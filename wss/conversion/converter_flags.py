@@ -6,12 +6,14 @@ from absl import flags
 from etils import epath
 
 from wss.conversion.encode import LabelMap
-from wss.conversion.sources import Pool, Source, Split
+from wss.conversion.sources import Pool, Source
 from wss.conversion.summary import print_summary
 from wss.conversion.writer import write_dataset
+from wss.data.splits import Split
 from wss.jobs.processes import hide_accelerators
 
 FLAGS = flags.FLAGS
+flags.disclaim_key_flags()  # they belong to the converter that asks for them, whose --help lists them
 
 
 def define_flags(name: str | None = None) -> None:

@@ -1,24 +1,22 @@
 """From files to one checked example: each problem is one line that names the file."""
 
 import dataclasses
-import hashlib
 import io
 import os
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image
 
-from wss.conversion.sources import Box, MaskReader, Source
-from wss.data.example import encode_example
+from wss.conversion.sources import MaskReader, Source
+from wss.data.example import Box, encode_example
 from wss.data.masks import BROKEN_IMAGE, IGNORE, INVALID, encode_mask, read_file, read_mask, wrong_values
-from wss.data.record_index import Entry
+from wss.data.photos import is_upright, upright_rgb
+from wss.data.record_index import Entry, count_pixels, image_hash
 from wss.errors import UserError
 
 JPEG_QUALITY = 95
-EXIF_ORIENTATION = 0x0112
 MAX_PROBLEMS_SHOWN = 50
 
 
@@ -66,6 +64,7 @@ def check_source(source: Source, labels: LabelMap) -> tuple[tuple[bytes, Entry] 
     Returns:
         The serialized example and its entry in the index, which has no offset yet; or None and all its problems.
     """
+
     problems: list[str] = []
     image = mask = None
     try:
@@ -109,17 +108,6 @@ def check_source(source: Source, labels: LabelMap) -> tuple[tuple[bytes, Entry] 
     return (serialized, entry), []
 
 
-def count_pixels(mask: np.ndarray) -> dict[int, int]:
-    """Returns class -> number of its pixels, of the classes that occur in a mask, int [H, W]."""
-    counts = np.bincount(mask.ravel())
-    return {int(label): int(counts[label]) for label in np.flatnonzero(counts)}
-
-
-def image_hash(content: bytes) -> str:
-    """16 hexadecimal digits that two different images hardly share."""
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
-
-
 def wrong_boxes(source: Source, size: tuple[int, int]) -> list[str]:
     """Returns a line for each box that has no area or does not lie in the image."""
     height, width = size
@@ -140,12 +128,14 @@ def load_image(image: str | os.PathLike | bytes, name: str) -> EncodedImage:
     Raises:
         UserError: missing, empty or broken file.
     """
+    import tensorflow as tf  # here, so that --help of the converters need not wait for it
+
     path = _name(image, name)
     content = image if isinstance(image, bytes) else read_file(image)
     try:
         with Image.open(io.BytesIO(content)) as opened:
             image_format = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}.get(opened.format or "", "")
-            plain = opened.mode in ("RGB", "L") and opened.getexif().get(EXIF_ORIENTATION, 1) == 1
+            plain = opened.mode in ("RGB", "L") and is_upright(opened)
             if not (image_format and plain):
                 content, image_format = _encode_again(opened, image_format or "png")
         # What training will do, so that a file that only TensorFlow rejects is found here.
@@ -195,11 +185,10 @@ def raise_problems(problems: Iterable[str]) -> None:
 
 
 def _encode_again(image: Image.Image, image_format: str) -> tuple[bytes, str]:
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    upright = ImageOps.exif_transpose(image).convert("RGB")
     buffer = io.BytesIO()
-    upright.save(buffer, image_format.upper(), **({"quality": JPEG_QUALITY} if image_format == "jpeg" else {}))
+    upright_rgb(image).save(
+        buffer, image_format.upper(), **({"quality": JPEG_QUALITY} if image_format == "jpeg" else {})
+    )
     return buffer.getvalue(), image_format
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from wss.conversion.balanced_subset import balanced_subset
 from wss.conversion.encode import LabelMap
-from wss.conversion.sources import Source, Split
+from wss.conversion.sources import Source
 from wss.conversion.writer import write_dataset
+from wss.data.balanced_subset import balanced_subset
 from wss.data.dataset_info import DatasetInfo
 from wss.data.masks import IGNORE, lookup_table, voc_colors
-from wss.data.splits import Statistics
+from wss.data.splits import Split, Statistics
 
 CLASS_NAMES = ("background", "disk", "square", "triangle", "ring", "cross", "star")
 SUBSETS = {"train_1_4": 4, "train_1_8": 8, "train_1_16": 16}

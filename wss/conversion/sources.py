@@ -6,11 +6,13 @@ import hashlib
 import os
 import pickle
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from etils import epath
+
+from wss.data.example import Box
 
 
 @runtime_checkable
@@ -27,26 +29,6 @@ class MaskReader(Protocol):
     def read(self) -> np.ndarray:
         """Returns the stored values, uint8 [H, W]; what is wrong is a `UserError` that names the file."""
         ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Box:
-    """One object of an image.
-
-    Attributes:
-        label: its class, by the numbers in the mask files.
-        ymin, xmin, ymax, xmax: edges in pixels from the upper left corner of the image, 0 .. H and 0 .. W.
-        is_crowd: a region of many objects (COCO).
-        is_difficult: hard to recognise (PASCAL VOC).
-    """
-
-    label: int
-    ymin: float
-    xmin: float
-    ymax: float
-    xmax: float
-    is_crowd: bool = False
-    is_difficult: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,21 +102,6 @@ class ListPool:
 
     def parts(self, assignment: Sequence[np.ndarray], folder: epath.Path) -> list[Part]:
         return [ListPart([self.sources[i] for i in part]) for part in assignment]
-
-
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """Which images of the pools belong to a split.
-
-    Attributes:
-        pools: names of the pools that it draws from.
-        ids: its images; None for all of the pools.
-        hide_masks: training must not see their masks, though the records may have some.
-    """
-
-    pools: tuple[str, ...]
-    ids: Collection[str] | None = None
-    hide_masks: bool = False
 
 
 IMAGES_PER_FILE = 500

@@ -12,14 +12,13 @@ import os
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-import tensorflow as tf
 from etils import epath
 
 from wss.conversion.encode import LabelMap, check_source, duplicate_ids, raise_problems
-from wss.conversion.sources import ListPool, Part, Pool, Source, Split, assign
+from wss.conversion.sources import ListPool, Part, Pool, Source, assign
 from wss.data.dataset_info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
 from wss.data.record_index import RECORD_OVERHEAD, SUFFIX, Entry, index_path, write_index
-from wss.data.splits import Statistics, select
+from wss.data.splits import Split, Statistics, select
 from wss.files import whole, write_text
 from wss.jobs.beam import make_pipeline, run_beam
 from wss.jobs.output_folder import DONE, LOCK, disk_errors, keep_only, replacing
@@ -148,6 +147,8 @@ def _write_records(path: epath.Path, part: Part, labels: LabelMap, tick: Tick) -
 
 def write_record_file(path: epath.Path, examples: Iterable[tuple[bytes, Entry]]) -> None:
     """Writes serialized examples with the index beside them, whole or not at all; the entries get their offsets here."""
+    import tensorflow as tf  # here, so that --help of the converters need not wait for it
+
     entries: list[Entry] = []
     offset = 0
     with disk_errors(path), whole(path) as temporary:

@@ -10,19 +10,39 @@ image/object/class/label, image/object/is_crowd, image/object/difficult   one pe
 image/object/known                     1 if objects are known, even if there is none
 """
 
+import dataclasses
 import re
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from wss.conversion.sources import Box
 from wss.data.dataset_info import DatasetInfo
 from wss.data.masks import wrong_labels
 from wss.data.record_files import RecordFiles
 from wss.errors import UserError
 
 BOX_EDGES = {"ymin": "height", "xmin": "width", "ymax": "height", "xmax": "width"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+    """One object of an image.
+
+    Attributes:
+        label: its class, by the numbers in the mask files.
+        ymin, xmin, ymax, xmax: edges in pixels from the upper left corner of the image, 0 .. H and 0 .. W.
+        is_crowd: a region of many objects (COCO).
+        is_difficult: hard to recognise (PASCAL VOC).
+    """
+
+    label: int
+    ymin: float
+    xmin: float
+    ymax: float
+    xmax: float
+    is_crowd: bool = False
+    is_difficult: bool = False
 
 
 def encode_example(

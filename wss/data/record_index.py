@@ -1,6 +1,7 @@
 """The index beside each record file: one line of JSON for each image, so that splits are made without decoding anything."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 
@@ -9,6 +10,7 @@ from etils import epath
 
 from wss.errors import UserError
 from wss.files import write_text
+from wss.project import converter
 
 SUFFIX = ".index.jsonl"
 # Length, its checksum and the checksum of the data surround each record of an uncompressed TFRecord file.
@@ -46,6 +48,17 @@ class Entry:
         return np.isin(np.arange(num_classes), [*self.image_labels, *([0] if has_background else [])])
 
 
+def count_pixels(mask: np.ndarray) -> dict[int, int]:
+    """Returns class -> number of its pixels, of the classes that occur in a mask, int [H, W]."""
+    counts = np.bincount(mask.ravel())
+    return {int(label): int(counts[label]) for label in np.flatnonzero(counts)}
+
+
+def image_hash(content: bytes) -> str:
+    """16 hexadecimal digits that two different images hardly share."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
 def write_index(path: epath.Path, entries: Iterable[Entry]) -> None:
     """Writes an index, whole or not at all; a `UserError` tells that it cannot be written."""
     lines = (json.dumps(dataclasses.asdict(entry), separators=(",", ":")) + "\n" for entry in entries)
@@ -62,7 +75,7 @@ def read_index(record_file: epath.Path) -> Iterator[Entry]:
     if not path.exists():
         raise UserError(
             f"{path}: not found; build the data set again, or, if it is not of this project, describe it with "
-            "datasets/describe_records.py --overwrite"
+            f"{converter('describe_records')} --overwrite"
         )
     number = 0
     try:

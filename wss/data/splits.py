@@ -1,6 +1,7 @@
 """Splits over record files: which records belong to them, without copying images."""
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections import Counter
@@ -9,14 +10,27 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import numpy as np
 from etils import epath
 
-from wss.conversion.published_splits import checksum
-from wss.conversion.sources import Split
 from wss.data.dataset_info import SPLITS_FOLDER, DatasetInfo, SplitInfo
 from wss.data.record_index import Entry, read_index
 from wss.errors import UserError
 from wss.files import write_text
 
 MAX_IDS_SHOWN = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Which images of the pools belong to a split.
+
+    Attributes:
+        pools: names of the pools that it draws from.
+        ids: its images; None for all of the pools.
+        hide_masks: training must not see their masks, though the records may have some.
+    """
+
+    pools: tuple[str, ...]
+    ids: Collection[str] | None = None
+    hide_masks: bool = False
 
 
 @dataclasses.dataclass
@@ -96,6 +110,11 @@ class _Builder:
             runs_file,
             self.hide_masks,
         )
+
+
+def checksum(ids: Iterable[str]) -> str:
+    """SHA-256 of the sorted ids, joined by line feeds: their order does not matter."""
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
 
 
 def select(

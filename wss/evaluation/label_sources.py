@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from wss.evaluation.evaluator import Result, without_nan
-from wss.evaluation.tables import Cell, format_table
+from wss.evaluation.result import Result, without_nan
 from wss.files import write_text
 from wss.ops.metrics import divide
+from wss.tables import Cell, format_table
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -10,8 +10,9 @@ import tensorflow as tf
 from wss.data.augment import image_label_of
 from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result, no_masks, unknown_labels
+from wss.evaluation.evaluator import no_masks, unknown_labels
 from wss.evaluation.label_sources import Gate, LabelSources
+from wss.evaluation.result import Result
 from wss.inference.photos import Batch, Examples
 from wss.inference.prediction import valid_pixels
 from wss.inference.streaming import one_behind
@@ -19,8 +20,8 @@ from wss.methods.base import Method
 from wss.methods.pseudoseg.calibrated_fusion import CalibratedFusion
 from wss.methods.pseudoseg.pseudoseg import PseudoSeg
 from wss.models.deeplab import DeepLab
-from wss.models.layers.convolution import resize_bilinear
 from wss.ops import metrics
+from wss.ops.resizing import resize_bilinear
 from wss.progress import track
 
 
@@ -29,18 +30,18 @@ def default_fusions(method: PseudoSeg) -> dict[str, CalibratedFusion]:
 
     Gamma and temperature are those of the run, and the labels are soft.
     """
-    gamma, temperature = method.fusion.gamma, method.fusion.temperature
-    own = f"T={temperature:g}"  # T=1 gives some sources twice, under one title
+    fusion = functools.partial(CalibratedFusion, gamma=method.gamma, temperature=method.temperature)
+    own = f"T={method.temperature:g}"  # T=1 gives some sources twice, under one title
     return {
         "decoder": CalibratedFusion(temperature=1.0, source="decoder"),
         "SGC": CalibratedFusion(temperature=1.0, source="sgc"),
-        "no norm, T=1": CalibratedFusion(gamma, 1.0, "none"),
-        f"no norm, {own}": CalibratedFusion(gamma, temperature, "none"),
-        "norm of the batch, T=1": CalibratedFusion(gamma, 1.0, "batch"),
-        f"norm of the batch, {own}": CalibratedFusion(gamma, temperature, "batch"),
-        f"norm of the image, {own}": CalibratedFusion(gamma, temperature, "image"),
-        f"norm of the pixel, {own}": CalibratedFusion(gamma, temperature, "pixel"),
-        f"sum over the image, {own}": CalibratedFusion(gamma, temperature, "image", "sum"),
+        "no norm, T=1": fusion(temperature=1.0, norm_scope="none"),
+        f"no norm, {own}": fusion(norm_scope="none"),
+        "norm of the batch, T=1": fusion(temperature=1.0, norm_scope="batch"),
+        f"norm of the batch, {own}": fusion(norm_scope="batch"),
+        f"norm of the image, {own}": fusion(norm_scope="image"),
+        f"norm of the pixel, {own}": fusion(norm_scope="pixel"),
+        f"sum over the image, {own}": fusion(norm_scope="image", norm_reduce="sum"),
     }
 
 
@@ -115,7 +116,9 @@ def _count(
     valid = valid_pixels(sizes, images.shape[1:3])
     labels = tf.where(valid[..., 0] > 0, labels, ignore)
     labeled = tf.reduce_any(labels != ignore, axis=[1, 2])
-    decoder, sgc, _, gated = method.infer(model, images, valid)
+    features = model.features(images)
+    decoder = model.segment(features)
+    sgc, _, gated = method.infer(model, features, decoder, valid)
     sources: dict[str, tuple[tf.Tensor, tf.Tensor]] = {}
     for title, fusion in fusions.items():
         # One after the other: at image size probabilities take much memory.

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from wss.conversion.published_splits import checksum
 from wss.data.dataset_info import DatasetInfo
+from wss.data.splits import checksum
 from wss.inspection.inspect import Inspection
 
 PROBLEM, NOTE = "problem", "note"

@@ -10,11 +10,10 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
-from wss.conversion.encode import image_hash
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import check_record, parse_boxes, parse_example
 from wss.data.record_files import RecordFiles
-from wss.data.record_index import RECORD_OVERHEAD, Entry, read_index
+from wss.data.record_index import RECORD_OVERHEAD, Entry, image_hash, read_index
 from wss.errors import UserError
 
 # Records in memory at a time.

@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from etils import epath
 
-from wss.conversion.sources import Split
 from wss.conversion.writer import shard_names
 from wss.data.dataset_info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
 from wss.data.record_index import SUFFIX
-from wss.data.splits import Statistics, select
+from wss.data.splits import Split, Statistics, select
 from wss.errors import UserError
 from wss.files import write_text
 from wss.jobs.beam import make_pipeline, run_beam

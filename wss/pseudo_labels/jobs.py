@@ -16,13 +16,12 @@ import tensorflow as tf
 from etils import epath
 from PIL import Image
 
-from wss.conversion.encode import count_pixels
 from wss.conversion.writer import write_record_file
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import reason_of
 from wss.data.masks import color_table, encode_mask
 from wss.data.record_files import split_records
-from wss.data.record_index import Entry
+from wss.data.record_index import Entry, count_pixels
 from wss.data.splits import records_of
 from wss.errors import UserError
 from wss.files import whole, write_text

@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
-from wss.inference.photos import Example, Examples, run_examples
+from wss.inference.photos import Examples, Photo, run_examples
 from wss.inference.prediction import predict, predict_and_explain, to_image_size
 from wss.inference.streaming import in_threads
-from wss.methods.base import Method
+from wss.methods.base import Figure, Method
 from wss.models.deeplab import DeepLab
 from wss.progress import format_seconds, track
 from wss.visualization.layout import classes_in, panel, panel_grid, with_legend
@@ -60,7 +60,12 @@ def visualize(
     """
     output, start = Path(output), time.monotonic()
     drawing = _Drawing(info, output, before or {}, title)
-    step = tf.function(lambda images, sizes: predict_and_explain(model, method, images, sizes))
+
+    @tf.function
+    def step(images: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+        prediction, maps = predict_and_explain(model, method, images, sizes)
+        return {"prediction": prediction, **{figure.title: _shown(figure) for figure in maps}}
+
     rows: list[Columns] = []
     names: list[str] = []
     classes: set[int] = set()
@@ -84,7 +89,7 @@ class _Drawing:
     def __init__(self, info: DatasetInfo, output: Path, before: Mapping[str, Mapping[str, np.ndarray]], title: str):
         self.info, self.output, self.before, self.title = info, output, before, title
 
-    def __call__(self, predicted: tuple[Example, dict[str, np.ndarray]]) -> tuple[str, Columns, list[int]]:
+    def __call__(self, predicted: tuple[Photo, dict[str, np.ndarray]]) -> tuple[str, Columns, list[int]]:
         """Returns the example's name, its columns, and the classes that truth and prediction show."""
         example, outputs = predicted
         prediction = _cut(outputs["prediction"], example)
@@ -95,7 +100,7 @@ class _Drawing:
         self._save("panels", example, with_legend(panel(columns, example.name), self.info, shown))
         return example.name, columns, shown
 
-    def _maps(self, example: Example, outputs: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    def _maps(self, example: Photo, outputs: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
         """Yields titles and maps one after the other: probabilities at image size take much memory."""
         for title, by_name in self.before.items():
             yield title, by_name[example.name]
@@ -106,10 +111,15 @@ class _Drawing:
             else:
                 yield title, _cut(to_image_size(values, size), example)
 
-    def _save(self, kind: str, example: Example, picture: np.ndarray) -> None:
+    def _save(self, kind: str, example: Photo, picture: np.ndarray) -> None:
         save_png(self.output / kind / f"{example.name}.png", picture)
 
 
-def _cut(values: np.ndarray, example: Example) -> np.ndarray:
+def _shown(figure: Figure) -> tf.Tensor:
+    """Returns what a map shows: heat [B, h, w, 1], or probabilities [B, h, w, C]."""
+    return tf.reduce_max(figure.values, axis=-1, keepdims=True) if figure.kind == "heat" else figure.values
+
+
+def _cut(values: np.ndarray, example: Photo) -> np.ndarray:
     height, width = example.image.shape[:2]
     return values[:height, :width]

@@ -4,9 +4,9 @@ import json
 import math
 from pathlib import Path
 
-from wss.evaluation.evaluator import Result, read_json
-from wss.evaluation.tables import format_table
+from wss.evaluation.result import Result, read_json
 from wss.pseudo_labels.dataset_writer import MANIFEST
+from wss.tables import format_table
 from wss.workflows.self_training_rounds import Plan
 
 LABEL_FACTS = ("labelled", "right", "KL to labelled, 1e-3", "KL to true, 1e-3")

@@ -15,6 +15,7 @@ from wss.data.dataset_info import FILE_NAME, DatasetInfo
 from wss.errors import UserError
 from wss.files import write_text
 from wss.methods.dars.rounds import Rounds
+from wss.run_directory import RunDirectory
 from wss.workflows.stages import Stage, result_in, training_stage
 
 SETTINGS = "rounds.json"
@@ -111,7 +112,7 @@ class Plan:
 
     def labels(self, number: int) -> Path:
         """Returns the folder of a round's pseudo labels."""
-        return self.folder(number) / "labels"
+        return RunDirectory(self.folder(number)).labels
 
     def result(self, number: int) -> Path:
         """Returns the file of a round's evaluation."""

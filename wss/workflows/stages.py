@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wss.errors import UserError
-from wss.evaluation.evaluation import default_split, result_file
+from wss.evaluation.evaluation import default_split
 from wss.run_directory import RunDirectory
-
-FINISHED = "finished"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,12 +57,12 @@ def training_stage(
         *(f"--gin_param={parameter}" for parameter in parameters),
         *launch,
     ]
-    return Stage(title=title, command=command, done=folder / FINISHED, result=result_in(folder))
+    return Stage(title=title, command=command, done=RunDirectory(folder).finished, result=result_in(folder))
 
 
 def result_in(folder: Path) -> Path:
     """Returns the evaluation that a training leaves in its folder, for the configuration that gin has parsed."""
-    return result_file(folder, default_split())
+    return RunDirectory(folder).evaluation(default_split())
 
 
 def run_all(stages: Sequence[Stage]) -> None:
@@ -111,4 +109,4 @@ def _exit_code(command: Sequence[str]) -> int:
 
 
 def _has_weights(stage: Stage) -> bool:
-    return RunDirectory(stage.result.parent, writes=False).has_weights
+    return RunDirectory(stage.result.parent).weights.is_file()

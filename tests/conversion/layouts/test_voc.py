@@ -9,10 +9,10 @@ from PIL import Image
 from scipy.io import savemat
 
 from wss.conversion.layouts.voc import Devkit, SbdMask, read_boxes
-from wss.conversion.published_splits import checksum
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_boxes, parse_example
 from wss.data.record_files import split_records
+from wss.data.splits import checksum
 from wss.errors import UserError
 
 HEIGHT, WIDTH = 6, 8

@@ -10,8 +10,8 @@ from PIL import Image
 from studies import voc_animals
 from studies.report import Report
 
-from wss.evaluation.evaluator import Result
 from wss.evaluation.label_sources import Gate, LabelSources
+from wss.evaluation.result import Result
 from wss.workflows.studies.runs import Run
 from wss.workflows.studies.study import Study
 

@@ -9,7 +9,7 @@ import pytest
 from tiny import TINY
 
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result, write_json
+from wss.evaluation.result import Result, write_json
 from wss.workflows.studies import study as studies
 from wss.workflows.studies.runs import Run
 from wss.workflows.studies.study import Study

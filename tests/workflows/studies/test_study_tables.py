@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result
+from wss.evaluation.result import Result
 from wss.workflows.studies.runs import Run, Table
 from wss.workflows.studies.tables import error_table, mean_iou_table, mean_ious, write_block
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
-from wss.conversion.sources import Box, Part, Source
+from wss.conversion.sources import Part, Source
+from wss.data.example import Box
 from wss.data.masks import IGNORE, MAX_SIDE
 from wss.errors import UserError
 

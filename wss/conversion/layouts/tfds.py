@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from etils import epath
 
 from wss.conversion.encode import LabelMap
-from wss.conversion.layouts.folder import IMAGE_SUFFIXES
 from wss.conversion.layouts.tfds_builders import feature_keys, find_builder, first_line
-from wss.conversion.sources import Box, Part, Source
+from wss.conversion.sources import Part, Source
+from wss.data.example import Box
 from wss.data.masks import IGNORE, INVALID, wrong_values
+from wss.data.photos import SUFFIXES
 from wss.errors import UserError
 
 
@@ -139,6 +139,8 @@ class TfdsPart(Part):
     end: int
 
     def __iter__(self) -> Iterator[Source]:
+        import tensorflow as tf
+
         try:
             for index, values in enumerate(self._examples(), start=self.begin):
                 yield self._source(values, index)
@@ -233,4 +235,4 @@ def _put(tree: dict, keys: Sequence[str], value: Any) -> dict:
 def _without_suffix(name: bytes | int) -> str:
     text = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
     stem, suffix = os.path.splitext(text)
-    return stem if suffix.lower() in IMAGE_SUFFIXES else text
+    return stem if suffix.lower() in SUFFIXES else text

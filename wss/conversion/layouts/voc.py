@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from wss.conversion.sources import Box, Source
+from wss.conversion.sources import Source
+from wss.data.example import Box
 from wss.data.masks import VOC_CLASSES, read_file, wrong_labels
 from wss.errors import UserError
 

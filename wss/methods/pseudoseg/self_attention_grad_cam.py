@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 
 from wss.errors import UserError
-from wss.models.layers.convolution import BatchNorm, resize_bilinear, resize_nearest
+from wss.models.layers.normalization import BatchNorm
+from wss.ops.resizing import resize_bilinear, resize_nearest
 
 BACKGROUND_MODES = ("after", "before", "no_skip")
 
@@ -36,6 +37,7 @@ class SelfAttentionGradCAM(keras.layers.Layer):
     def __init__(
         self,
         num_classes: int,
+        *,
         has_background: bool = True,
         attention_dim: int = 128,
         background: str = "after",

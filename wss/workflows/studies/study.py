@@ -8,8 +8,8 @@ from pathlib import Path
 import gin
 
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result
 from wss.evaluation.label_sources import LabelSources
+from wss.evaluation.result import Result
 from wss.experiment import configure
 from wss.files import write_text
 from wss.methods.dars.rounds import Rounds

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result
-from wss.evaluation.tables import format_table
+from wss.evaluation.result import Result
 from wss.files import write_text
+from wss.tables import format_table
 from wss.workflows.studies.runs import Run, Table
 from wss.workflows.studies.study import Study
 

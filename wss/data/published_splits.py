@@ -6,7 +6,6 @@ is from, where its file lies, and the SHA-256 of its ids. So a list from anywher
 
 import dataclasses
 import functools
-import hashlib
 import http.client
 import json
 import re
@@ -18,7 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from wss.data.splits import checksum
 from wss.errors import UserError, did_you_mean
+from wss.tables import format_columns
 
 MANIFEST = Path(__file__).with_name("published_splits.json")
 TIMEOUT = 30  # seconds
@@ -81,11 +82,6 @@ def published(name: str) -> PublishedList:
     if name not in manifest:
         raise UserError(f"no published list {name!r}; --show_lists shows all.{did_you_mean(name, manifest)}")
     return manifest[name]
-
-
-def checksum(ids: Iterable[str]) -> str:
-    """SHA-256 of the sorted ids, joined by line feeds: their order does not matter."""
-    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
 
 
 def identify(ids: Iterable[str]) -> list[str]:
@@ -239,5 +235,4 @@ def describe(name: str | None = None) -> str:
         )
     rows = [("list", "images", "paper", "where")]
     rows += [(entry.name, str(entry.num_images), entry.paper, entry.place) for entry in load_manifest().values()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:<{widths[2]}}  {row[3]}" for row in rows)
+    return format_columns(rows, "<><")

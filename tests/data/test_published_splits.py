@@ -8,17 +8,9 @@ import urllib.request
 
 import pytest
 
-from wss.conversion import published_splits as lists
-from wss.conversion.published_splits import (
-    checksum,
-    cutmix_ids,
-    describe,
-    get_list,
-    identify,
-    load_manifest,
-    parse_list,
-    verify,
-)
+from wss.data import published_splits as lists
+from wss.data.published_splits import cutmix_ids, describe, get_list, identify, load_manifest, parse_list, verify
+from wss.data.splits import checksum
 from wss.errors import UserError
 
 NAMES = sorted(load_manifest())

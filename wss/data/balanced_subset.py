@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wss.conversion.published_splits import checksum
+from wss.data.splits import checksum
 from wss.errors import UserError
 from wss.files import write_text
 
