@@ -8,8 +8,8 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result
 from wss.evaluation.label_sources import Gate, LabelSources
+from wss.evaluation.result import Result
 from wss.visualization import charts
 
 SERIES = {"ours": {27: [30.0, 32.0, 34.0], 55: [40.0]}, "theirs": {27: [25.0], 55: [31.0]}}
