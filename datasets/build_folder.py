@@ -13,7 +13,7 @@ colours, RGB masks in these colours are read too; a line "ignore 0 0 0" gives th
   kitchen/0001.jpg,person;cat
   kitchen/0002.jpg,
 The second image is known to have none of the classes.
-"""  # noqa: E501
+"""
 
 from absl import flags
 

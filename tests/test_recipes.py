@@ -9,12 +9,13 @@ import gin
 import numpy as np
 import pytest
 
-from wss.config import PROJECT_ROOT, parse_config, recipes
+from wss.config import parse_config
 from wss.data.published_splits import load_manifest
 from wss.errors import UserError
 from wss.inference.sliding_window import window_starts
 from wss.methods.dars.rounds import Rounds
 from wss.models.backbones.registry import BACKBONES
+from wss.project import PROJECT_ROOT, recipes
 from wss.training.optimizers import build_optimizer
 from wss.workflows.self_training_rounds import Plan
 

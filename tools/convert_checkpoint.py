@@ -107,7 +107,7 @@ def _write(model, step: int, output: Path) -> None:
     if output.name.endswith(".weights.h5"):
         model.save_weights(temporary)
     elif output.suffix == ".npz":
-        np.savez(temporary, **tf1_values(model))
+        np.savez(temporary, **tf1_values(model))  # type: ignore[arg-type]  # its names are no keywords of savez
     else:
         write_checkpoint(output, tf1_values(model), step)
         return

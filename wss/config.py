@@ -1,18 +1,30 @@
 """Configuration: gin files for the experiment, absl flags for what differs between launches."""
 
+import contextlib
 import inspect
+import io
 import os
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 import gin
 
 from wss.errors import UserError, did_you_mean
-from wss.project import PROJECT_ROOT, locate, recipes
+from wss.project import locate, recipes
 
 T = TypeVar("T")
+# Old name of a parameter: its name now. Recipes and saved configurations with the old one still work.
+RENAMED = {
+    "build_model.attention_dim": "build_sgc.attention_dim",
+    "build_model.sgc_background": "build_sgc.background",
+    "build_model.sgc_uniform_masked_queries": "build_sgc.uniform_masked_queries",
+    "build_model.sgc_projection_init": "build_sgc.projection_init",
+    "build_model.sgc_hypercolumn": "build_sgc.hypercolumn",
+    "build_model.classifier_dropout": "build_classifier.dropout",
+}
 
 
 def parse_config(files: list[str], parameters: list[str]) -> None:
@@ -24,13 +36,25 @@ def parse_config(files: list[str], parameters: list[str]) -> None:
         UserError: A file is missing, or a name, parameter or value is wrong; with the nearest right name.
     """
     gin.clear_config()
-    gin.add_config_file_search_path(str(PROJECT_ROOT))
     texts = [text for file in files for text in _with_includes(file, f"--gin_file={file}")]
     _refuse_unused_macros("\n".join([*texts, *parameters]))
+    _tell_renamed("\n".join([*texts, *parameters]))
     try:
-        gin.parse_config_files_and_bindings(files, parameters, skip_unknown=False)
+        with _files_of_the_project():
+            gin.parse_config_files_and_bindings(files, [current_names(line) for line in parameters], skip_unknown=False)
     except (ValueError, TypeError, SyntaxError, OSError, AttributeError, ImportError, RuntimeError) as error:
         raise UserError(f"gin: {explain(error)}") from error
+
+
+@contextlib.contextmanager
+def _files_of_the_project() -> Iterator[None]:
+    """Lets gin find files by `locate`; its own search looks among Python's packages first and logs what it does not find."""
+    before = gin.config._FILE_READERS
+    gin.config._FILE_READERS = [(_open, lambda path: Path(locate(path)).is_file())]
+    try:
+        yield
+    finally:
+        gin.config._FILE_READERS = before
 
 
 def call(function: Callable[..., T], *args, **kwargs) -> T:
@@ -73,6 +97,26 @@ def _with_includes(file: str, where: str) -> list[str]:
     text = path.read_text()
     included = re.findall(r"^include\s+['\"](.+?)['\"]", text, re.MULTILINE)
     return [text, *(part for name in included for part in _with_includes(name, f"{path}: include"))]
+
+
+def current_names(text: str) -> str:
+    """Returns gin bindings with the names that parameters have now, see `RENAMED`."""
+    return _RENAMED.sub(lambda match: RENAMED[match[0]], text)
+
+
+_RENAMED = re.compile(rf"^({'|'.join(map(re.escape, RENAMED))})\b(?=\s*=)", re.MULTILINE)
+
+
+def _tell_renamed(text: str) -> None:
+    if found := sorted({match[0] for match in _RENAMED.finditer(text)}):
+        pairs = ", ".join(f"{old} is called {RENAMED[old]} now" for old in found)
+        print(f"gin: {pairs}; the old names still work", file=sys.stderr)
+
+
+def _open(file: str) -> TextIO:
+    text = io.StringIO(current_names(Path(locate(file)).read_text()))
+    text.name = file  # for gin's messages
+    return text
 
 
 def _refuse_unused_macros(text: str) -> None:

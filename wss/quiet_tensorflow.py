@@ -6,7 +6,6 @@ itself to keep them quiet. That is a command's right, not a library's: only `wss
 
 import contextlib
 import importlib.abc
-import importlib.util
 import os
 import sys
 import tempfile
@@ -22,7 +21,8 @@ NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 def hide_startup_lines() -> None:
     """Hides what TensorFlow writes while it is imported for the first time and while it looks for devices.
 
-    Does nothing if TensorFlow is imported already, or if the user has set TF_CPP_MIN_LOG_LEVEL.
+    Later its information stays hidden, but no warnings and no errors. Does nothing if TensorFlow is imported already, or if
+    the user has set TF_CPP_MIN_LOG_LEVEL.
     """
     if "tensorflow" not in sys.modules and LEVEL not in os.environ:
         sys.meta_path.insert(0, _Finder())
@@ -56,18 +56,19 @@ def caught_stderr() -> Iterator[Callable[[], bytes]]:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Stands before the finders that find TensorFlow, and wraps its loader once."""
+    """Stands before the finders that find TensorFlow, and wraps its loader until it has loaded."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname != "tensorflow":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)
-        return spec
+        for finder in sys.meta_path:
+            if finder is not self and (spec := finder.find_spec(fullname, path, target)) is not None:
+                if spec.loader is not None:
+                    spec.loader = _Loader(spec.loader)
+                return spec
+        return None
 
 
 class _Loader(importlib.abc.Loader):
@@ -80,6 +81,7 @@ class _Loader(importlib.abc.Loader):
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
+        sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
@@ -92,6 +94,7 @@ class _Loader(importlib.abc.Loader):
                 lines = caught()
         finally:
             del os.environ[LEVEL]
+        module.get_logger().setLevel("WARNING")
         if not gpus and _expects_gpus():
             _write(2, lines)
 

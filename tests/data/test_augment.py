@@ -34,7 +34,7 @@ def test_color_jitter_equals_original(golden, check, case):
     draws = golden[f"jitter/{case}/draw_brightness_contrast_saturation_hue"]
     order = tf.constant(golden[f"jitter/{case}/perm"])
     image = tf.constant(golden["image"], tf.float32) / 255
-    jitter = lambda x: color_jitter(x, tf.unstack(draws), order)  # noqa: E731
+    jitter = lambda x: color_jitter(x, tf.unstack(draws), order)
     for run in (jitter, tf.function(jitter)):
         check("colour jitter", run(image), f"jitter/{case}/out01")
 
@@ -129,7 +129,7 @@ def test_views_equal_original(golden, check, case):
 
 def test_jitter_of_the_crop_is_near_that_of_the_image(golden):
     _, strong, hole = replay(golden, "strong_big", jitter_scope="crop")
-    distance = lambda image: np.mean(np.abs(image - golden["train/strong_big/strong"]) * (1 - hole))  # noqa: E731
+    distance = lambda image: np.mean(np.abs(image - golden["train/strong_big/strong"]) * (1 - hole))
     assert distance(strong) < 0.2 * distance(golden["train/strong_big/weak"])
 
 
@@ -143,7 +143,7 @@ def example():
 
 def test_same_seed_same_view_another_seed_another(example):
     views = augment.Augmentation((65, 65), GREY)
-    weak = lambda *seed: views.weak_and_strong(*example, tf.constant(seed, tf.int64))["strong"]  # noqa: E731
+    weak = lambda *seed: views.weak_and_strong(*example, tf.constant(seed, tf.int64))["strong"]
     np.testing.assert_array_equal(weak(1, 2), weak(1, 2))
     assert not np.array_equal(weak(1, 2), weak(1, 3))
 

@@ -7,7 +7,7 @@ from benchmarks.measure import Case, Workload
 
 def cases() -> list[Case]:
     """Xception-65 at 513 x 513 and 21 classes, one image and four, both precisions; then the slower ways to predict."""
-    case = lambda name, **options: Case(name, build, options)  # noqa: E731
+    case = lambda name, **options: Case(name, build, options)
     return [
         case("513, 1 image, float32"),
         case("513, 1 image, mixed_bfloat16", precision="mixed_bfloat16"),

@@ -14,7 +14,7 @@ STEPS = 2  # of one repeat
 
 def cases() -> list[Case]:
     """The step at the sizes that the original was timed at, and with the options that change what it computes."""
-    case = lambda name, **options: Case(name, build, options)  # noqa: E731
+    case = lambda name, **options: Case(name, build, options)
     return [
         case("crop 129, 2 + 2, 21 classes, float32"),
         case("crop 129, 2 + 2, 21 classes, float32, join_strong", parameters=("PseudoSeg.join_strong = True",)),

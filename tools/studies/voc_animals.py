@@ -30,7 +30,7 @@ FIGURE_5 = {
     "no norm": "PseudoSeg.norm_scope = 'none'",
     "norm of each image": "PseudoSeg.norm_scope = 'image'",
     "norm of each pixel": "PseudoSeg.norm_scope = 'pixel'",
-    "last features, no hypercolumn": "build_model.sgc_hypercolumn = False",
+    "last features, no hypercolumn": "build_sgc.hypercolumn = False",
     "no colour jitter": "Augmentation.jitter_strength = 0.0",
     "colour jitter of half the strength": "Augmentation.jitter_strength = 0.5",
     "no CutOut": "Augmentation.cutout_half_side = 0",
@@ -61,7 +61,7 @@ CHOICES = {
 }
 # What else may hold PseudoSeg back in so short a run.
 DOUBTS = {
-    "SGC's 1 x 1 starts at random": "build_model.sgc_projection_init = 'glorot_uniform'",
+    "SGC's 1 x 1 starts at random": "build_sgc.projection_init = 'glorot_uniform'",
     "SGC learns ten times as fast": "train.sgc_multiplier = 10.0",
     "classes pass the gate from .2": "PseudoSeg.class_threshold = 0.2",
     "no consistency loss": "PseudoSeg.consistency_weight = 0.0",

@@ -64,7 +64,6 @@ def check_source(source: Source, labels: LabelMap) -> tuple[tuple[bytes, Entry] 
     Returns:
         The serialized example and its entry in the index, which has no offset yet; or None and all its problems.
     """
-
     problems: list[str] = []
     image = mask = None
     try:

@@ -64,7 +64,7 @@ class DeepLab(keras.Model):
         num_classes: int,
         auxiliary_head: keras.Model | None = None,
         bias_multiplier: float = 2.0,
-        batch_norm: BatchNormSettings = BatchNormSettings(),  # noqa: B008  frozen
+        batch_norm: BatchNormSettings = BatchNormSettings(),
         **kwargs,
     ):
         super().__init__(**kwargs)

@@ -118,7 +118,7 @@ def test_dropout_drops_whole_channels():
 
 
 def test_parameters_of_pspnet_50_by_hand(pspnet_50):
-    norm = lambda channels: 4 * channels  # noqa: E731
+    norm = lambda channels: 4 * channels
     pools = 4 * (2048 * 512 + norm(512))
     expected = pools + 9 * 4096 * 512 + norm(512) + 512 * 21 + 21
     assert pspnet_50.segmentation_head.count_params() == expected
@@ -189,7 +189,7 @@ def test_loss_is_main_and_weighted_auxiliary_by_hand():
     set_logits(model, "auxiliary", [math.log(3), 0.0, 0.0, 0.0])
     images, label = tf.zeros([1, SIZE, SIZE, 3]), np.zeros((1, SIZE, SIZE, 1), np.int32)
     label[:, :5] = 255
-    loss = lambda label, *weight: float(segmentation_pass(model, images, tf.constant(label), *weight)[0])  # noqa: E731
+    loss = lambda label, *weight: float(segmentation_pass(model, images, tf.constant(label), *weight)[0])
     np.testing.assert_allclose(loss(label), math.log(4) + 0.4 * math.log(2), rtol=1e-5)
     np.testing.assert_allclose(loss(label, 0.0), math.log(4), rtol=1e-5)
     label[:, 5:] = 1
@@ -267,7 +267,7 @@ def test_a_step_moves_the_heads_ten_times_as_far_also_under_xla():
 def test_pseudoseg_and_classification_run_on_pspnet(model):
     batch = random_batch(CLASSES)
     variables = tf1_variables(model)
-    kernel = lambda scope: variables[f"{scope}/weights"].value  # noqa: E731
+    kernel = lambda scope: variables[f"{scope}/weights"].value
     with tf.GradientTape(persistent=True) as tape:
         result = PseudoSeg().losses(model, batch, STEP)
     losses = result.losses
@@ -288,7 +288,7 @@ def test_two_replicas_have_the_loss_of_one(two_replicas):
     expected = Supervised().losses(small_model(CLASSES, **PSPNET), batch, STEP).losses["segmentation"]
     with two_replicas.scope():
         model = small_model(CLASSES, synchronized_batch_norm=True, **PSPNET)
-    loss = lambda batch: Supervised().losses(model, batch, STEP).losses["segmentation"]  # noqa: E731
+    loss = lambda batch: Supervised().losses(model, batch, STEP).losses["segmentation"]
     found = tf.function(lambda batch: two_replicas.run(loss, (batch,)))(batch)
     np.testing.assert_allclose(two_replicas.experimental_local_results(found), [expected] * 2, rtol=1e-3)
 

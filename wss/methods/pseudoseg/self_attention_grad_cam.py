@@ -122,7 +122,7 @@ class SelfAttentionGradCAM(keras.layers.Layer):
         hypercolumn = tf.concat(
             [tf.stop_gradient(resize_bilinear(tf.cast(stage, tf.float32), (height, width))) for stage in stages], -1
         )
-        flat = lambda x: _flat(x, height * width)  # noqa: E731
+        flat = lambda x: _flat(x, height * width)
         valid = flat(tf.cast(resize_nearest(tf.cast(valid, tf.float32), (height, width)), tf.float32))
         similarity = tf.matmul(flat(self.query(hypercolumn)), flat(self.key(hypercolumn)), transpose_b=True)
         # The mask as a bias per key: no L x L mask, and a masked query still reads only valid pixels.
