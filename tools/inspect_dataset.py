@@ -36,6 +36,7 @@ flags.DEFINE_integer("sheet_images", 24, "Images in the picture of a split; 0 dr
 
 
 def main(argv: list[str]) -> int:
+    """Writes the report and the pictures, prints the report and returns the exit code."""
     info = DatasetInfo.load(FLAGS.dataset)
     splits = FLAGS.splits or list(info.splits)
     for split in splits:

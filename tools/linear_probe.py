@@ -103,7 +103,7 @@ def single_class_images(
     validate_records(info, split)
 
     def example_of(serialized):
-        example = parse_example(serialized, info.num_classes, info.has_background, info.ignore_label)
+        example = parse_example(serialized, info.num_classes, info.has_background, ignore_label=info.ignore_label)
         here = tf.cast(tf.reshape(example["label"], [-1, 1]) == tf.constant(classes), tf.float32)
         share = tf.reduce_mean(here, axis=0)
         present = (share > 0) & (share >= min_fraction)

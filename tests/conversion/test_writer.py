@@ -14,9 +14,10 @@ from etils import epath
 
 from wss.conversion import writer
 from wss.conversion.encode import LabelMap
-from wss.conversion.sources import Part, Source, assign
+from wss.conversion.sources import Shard, Source, assign
 from wss.data.dataset_info import DatasetInfo
-from wss.data.example import Box, parse_boxes, parse_example
+from wss.data.boxes import Box
+from wss.data.example import parse_boxes, parse_example
 from wss.data.masks import encode_mask, lookup_table
 from wss.data.record_files import split_records
 from wss.data.record_index import read_index
@@ -38,7 +39,7 @@ def scene(index: int, side: int = 8) -> Source:
     return Source(f"image_{index:05d}", image, mask, (1, 2) if index % 2 else None, (Box(1, 0, 2, 4, 8),))
 
 
-class Generated(Part):
+class Generated(Shard):
     """Images that exist only while they are written."""
 
     def __init__(self, indices, side: int):
@@ -58,8 +59,8 @@ class GeneratedPool:
     def __len__(self) -> int:
         return self.count
 
-    def parts(self, assignment, folder):
-        return [Generated(part, self.side) for part in assignment]
+    def shards(self, assignment, folder):
+        return [Generated(numbers, self.side) for numbers in assignment]
 
 
 def convert(output: Path, count: int = 40, **settings) -> DatasetInfo:
@@ -121,8 +122,8 @@ def test_files_are_of_equal_size_and_none_is_empty():
     assert [len(part) for part in parts] == [3, 3, 2, 2]
     assert sorted(np.concatenate(parts)) == list(range(10))
     assert len(assign("train", 2, 4, seed=0)) == 2
-    assert (len(assign("train", 2500, 0, 0)), len(assign("train", 118_287, 0, 0))) == (5, 237)
-    assert assign("train", 10, 4, 0)[0].tolist() != assign("val", 10, 4, 0)[0].tolist()
+    assert (len(assign("train", 2500, 0, seed=0)), len(assign("train", 118_287, 0, seed=0))) == (5, 237)
+    assert assign("train", 10, 4, seed=0)[0].tolist() != assign("val", 10, 4, seed=0)[0].tolist()
 
 
 @pytest.mark.slow
@@ -168,7 +169,7 @@ def _convert_and_die(output: Path, point: str, overwrite: bool = False) -> None:
         done, write = [], writer.write_index
         writer.write_index = lambda *arguments: write(*arguments) or done.append(1) or (len(done) == 3 and _die())
     elif point == "before dataset.json":
-        writer.select = lambda *_: _die()
+        writer.write_splits = lambda *_: _die()
     elif point == "while intermediate files go":
         path, removed = type(epath.Path(output)), []
         unlink = path.unlink
@@ -279,11 +280,11 @@ def test_changed_inputs_are_not_taken_for_finished(tmp_path, monkeypatch):
     for index in range(4):
         (tmp_path / f"{index}.png").write_bytes(encode_mask(np.full([4, 4], index, np.uint8)))
     sources = [Source(str(index), tmp_path / f"{index}.png", np.zeros([4, 4], np.uint8)) for index in range(4)]
-    select = writer.select
-    monkeypatch.setattr(writer, "select", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    write_splits = writer.write_splits
+    monkeypatch.setattr(writer, "write_splits", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(UserError, match="interrupted; the same command goes on"):
         writer.write_dataset(tmp_path / "out", "x", pools={"train": sources}, num_shards=2, **CLASSES)
-    monkeypatch.setattr(writer, "select", select)
+    monkeypatch.setattr(writer, "write_splits", write_splits)
     (tmp_path / "2.png").write_bytes(encode_mask(np.full([4, 5], 9, np.uint8)[:, :4]) + b" ")
     written: list[str] = []
     write = writer._write_records
@@ -300,18 +301,20 @@ def test_files_of_other_masks_labels_or_order_are_written_again(change, tmp_path
     mask.write_bytes(encode_mask(np.ones([4, 4], np.uint8)))
     source = Source("a", encode_mask(np.zeros([4, 4], np.uint8)), mask)
     pools = {"train": [source, dataclasses.replace(source, id="b"), dataclasses.replace(source, id="c")]}
-    select = writer.select
-    monkeypatch.setattr(writer, "select", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    write_splits = writer.write_splits
+    monkeypatch.setattr(writer, "write_splits", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(UserError, match="interrupted"):
         writer.write_dataset(tmp_path / "out", "x", pools=pools, num_shards=1, **CLASSES)
-    monkeypatch.setattr(writer, "select", select)
+    monkeypatch.setattr(writer, "write_splits", write_splits)
     if change == "mask":
         mask.write_bytes(encode_mask(np.full([4, 4], 2, np.uint8)) + b" ")
     elif change == "labels":
         labels = lookup_table(3, (0, 2, 1))
     else:
         seed = next(
-            seed for seed in range(9) if assign("train", 3, 1, seed)[0].tolist() != assign("train", 3, 1, 0)[0].tolist()
+            seed
+            for seed in range(9)
+            if assign("train", 3, 1, seed=seed)[0].tolist() != assign("train", 3, 1, seed=0)[0].tolist()
         )
     for name in ("out", "clean"):
         settings = {**CLASSES, "labels": LabelMap(labels)}

@@ -19,7 +19,8 @@ from wss.conversion.encode import LabelMap
 from wss.conversion.sources import Source
 from wss.conversion.writer import write_dataset
 from wss.data.dataset_info import DatasetInfo, SplitInfo
-from wss.data.example import Box, encode_example
+from wss.data.boxes import Box
+from wss.data.example import encode_example
 from wss.data.masks import encode_mask, lookup_table
 from wss.data.splits import Split
 from wss.errors import UserError
@@ -31,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("background", "cat", "dog")
 RED, BLUE = (200, 0, 0), (0, 0, 200)
 COLORS = ((0, 0, 0), RED, BLUE)
+SETTINGS = {"class_names": CLASSES, "colors": COLORS, "labels": LabelMap(lookup_table(3))}
 EVERYTHING = np.array([[0, 1], [2, 255]], np.uint8)
 
 
@@ -52,7 +54,7 @@ def record(id: str, mask: np.ndarray | None = EVERYTHING, image: np.ndarray | No
     """An image of `color_of(id)`, unless one is given."""
     image = plain(color_of(id), *(2, 2) if mask is None else mask.shape) if image is None else image
     mask_png = None if mask is None else encode_mask(mask)
-    return encode_example(png(image), "png", id, *image.shape[:2], mask_png, **fields)
+    return encode_example(png(image), "png", id, size=image.shape[:2], mask_png=mask_png, **fields)
 
 
 def save_info(directory: Path, class_names: Sequence[str] = CLASSES, **splits: SplitInfo) -> DatasetInfo:
@@ -106,7 +108,7 @@ def clean(tmp_path) -> Path:
         for pool, count, offset in (("train", 6, 0), ("val", 3, 1))
     }
     splits = {name: Split((name,)) for name in pools} | {"train_1_2": Split(("train",), ("train0", "train3", "train5"))}
-    write_dataset(tmp_path / "toy", "toy", CLASSES, COLORS, pools, LabelMap(lookup_table(3)), splits=splits)
+    write_dataset(tmp_path / "toy", "toy", pools, splits=splits, **SETTINGS)
     return tmp_path / "toy"
 
 
@@ -351,7 +353,7 @@ def test_a_mask_of_another_size_is_named(tmp_path):
 
 
 def test_records_that_cannot_be_decoded_are_named(tmp_path):
-    broken = encode_example(png(plain([1, 2, 3]))[:50], "png", "x", 2, 2, encode_mask(EVERYTHING))
+    broken = encode_example(png(plain([1, 2, 3]))[:50], "png", "x", size=(2, 2), mask_png=encode_mask(EVERYTHING))
     empty = tf.train.Example().SerializeToString()
     info = hand_made(tmp_path, train=[record("a"), broken, record("b"), empty, b"no example", record("c")])
     level, kind, _, message = only(findings_of(info))
@@ -424,11 +426,9 @@ def test_hidden_masks_do_not_count(tmp_path):
     info, _ = write_dataset(
         tmp_path / "hidden",
         "toy",
-        CLASSES,
-        COLORS,
         {"train": sources},
-        LabelMap(lookup_table(3)),
         splits={"unlabeled": Split(("train",), hide_masks=True)},
+        **SETTINGS,
     )
     assert findings_of(info) == []
     summary = inspect_split(info, "unlabeled").summary(info)

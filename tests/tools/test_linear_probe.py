@@ -191,10 +191,10 @@ def animals(shared, tmp_path_factory) -> DatasetInfo:
     written, _ = write_dataset(
         tmp_path_factory.mktemp("animals") / "records",
         "animals",
-        [VOC_CLASSES[c] for c in keep],
-        voc_colors()[keep],
         {"train": photos_of(root, "train", 30), "val": photos_of(root, "val", 20)},
-        LabelMap(lookup_table(len(VOC_CLASSES), keep)),
+        class_names=[VOC_CLASSES[c] for c in keep],
+        colors=voc_colors()[keep],
+        labels=LabelMap(lookup_table(len(VOC_CLASSES), keep)),
     )
     return written
 

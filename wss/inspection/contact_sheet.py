@@ -141,7 +141,7 @@ def _draw_cell(canvas: Image.Image, thumbnail: Thumbnail, x: int, y: int, tile_h
 def _thumbnail(info: DatasetInfo, record: bytes, hide_masks: bool) -> Thumbnail:
     serialized = tf.constant(record)
     example = parse_example(
-        serialized, info.num_classes, info.has_background, info.ignore_label, use_mask=not hide_masks
+        serialized, info.num_classes, info.has_background, ignore_label=info.ignore_label, use_mask=not hide_masks
     )
     objects = parse_boxes(serialized)
     image = _scaled(example["image"].numpy())

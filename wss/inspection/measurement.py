@@ -239,7 +239,7 @@ def _parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def _decode(record: tf.Tensor, info: DatasetInfo) -> dict[str, tf.Tensor]:
-    example = parse_example(record, info.num_classes, info.has_background, info.ignore_label)
+    example = parse_example(record, info.num_classes, info.has_background, ignore_label=info.ignore_label)
     count = lambda values: tf.math.bincount(tf.reshape(values, [-1]), minlength=256, dtype=tf.int64)
     return {
         "size": tf.shape(example["image"])[:2],
