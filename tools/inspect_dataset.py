@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--output={output}: cannot be made ({error.strerror}); expected a folder") from error
     inspections = []
     for split in splits:
-        inspection = inspect_split(info, split, FLAGS.sample, FLAGS.sheet_images)
+        inspection = inspect_split(info, split, FLAGS.sample, sheet_images=FLAGS.sheet_images)
         draw_sheet(info, inspection, output / f"{split}.png")
         inspections.append(inspection)
     findings = find(info, inspections, eval_splits)
@@ -79,7 +79,8 @@ def draw_sheet(info: DatasetInfo, inspection: Inspection, path: Path) -> None:
     try:
         if records:
             title = f"{info.name}: {inspection.name}"
-            save_png(path, contact_sheet(info, title, note, records, inspection.masks_hidden))
+            sheet = contact_sheet(info, records, title=title, note=note, hide_masks=inspection.masks_hidden)
+            save_png(path, sheet)
         else:
             path.unlink(missing_ok=True)
     except OSError as error:

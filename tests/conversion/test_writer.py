@@ -15,8 +15,8 @@ from etils import epath
 from wss.conversion import writer
 from wss.conversion.encode import LabelMap
 from wss.conversion.sources import Shard, Source, assign
-from wss.data.dataset_info import DatasetInfo
 from wss.data.boxes import Box
+from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_boxes, parse_example
 from wss.data.masks import encode_mask, lookup_table
 from wss.data.record_files import split_records

@@ -18,8 +18,8 @@ from scripts import load_module, separate_flags
 from wss.conversion.encode import LabelMap
 from wss.conversion.sources import Source
 from wss.conversion.writer import write_dataset
-from wss.data.dataset_info import DatasetInfo, SplitInfo
 from wss.data.boxes import Box
+from wss.data.dataset_info import DatasetInfo, SplitInfo
 from wss.data.example import encode_example
 from wss.data.masks import encode_mask, lookup_table
 from wss.data.splits import Split
@@ -495,7 +495,7 @@ def half_red() -> bytes:
 
 
 def test_the_sheet_shows_image_and_mask_side_by_side():
-    sheet = contact_sheet(INFO, "toy: train", "1 of 1 images", [half_red()])
+    sheet = contact_sheet(INFO, [half_red()], title="toy: train", note="1 of 1 images")
     # Below is one line of the legend, 40 pixels high.
     assert sheet.shape == (TOP + 150 + 38 + 40, LEFT + 2 * 200 + 3 + 12, 3)
     assert (sheet[TOP : TOP + 150, LEFT : LEFT + 200] == 60).all()
@@ -507,19 +507,19 @@ def test_the_sheet_shows_image_and_mask_side_by_side():
 
 
 def test_the_sheet_is_a_grid():
-    assert contact_sheet(INFO, "", "", [half_red()] * 5).shape == (TOP + 2 * (150 + 38) + 40, LEFT + 4 * (403 + 12), 3)
-    without = contact_sheet(INFO, "", "", [record("x", None, plain([60, 60, 60], 150, 200))] * 9)
+    assert contact_sheet(INFO, [half_red()] * 5).shape == (TOP + 2 * (150 + 38) + 40, LEFT + 4 * (403 + 12), 3)
+    without = contact_sheet(INFO, [record("x", None, plain([60, 60, 60], 150, 200))] * 9)
     assert without.shape == (TOP + 2 * (150 + 38), LEFT + 8 * (200 + 12), 3)
 
 
 def test_hidden_masks_are_not_drawn():
-    sheet = contact_sheet(INFO, "", "", [half_red()], hide_masks=True)
+    sheet = contact_sheet(INFO, [half_red()], hide_masks=True)
     assert sheet.shape == (TOP + 150 + 38, LEFT + 200 + 12, 3)
 
 
 def test_boxes_are_drawn_in_the_color_of_their_class():
     boxes = [Box(2, 30, 50, 90, 150)]
-    sheet = contact_sheet(INFO, "", "", [record("x", None, plain([60, 60, 60], 150, 200), boxes=boxes)])
+    sheet = contact_sheet(INFO, [record("x", None, plain([60, 60, 60], 150, 200), boxes=boxes)])
     view = sheet[TOP : TOP + 150, OVERLAY : OVERLAY + 200]
     for y, x in ((30, 50), (89, 149), (60, 50), (60, 149)):
         assert (view[y, x] == BLUE).all()
@@ -528,9 +528,9 @@ def test_boxes_are_drawn_in_the_color_of_their_class():
 
 
 def test_large_images_are_reduced_and_small_ones_enlarged():
-    large = contact_sheet(INFO, "", "", [record("x", None, plain([60, 60, 60], 300, 600))])
+    large = contact_sheet(INFO, [record("x", None, plain([60, 60, 60], 300, 600))])
     assert large.shape == (TOP + 100 + 38, LEFT + 200 + 12, 3)
-    small = contact_sheet(INFO, "", "", [record("x", None, plain([60, 60, 60], 40, 40))])
+    small = contact_sheet(INFO, [record("x", None, plain([60, 60, 60], 40, 40))])
     assert small.shape == (TOP + 120 + 38, LEFT + 120 + 12, 3)
 
 

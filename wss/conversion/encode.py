@@ -36,7 +36,7 @@ class LabelMap:
 
     @property
     def expected(self) -> str:
-        """Which values may be in the mask files, in words."""
+        """Values that may be in the mask files, in words."""
         known = np.flatnonzero(self.lookup[:IGNORE] != INVALID).tolist()
         if known == list(range(len(known))):
             return f"classes 0 .. {len(known) - 1} or {IGNORE} (ignore)"

@@ -62,7 +62,7 @@ class PublishedList:
 
     @property
     def place(self) -> str:
-        """Where the list comes from, in words."""
+        """Origin of the list, in words."""
         if self.repository:
             return f"{self.repository}: {self.path}"
         return ", ".join(filter(None, [self.path, self.where]))

@@ -13,7 +13,7 @@ from scripts import load_module, separate_flags
 
 from wss.conversion.encode import LabelMap, load_image, load_mask
 from wss.conversion.layouts.cityscapes import CLASSES, COLORS
-from wss.conversion.layouts.tfds import DecodedMask, Layout, TfdsShard, TfdsPool
+from wss.conversion.layouts.tfds import DecodedMask, Layout, TfdsPool, TfdsShard
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_boxes, parse_example
 from wss.data.record_files import split_records
