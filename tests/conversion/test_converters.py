@@ -181,12 +181,21 @@ def test_missing_masks_can_be_allowed(devkit, tmp_path, run_script):
     assert DatasetInfo.load(tmp_path / "out").split("train").num_masks == 1
 
 
-def test_bytes_do_not_depend_on_the_workers_but_on_the_seed(own, tmp_path, run_script):
+def own_records(own, output: Path, run_script, *more: str) -> dict[str, bytes]:
     arguments = [f"--images={own / 'images'}", f"--masks={own / 'masks'}", "--class_names=bg,one,two", "--name=own"]
-    for name, more in {"a": ["--workers=1"], "b": ["--workers=2"], "c": ["--workers=1", "--seed=1"]}.items():
-        run_script("build_folder", *arguments, f"--output_dir={tmp_path / name}", *more)
-    assert content(tmp_path / "a") == content(tmp_path / "b")
-    assert content(tmp_path / "a") != content(tmp_path / "c")
+    run_script("build_folder", *arguments, f"--output_dir={output}", *more)
+    return content(output)
+
+
+def test_bytes_depend_on_the_seed(own, tmp_path, run_script):
+    first = own_records(own, tmp_path / "a", run_script, "--workers=1")
+    assert first != own_records(own, tmp_path / "c", run_script, "--workers=1", "--seed=1")
+
+
+@pytest.mark.slow
+def test_bytes_do_not_depend_on_the_workers(own, tmp_path, run_script):
+    one = own_records(own, tmp_path / "a", run_script, "--workers=1")
+    assert one == own_records(own, tmp_path / "b", run_script, "--workers=2")
 
 
 def test_checksum_tells_lists_apart(devkit, tmp_path, run_script):
@@ -304,6 +313,7 @@ def test_bad_flags_are_one_line(flag, expected, devkit, tmp_path, run_script):
     assert expected in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_command_says_one_line_and_exits_with_two(tmp_path):
     root = Path(__file__).resolve().parents[2]
     result = subprocess.run(

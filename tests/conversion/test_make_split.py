@@ -24,10 +24,16 @@ from wss.data.record_files import split_records
 from wss.errors import UserError
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("built") / "shapes"
+    build_shapes(directory, num_train=48, num_val=8, size=48)
+    return directory
+
+
 @pytest.fixture
-def dataset(tmp_path):
-    build_shapes(tmp_path / "shapes", num_train=48, num_val=8, size=48)
-    return tmp_path / "shapes"
+def dataset(built, tmp_path):
+    return shutil.copytree(built, tmp_path / "shapes")
 
 
 def content(directory, pattern: str = "*") -> dict[str, bytes]:

@@ -211,6 +211,7 @@ def test_what_cannot_be_written_is_one_line(file, sheet_images, clean, tmp_path)
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_wrong_flag_is_exit_code_2():
     command = [sys.executable, str(ROOT / "tools/inspect_dataset.py"), "--dataset=x", "--output=y", "--smaple=3"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)

@@ -1,6 +1,7 @@
 """Reads and decodes every record of a split, many at a time, and says what is in each; nothing is taken from the index."""
 
 import dataclasses
+import functools
 import itertools
 import os
 from collections.abc import Callable, Collection, Iterator
@@ -63,9 +64,7 @@ class _Meter:
 
     def __init__(self, info: DatasetInfo, decode: Collection[int] | None):
         self._info, self._numbers = info, decode
-        text = tf.TensorSpec([], tf.string)
-        self._parse = tf.function(_on_cpu(_parse)).get_concrete_function(text)
-        self._decode = tf.function(_on_cpu(lambda record: _decode(record, info))).get_concrete_function(text)
+        self._parse, self._decode = _parser(), _decoder(info.num_classes, info.has_background, info.ignore_label)
 
     def __call__(self, located: Located) -> Measurement:
         try:
@@ -130,6 +129,20 @@ class _Meter:
         return "it cannot be decoded"
 
 
+# Tracing takes longer than reading a small split, and all splits of a data set are read in the same way.
+@functools.cache
+def _parser() -> Callable:
+    return tf.function(_on_cpu(_parse)).get_concrete_function(tf.TensorSpec([], tf.string))
+
+
+@functools.cache
+def _decoder(num_classes: int, has_background: bool, ignore_label: int) -> Callable:
+    decode = functools.partial(
+        _decode, num_classes=num_classes, has_background=has_background, ignore_label=ignore_label
+    )
+    return tf.function(_on_cpu(decode)).get_concrete_function(tf.TensorSpec([], tf.string))
+
+
 def _parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
     """Returns all that is known of an image without decoding it."""
     boxes = parse_boxes(record)
@@ -154,8 +167,8 @@ def _parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
     }
 
 
-def _decode(record: tf.Tensor, info: DatasetInfo) -> dict[str, tf.Tensor]:
-    example = parse_example(record, info.num_classes, info.has_background, ignore_label=info.ignore_label)
+def _decode(record: tf.Tensor, *, num_classes: int, has_background: bool, ignore_label: int) -> dict[str, tf.Tensor]:
+    example = parse_example(record, num_classes, has_background, ignore_label=ignore_label)
     count = lambda values: tf.math.bincount(tf.reshape(values, [-1]), minlength=256, dtype=tf.int64)
     return {
         "size": tf.shape(example["image"])[:2],
