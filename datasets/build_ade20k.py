@@ -24,13 +24,14 @@ define_flags("ade20k")
 
 
 def main(argv: list[str]) -> None:
+    """Finds the images, writes the data set and prints its table."""
     root = find_root(FLAGS.ade20k_root)
     problems: list[str] = []
     convert(
-        read_classes(root),
-        COLORS,
         {split: read_split(root, split, problems) for split in SPLITS},
-        LabelMap(lookup_table(NUM_CLASSES + 1, keep=range(1, NUM_CLASSES + 1))),
+        class_names=read_classes(root),
+        colors=COLORS,
+        labels=LabelMap(lookup_table(NUM_CLASSES + 1, keep=range(1, NUM_CLASSES + 1))),
         has_background=False,
         provenance={"command": "build_ade20k.py", "source": root.name},
         problems=problems,

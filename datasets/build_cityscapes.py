@@ -37,6 +37,7 @@ define_flags("cityscapes")
 
 
 def main(argv: list[str]) -> None:
+    """Finds the images, writes the data set and prints its table."""
     root = find_root(FLAGS.cityscapes_root)
     names = choose_pools(root, FLAGS.splits)
     for name in FLAGS.unlabeled_splits:
@@ -47,10 +48,10 @@ def main(argv: list[str]) -> None:
     problems: list[str] = []
     pools = {name: read_pool(root, name, problems, use_masks=name not in FLAGS.unlabeled_splits) for name in names}
     convert(
-        CLASSES,
-        COLORS,
         pools,
-        LabelMap(lookup_table(len(LABELS), CLASS_IDS)),
+        class_names=CLASSES,
+        colors=COLORS,
+        labels=LabelMap(lookup_table(len(LABELS), CLASS_IDS)),
         has_background=False,
         provenance={
             "command": "build_cityscapes.py",

@@ -29,12 +29,13 @@ define_flags("coco2017")
 
 
 def main(argv: list[str]) -> None:
+    """Reads the annotation files, writes the data set and prints its table."""
     class_names, pools, problems = read_coco(FLAGS.coco_root, FLAGS.splits)
     convert(
-        class_names,
-        voc_colors(len(class_names)),
         pools,
-        LabelMap(lookup_table(len(class_names))),
+        class_names=class_names,
+        colors=voc_colors(len(class_names)),
+        labels=LabelMap(lookup_table(len(class_names))),
         provenance={"command": "build_coco.py", "source": epath.Path(FLAGS.coco_root).name},
         problems=problems,
     )

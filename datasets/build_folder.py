@@ -45,15 +45,18 @@ define_flags()
 
 
 def main(argv: list[str]) -> None:
+    """Reads the folders and lists, writes the data set and prints its table."""
     names, colors, color_map = read_classes(FLAGS.class_names)
     keep = parse_classes(FLAGS.classes, len(names))
     kept = range(len(names)) if keep is None else keep
     pools, splits, problems = read_pools(names)
     convert(
-        [names[c] for c in kept],
-        [colors[c] for c in kept],
         pools,
-        LabelMap(lookup_table(len(names), keep, parse_ignore_values(FLAGS.ignore_values, len(names))), color_map),
+        class_names=[names[c] for c in kept],
+        colors=[colors[c] for c in kept],
+        labels=LabelMap(
+            lookup_table(len(names), keep, parse_ignore_values(FLAGS.ignore_values, len(names))), color_map
+        ),
         splits=splits,
         has_background=FLAGS.has_background and 0 in kept,
         provenance={
@@ -83,7 +86,9 @@ def read_pools(class_names: list[str]) -> tuple[dict[str, list[Source]], dict[st
     folder.check_all_labels_used()
     masked = [source for source in images if source.mask is not None]
     train_ids, val_ids = (path and read_ids(path) for path in (FLAGS.train_list, FLAGS.val_list))
-    train, val = split_train_val(masked, train_ids, val_ids, FLAGS.val_fraction, FLAGS.seed, problems)
+    train, val = split_train_val(
+        masked, train_ids, val_ids, val_fraction=FLAGS.val_fraction, seed=FLAGS.seed, problems=problems
+    )
     unlabeled = [source for source in images if source.mask is None] + unlabeled
     pools = {name: images for name, images in (("train", train), ("val", val), ("unlabeled", unlabeled)) if images}
     splits = {pool: Split((pool,)) for pool in pools}

@@ -1,4 +1,7 @@
-"""Writes the embedded data set: python datasets/build_shapes.py --output_dir=data/shapes"""
+"""Writes the embedded data set.
+
+python datasets/build_shapes.py --output_dir=data/shapes
+"""
 
 from absl import flags
 
@@ -18,15 +21,16 @@ flags.DEFINE_bool("overwrite", False, "Replace the data set that is in output_di
 
 
 def main(argv: list[str]) -> None:
+    """Draws the scenes, writes the data set and prints its table."""
     info, statistics = build_shapes(
         FLAGS.output_dir,
-        FLAGS.num_train,
-        FLAGS.num_val,
-        FLAGS.size,
-        FLAGS.seed,
-        FLAGS.num_shards,
-        FLAGS.workers,
-        FLAGS.overwrite,
+        num_train=FLAGS.num_train,
+        num_val=FLAGS.num_val,
+        size=FLAGS.size,
+        seed=FLAGS.seed,
+        num_shards=FLAGS.num_shards,
+        workers=FLAGS.workers,
+        overwrite=FLAGS.overwrite,
     )
     print_summary(info, statistics)
 

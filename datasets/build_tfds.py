@@ -95,10 +95,11 @@ PRESETS = {
 
 
 def main(argv: list[str]) -> None:
+    """Finds the data set of TFDS, writes it as records and prints its table."""
     builder = find_builder(FLAGS.dataset, FLAGS.tfds_data_dir)
     layout = read_layout(builder)
     check_features(builder, layout)
-    prepare(builder, FLAGS.dataset, FLAGS.tfds_data_dir, FLAGS.download)
+    prepare(builder, FLAGS.dataset, FLAGS.tfds_data_dir, download=FLAGS.download)
     if not layout.class_names:
         names = builder.info.features[layout.segments]["label"].names
         layout = dataclasses.replace(layout, class_names=tuple(names))
@@ -111,10 +112,10 @@ def main(argv: list[str]) -> None:
     if FLAGS.unlabeled_splits:
         choose_splits(builder, "unlabeled_splits", FLAGS.unlabeled_splits)
     convert(
-        layout.class_names,
-        layout.colors or voc_colors(len(layout.class_names)),
-        {split: TfdsPool.of(FLAGS.dataset, FLAGS.tfds_data_dir, split, layout) for split in splits},
-        LabelMap(layout.lookup()),
+        {split: TfdsPool.of(FLAGS.dataset, FLAGS.tfds_data_dir, split, layout=layout) for split in splits},
+        class_names=layout.class_names,
+        colors=layout.colors or voc_colors(len(layout.class_names)),
+        labels=LabelMap(layout.lookup()),
         has_background=layout.has_background,
         provenance={
             "command": "build_tfds.py",
@@ -160,9 +161,9 @@ def parse_id_map(text: str) -> dict[int, int] | None:
     """Reads `--id_map`; None for all."""
     if text == "all":
         return None
-    items = [item.strip() for item in text.split(",")]
-    pairs = [tuple(map(int, item.split(":"))) for item in items if re.fullmatch(r"\d+:\d+", item)]
-    if len(pairs) < len(items) or max(old for old, _ in pairs) > IGNORE:
+    matches = [re.fullmatch(r"(\d+):(\d+)", item.strip()) for item in text.split(",")]
+    pairs = [(int(match[1]), int(match[2])) for match in matches if match]
+    if len(pairs) < len(matches) or max(old for old, _ in pairs) > IGNORE:
         raise UserError(f"--id_map={text}: expected all, or value:class pairs such as 1:1,2:0,3:255, values up to 255")
     if len(dict(pairs)) < len(pairs):
         raise UserError(f"--id_map={text}: a value is given twice")

@@ -37,6 +37,7 @@ HELD_OUT = ("val", "test")
 
 
 def main(argv: list[str]) -> None:
+    """Reads the lists, writes the data set, and prints its table and which lists are published ones."""
     devkit = Devkit.find(FLAGS.voc_root, FLAGS.sbd_root)
     keep = parse_classes(FLAGS.classes, len(VOC_CLASSES))
     lists = read_lists(devkit)
@@ -45,10 +46,10 @@ def main(argv: list[str]) -> None:
     color_map = color_map_of([*voc_colors(len(VOC_CLASSES)), voc_colors()[IGNORE]], [*range(len(VOC_CLASSES)), IGNORE])
     pools = pools_of(lists)
     convert(
-        [VOC_CLASSES[c] for c in kept],
-        [voc_colors()[c] for c in kept],
         {pool: [sources[id] for id in ids if id in sources] for pool, ids in pools.items()},
-        LabelMap(lookup_table(len(VOC_CLASSES), keep), color_map),
+        class_names=[VOC_CLASSES[c] for c in kept],
+        colors=[voc_colors()[c] for c in kept],
+        labels=LabelMap(lookup_table(len(VOC_CLASSES), keep), color_map),
         splits={
             name: Split(tuple(pools), [entry.id for entry in entries], name in FLAGS.unlabeled_splits)
             for name, entries in lists.items()
@@ -93,11 +94,11 @@ def read_sources(devkit: Devkit, lists: dict[str, list[ListLine]]) -> tuple[dict
                 problems.append(str(error))
                 continue
             if entry.id in seen:
-                problems.append(f"{source.image}: duplicate id {entry.id!r} in split {name!r}")
+                problems.append(f"{devkit.image(entry)}: duplicate id {entry.id!r} in split {name!r}")
             seen.add(entry.id)
             if source.mask is None and name not in FLAGS.unlabeled_splits and not FLAGS.allow_missing_masks:
                 problems.append(
-                    f"{source.image}: no mask for it, though list {name!r} has it; give --sbd_root if the list is of "
+                    f"{devkit.image(entry)}: no mask for it, though list {name!r} has it; give --sbd_root if the list is of "
                     f"SBD, or --unlabeled_splits={name} or --allow_missing_masks if it has none"
                 )
     return sources, problems

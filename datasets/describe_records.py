@@ -17,7 +17,7 @@ from wss.conversion.summary import print_summary
 from wss.data.dataset_info import FILE_NAME, DatasetInfo
 from wss.data.masks import VOC_CLASSES
 from wss.data.record_index import RECORD_OVERHEAD, Entry, count_pixels, image_hash, index_path, write_index
-from wss.data.splits import Split, select
+from wss.data.splits import Split, write_splits
 from wss.errors import UserError
 from wss.jobs.processes import Tick, run_jobs
 
@@ -35,23 +35,24 @@ SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})(\.tfreco
 
 
 def main(argv: list[str]) -> None:
+    """Checks all records, writes their indexes and the dataset.json, and prints its table."""
     folder = epath.Path(FLAGS.dir)
     if (folder / FILE_NAME).exists():
         check_replaceable(folder)
     names, colors, _ = read_classes(",".join(VOC_CLASSES) if FLAGS.class_names == "voc2012" else FLAGS.class_names)
     info = DatasetInfo(
-        FLAGS.name or folder.resolve().name,
-        tuple(names),
-        tuple(colors),
-        {},
-        FLAGS.ignore_label,
-        FLAGS.has_background,
-        {"command": COMMAND},
-        str(folder),
+        name=FLAGS.name or folder.resolve().name,
+        class_names=tuple(names),
+        colors=tuple(colors),
+        splits={},
+        ignore_label=FLAGS.ignore_label,
+        has_background=FLAGS.has_background,
+        provenance={"command": COMMAND},
+        directory=str(folder),
     )
     shards = find_shards(folder)
     jobs = [(info, file) for files in shards.values() for file in files]
-    problems = run_jobs(index_file, jobs, FLAGS.workers, "reading", len(jobs), "file")
+    problems = run_jobs(index_file, jobs, workers=FLAGS.workers, what="reading", total=len(jobs), unit="file")
     indexes = [index_path(folder / file) for _, file in jobs]
     for path in indexes:
         if any(problems):
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> None:
         else:
             new_index(path).replace(path)
     raise_problems(line for lines in problems for line in lines)
-    info, statistics = select(info, shards, {split: Split((split,)) for split in shards})
+    info, statistics = write_splits(info, shards, {split: Split((split,)) for split in shards})
     print_summary(info, statistics)
 
 
@@ -123,7 +124,7 @@ def index_file(job: tuple[DatasetInfo, str], tick: Tick) -> list[str]:
 
 
 def new_index(path: epath.Path) -> epath.Path:
-    """Where an index lies until all files are read."""
+    """Returns where an index lies until all files are read."""
     return path.with_name(path.name + ".new")
 
 

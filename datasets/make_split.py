@@ -1,7 +1,7 @@
-"""Makes splits of a built data set without copying images: a paper's list, your own list, or a balanced choice.
+r"""Makes splits of a built data set without copying images: a paper's list, your own list, or a balanced choice.
 
 A list of a paper, by its name; it is verified, so that it is that list and no other (--show_lists shows all):
-  python datasets/make_split.py --dataset=data/voc2012 --list=voc_pseudoseg_1_16_s1_92 --list_file=<file or clone> \\
+  python datasets/make_split.py --dataset=data/voc2012 --list=voc_pseudoseg_1_16_s1_92 --list_file=<file or clone> \
     --name=train_1_16 --rest_name=unlabeled
 Without --list_file it is computed where its rule is known (Cityscapes by seed), and downloaded otherwise.
 
@@ -24,7 +24,7 @@ from absl import flags
 
 from wss.command import run_main
 from wss.conversion.layouts.folder import read_ids
-from wss.conversion.layouts.voc import LIST_FOLDER, Devkit, read_list
+from wss.conversion.layouts.voc import LIST_FOLDER, Devkit, SbdMask, read_list
 from wss.data.balanced_subset import balanced_subset, subset_size, write_list
 from wss.data.dataset_info import DatasetInfo
 from wss.data.masks import IGNORE, VOC_CLASSES, color_map_of, parse_classes, read_mask, voc_colors
@@ -60,6 +60,7 @@ TRAINING_SPLITS = {"voc2012": "train_aug", "cityscapes": "train_fine", "coco": "
 
 
 def main(argv: list[str]) -> None:
+    """Shows the published lists, or makes splits of a data set, or a list of a devkit."""
     if FLAGS.show_lists:
         print(describe(FLAGS.list))
         return
@@ -113,7 +114,7 @@ def split_dataset() -> None:
     check_not_empty(info, splits)
     if FLAGS.output_list:
         write_list(FLAGS.output_list, [record.entry.id for record in chosen], recorded)
-    add_splits(info, splits, provenance, FLAGS.overwrite, hidden)
+    add_splits(info, splits, provenance, overwrite=FLAGS.overwrite, hide_masks=hidden)
     print(f"{FLAGS.dataset}: " + ", ".join(f"{name} has {len(part)} images" for name, part in splits.items()))
 
 
@@ -125,11 +126,14 @@ def from_list(records: Sequence[Record], from_split: str) -> tuple[list[Record],
         ids = [id if id in known else Path(id.split()[0]).stem for id in read_ids(FLAGS.list_file)]
         if names := identify(ids):
             print(f"{FLAGS.list_file}: the published list {' = '.join(names)}")
-        return pick(records, ids, FLAGS.list_file, from_split), {"from_split": from_split, "list": "own"}
+        return pick(records, ids, what=FLAGS.list_file, from_split=from_split), {
+            "from_split": from_split,
+            "list": "own",
+        }
     entry = published(FLAGS.list)
     ids = get_list(FLAGS.list, FLAGS.list_file, sorted(known))
     print(f"{FLAGS.list}: {entry.paper}; verified, {len(ids)} images. {entry.note}")
-    return pick(records, ids, FLAGS.list, from_split), {
+    return pick(records, ids, what=FLAGS.list, from_split=from_split), {
         "from_split": from_split,
         "list": FLAGS.list,
         "from": entry.place,
@@ -147,7 +151,7 @@ def choose_records(records: Sequence[Record], info: DatasetInfo, from_split: str
             "from a labelled split"
         )
     ids = [record.entry.id for record in records]
-    indices, recorded = choose(np.array(present)[:, first:], ids, list(info.class_names[first:]), from_split)
+    indices, recorded = choose(np.array(present)[:, first:], ids, list(info.class_names[first:]), from_split=from_split)
     return [records[i] for i in indices], recorded
 
 
@@ -164,20 +168,23 @@ def split_devkit() -> None:
     color_map = color_map_of([*voc_colors(count), voc_colors()[IGNORE]], [*range(count), IGNORE])
     present = []
     for entry in track(entries, "reading masks"):
-        source = devkit.source(entry)
-        if source.mask is None:
-            raise UserError(f"{source.image}: no mask for it; choose from a list whose images all have masks")
-        present.append(np.isin(classes, read_mask(source.mask, color_map)))
+        mask = devkit.mask(entry)
+        if mask is None:
+            raise UserError(f"{devkit.image(entry)}: no mask for it; choose from a list whose images all have masks")
+        values = mask.read() if isinstance(mask, SbdMask) else read_mask(mask, color_map)
+        present.append(np.isin(classes, values))
     ids = [entry.id for entry in entries]
-    chosen, recorded = choose(np.array(present), ids, [VOC_CLASSES[c] for c in classes], from_split)
+    chosen, recorded = choose(np.array(present), ids, [VOC_CLASSES[c] for c in classes], from_split=from_split)
     write_list(FLAGS.output_list, [ids[i] for i in chosen], recorded)
     print(f"{FLAGS.output_list}: {len(chosen)} of {len(ids)} images")
 
 
-def choose(present: np.ndarray, ids: list[str], class_names: list[str], from_split: str) -> tuple[np.ndarray, dict]:
+def choose(present: np.ndarray, ids: list[str], class_names: list[str], *, from_split: str) -> tuple[np.ndarray, dict]:
     """Returns the indices of the chosen images and what is recorded of the choice."""
     size = subset_size(len(ids), FLAGS.num_images, FLAGS.fraction)
-    chosen, sample = balanced_subset(present, size, FLAGS.min_images_per_class, FLAGS.seed, class_names)
+    chosen, sample = balanced_subset(
+        present, size, FLAGS.min_images_per_class, seed=FLAGS.seed, class_names=class_names
+    )
     counts = present[chosen].sum(0)
     return chosen, {
         "from_split": from_split,

@@ -38,6 +38,7 @@ SIDE = 384
 
 
 def main(argv: list[str]) -> None:
+    """Prints the table and writes it to benchmark.json."""
     if not all(item.isdecimal() and int(item) for item in [*FLAGS.workers, *FLAGS.memory_images]):
         raise UserError("--workers and --memory_images: expected numbers, separated by commas")
     output = Path(FLAGS.output)
@@ -72,7 +73,7 @@ def measure(output: Path, images: int, workers: int) -> dict[str, float]:
     """Converts in a new process and returns its images/s and its peak memory in MB."""
     context = multiprocessing.get_context("spawn")
     result = context.SimpleQueue()
-    process = context.Process(target=convert, args=(output, images, workers, result))
+    process = context.Process(target=convert, args=(output, images, workers), kwargs={"result": result})
     process.start()
     process.join()
     if process.exitcode:
@@ -81,7 +82,7 @@ def measure(output: Path, images: int, workers: int) -> dict[str, float]:
     return result.get()
 
 
-def convert(output: Path, images: int, workers: int, result) -> None:
+def convert(output: Path, images: int, workers: int, *, result) -> None:
     """Converts `images` images and puts what was measured into `result`."""
     files = [output / "files" / str(index) for index in range(NUM_FILES)]
     sources = [
@@ -91,7 +92,15 @@ def convert(output: Path, images: int, workers: int, result) -> None:
     labels = LabelMap(lookup_table(len(CLASS_NAMES)))
     start = time.perf_counter()
     colors = voc_colors(len(CLASS_NAMES))
-    write_dataset(output / "dataset", "benchmark", CLASS_NAMES, colors, {"train": sources}, labels, workers=workers)
+    write_dataset(
+        output / "dataset",
+        "benchmark",
+        {"train": sources},
+        class_names=CLASS_NAMES,
+        colors=colors,
+        labels=labels,
+        workers=workers,
+    )
     seconds = time.perf_counter() - start
     result.put({"images_per_second": images / seconds, "peak_mb": peak_process_memory() / 2**20})
 

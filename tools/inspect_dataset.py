@@ -36,6 +36,7 @@ flags.DEFINE_integer("sheet_images", 24, "Images in the picture of a split; 0 dr
 
 
 def main(argv: list[str]) -> int:
+    """Writes the report and the pictures, prints the report and returns the exit code."""
     from wss.inspection.findings import PROBLEM, find
     from wss.inspection.inspect import inspect_split
     from wss.inspection.report import report
@@ -55,7 +56,7 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--output={output}: cannot be made ({error.strerror}); expected a folder") from error
     inspections = []
     for split in splits:
-        inspection = inspect_split(info, split, FLAGS.sample, FLAGS.sheet_images)
+        inspection = inspect_split(info, split, FLAGS.sample, sheet_images=FLAGS.sheet_images)
         draw_sheet(info, inspection, output / f"{split}.png")
         inspections.append(inspection)
     findings = find(info, inspections, eval_splits)
@@ -85,7 +86,8 @@ def draw_sheet(info: DatasetInfo, inspection: "Inspection", path: Path) -> None:
     try:
         if records:
             title = f"{info.name}: {inspection.name}"
-            save_png(path, contact_sheet(info, title, note, records, inspection.masks_hidden))
+            sheet = contact_sheet(info, records, title=title, note=note, hide_masks=inspection.masks_hidden)
+            save_png(path, sheet)
         else:
             path.unlink(missing_ok=True)
     except OSError as error:

@@ -29,7 +29,9 @@ flags.DEFINE_string("dataset", None, "Folder of the records, with dataset.json i
 flags.DEFINE_string("train_split", "train", "Split with masks to fit on.")
 flags.DEFINE_string("test_split", "val", "Split with masks to count on.")
 flags.DEFINE_list("classes", [], "Names of the classes to tell apart; by default all but the background.")
-flags.DEFINE_float("min_fraction", 0.01, "A class is in an image from this share of its pixels on.", 0.0, 1.0)
+flags.DEFINE_float(
+    "min_fraction", 0.01, "A class is in an image from this share of its pixels on.", lower_bound=0.0, upper_bound=1.0
+)
 flags.DEFINE_string("backbone", "mobilenet_v2", "What the weights are of, short for build_model.backbone.")
 flags.DEFINE_multi_string("gin_param", [], 'Gin binding of the network, such as "build_model.use_decoder = False".')
 flags.DEFINE_string("initial_weights", None, "Whatever train.initial_weights takes.", required=True)
@@ -50,11 +52,11 @@ def main(argv: list[str]) -> None:
     if FLAGS.train_split == FLAGS.test_split:
         raise UserError(f"--test_split={FLAGS.test_split}: that is the training split too; take other images")
     train, test = (
-        single_class_images(info, split, classes, FLAGS.min_fraction, FLAGS.image_size)
+        single_class_images(info, split, classes, min_fraction=FLAGS.min_fraction, size=FLAGS.image_size)
         for split in (FLAGS.train_split, FLAGS.test_split)
     )
-    train_labels = labels_of(info, FLAGS.train_split, train, classes)
-    test_labels = labels_of(info, FLAGS.test_split, test, classes)
+    train_labels = labels_of(info, FLAGS.train_split, train, classes=classes)
+    test_labels = labels_of(info, FLAGS.test_split, test, classes=classes)
 
     def accuracy(seed: int, weights: str | None = None) -> float:
         model = build(info, seed, weights)
@@ -72,7 +74,7 @@ def main(argv: list[str]) -> None:
 
 
 def class_ids(info: DatasetInfo, names: list[str]) -> list[int]:
-    """Class ids of names; all foreground classes if there are no names."""
+    """Returns the class ids of names, or all foreground classes if there are no names."""
     foreground = info.class_names[int(info.has_background) :]
     for name in names:
         if name not in foreground:
@@ -86,19 +88,22 @@ def class_ids(info: DatasetInfo, names: list[str]) -> list[int]:
 
 
 def single_class_images(
-    info: DatasetInfo, split: str, classes: list[int], min_fraction: float, size: int
+    info: DatasetInfo, split: str, classes: list[int], *, min_fraction: float, size: int
 ) -> "tf.data.Dataset":
-    """The images of a split that show exactly one of `classes`: image float32 [size, size, 3], index into `classes`.
+    """Returns the images of a split that show exactly one of `classes`.
 
     Args:
-        info: the data set.
-        split: with masks.
-        classes: ids; others may be in an image too.
-        min_fraction: share of an image's pixels, ignored ones included, below which a class is not in it.
-        size: to which images are resized, whatever their shape.
+        info: The data set.
+        split: Name of a split with masks.
+        classes: Ids of the classes; others may be in an image too.
+        min_fraction: Least share of an image's pixels, ignored ones included, that a class in it has.
+        size: Side in pixels to which images are resized, whatever their shape.
+
+    Returns:
+        Image float32 [size, size, 3], and index into `classes`, of each of them.
 
     Raises:
-        UserError: the split has no masks, or its records are broken.
+        UserError: The split has no masks, or its records are broken.
     """
     if not info.split(split).num_masks:
         raise UserError(f"{info.directory}: split {split!r} has no masks, which say what its images show")
@@ -110,7 +115,7 @@ def single_class_images(
     validate_records(info, split)
 
     def example_of(serialized):
-        example = parse_example(serialized, info.num_classes, info.has_background, info.ignore_label)
+        example = parse_example(serialized, info.num_classes, info.has_background, ignore_label=info.ignore_label)
         here = tf.cast(tf.reshape(example["label"], [-1, 1]) == tf.constant(classes), tf.float32)
         share = tf.reduce_mean(here, axis=0)
         present = (share > 0) & (share >= min_fraction)
@@ -122,8 +127,12 @@ def single_class_images(
     return alone.map(lambda image, label, _: (image, label))
 
 
-def labels_of(info: DatasetInfo, split: str, images: "tf.data.Dataset", classes: list[int]) -> np.ndarray:
-    """The labels [N] of `single_class_images`; prints how many there are of each, and refuses a class without any."""
+def labels_of(info: DatasetInfo, split: str, images: "tf.data.Dataset", *, classes: list[int]) -> np.ndarray:
+    """Returns the labels [N] of `single_class_images` and prints how many there are of each.
+
+    Raises:
+        UserError: A class has no image.
+    """
     labels = np.array([label for _, label in images.as_numpy_iterator()], np.int64)
     names = [info.class_names[c] for c in classes]
     counts = np.bincount(labels, minlength=len(classes))
@@ -139,7 +148,7 @@ def labels_of(info: DatasetInfo, split: str, images: "tf.data.Dataset", classes:
 
 
 def build(info: DatasetInfo, seed: int, initial_weights: str | None = None) -> "DeepLab":
-    """The configured model with random or with pretrained weights."""
+    """Returns the configured model with random or with pretrained weights."""
     import keras
 
     from wss.models.deeplab import build_model
@@ -153,7 +162,7 @@ def build(info: DatasetInfo, seed: int, initial_weights: str | None = None) -> "
 
 
 def pooled_features(model: "DeepLab", images: "tf.data.Dataset", batch_size: int) -> np.ndarray:
-    """What the image classifier sees: the mean of "cam_features" over space, float64 [N, D]."""
+    """Returns what the image classifier sees: the mean of "cam_features" over space, float64 [N, D]."""
     import tensorflow as tf
 
     pool = tf.function(lambda batch: tf.reduce_mean(model.features(batch)["cam_features"], axis=(1, 2)))
@@ -164,7 +173,7 @@ def pooled_features(model: "DeepLab", images: "tf.data.Dataset", batch_size: int
 
 
 def ridge_predictions(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Classes of `test` [M, D] by ridge regression of one-hot `labels` [N] on standardised `train` [N, D].
+    """Returns the classes of `test` [M, D] by ridge regression of one-hot `labels` [N] on standardised `train` [N, D].
 
     The penalty, of `RIDGES` per image, is what does best on every fifth training image when the others are fitted, the
     middle one of several that do.
@@ -177,7 +186,7 @@ def ridge_predictions(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -
 
 
 def _ridge(train, labels, test, ridges) -> np.ndarray:
-    """Classes [R, M] for each of R penalties; one decomposition serves them all."""
+    """Returns the classes [R, M] for each of R penalties; one decomposition serves them all."""
     mean, deviation = train.mean(axis=0), train.std(axis=0)
     deviation[deviation < 1e-12] = 1.0
     train, test = (train - mean) / deviation, (test - mean) / deviation

@@ -17,7 +17,7 @@ from wss.conversion.encode import MAX_PROBLEMS_SHOWN, load_image
 from wss.conversion.layouts.folder import read_classes, read_image_labels
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_example, validate_records
-from wss.data.masks import VOC_CLASSES, color_table, encode_mask, lookup_table, read_mask, voc_colors, wrong_values
+from wss.data.masks import VOC_CLASSES, encode_mask, lookup_table, read_mask, voc_colors, wrong_values
 from wss.data.record_files import split_records
 from wss.errors import UserError
 
@@ -32,6 +32,13 @@ def photo(seed: int = 0, size=(HEIGHT, WIDTH)) -> Image.Image:
 def mask_of(*values: int) -> np.ndarray:
     """Stripes: each of the values in columns of its own."""
     return np.resize(np.repeat(np.array(values, np.uint8), -(-WIDTH // len(values)))[:WIDTH], [HEIGHT, WIDTH])
+
+
+def colored(mask: np.ndarray, colors, ignore_color=(224, 224, 192)) -> np.ndarray:
+    """An RGB mask in the colours of the classes."""
+    table = np.full([256, 3], ignore_color, np.uint8)
+    table[: len(colors)] = colors
+    return table[mask]
 
 
 def save_palette(path: Path, mask: np.ndarray) -> None:
@@ -50,7 +57,7 @@ def devkit(tmp_path) -> Path:
         photo(seed).save(root / "JPEGImages" / f"{id}.jpg")
     save_palette(root / "SegmentationClass/a.png", mask_of(0, 15, 255, 8))
     Image.fromarray(mask_of(0, 12)).save(root / "SegmentationClass/b.png")
-    Image.fromarray(color_table(voc_colors(21))[mask_of(0, 20, 255)]).save(root / "SegmentationClass/c.png")
+    Image.fromarray(colored(mask_of(0, 20, 255), voc_colors(21))).save(root / "SegmentationClass/c.png")
     Image.fromarray(mask_of(17)).save(root / "SegmentationClassAug/d.png")
     Image.fromarray(mask_of(1)).save(root / "SegmentationClassAug/a.png")
     lists = {"train": "a\nb\n", "train_aug": "a\nb\n\nd\n", "val": "/JPEGImages/c.jpg /SegmentationClass/c.png\n"}
@@ -174,12 +181,21 @@ def test_missing_masks_can_be_allowed(devkit, tmp_path, run_script):
     assert DatasetInfo.load(tmp_path / "out").split("train").num_masks == 1
 
 
-def test_bytes_do_not_depend_on_the_workers_but_on_the_seed(own, tmp_path, run_script):
+def own_records(own, output: Path, run_script, *more: str) -> dict[str, bytes]:
     arguments = [f"--images={own / 'images'}", f"--masks={own / 'masks'}", "--class_names=bg,one,two", "--name=own"]
-    for name, more in {"a": ["--workers=1"], "b": ["--workers=2"], "c": ["--workers=1", "--seed=1"]}.items():
-        run_script("build_folder", *arguments, f"--output_dir={tmp_path / name}", *more)
-    assert content(tmp_path / "a") == content(tmp_path / "b")
-    assert content(tmp_path / "a") != content(tmp_path / "c")
+    run_script("build_folder", *arguments, f"--output_dir={output}", *more)
+    return content(output)
+
+
+def test_bytes_depend_on_the_seed(own, tmp_path, run_script):
+    first = own_records(own, tmp_path / "a", run_script, "--workers=1")
+    assert first != own_records(own, tmp_path / "c", run_script, "--workers=1", "--seed=1")
+
+
+@pytest.mark.slow
+def test_bytes_do_not_depend_on_the_workers(own, tmp_path, run_script):
+    one = own_records(own, tmp_path / "a", run_script, "--workers=1")
+    assert one == own_records(own, tmp_path / "b", run_script, "--workers=2")
 
 
 def test_checksum_tells_lists_apart(devkit, tmp_path, run_script):
@@ -297,6 +313,7 @@ def test_bad_flags_are_one_line(flag, expected, devkit, tmp_path, run_script):
     assert expected in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_command_says_one_line_and_exits_with_two(tmp_path):
     root = Path(__file__).resolve().parents[2]
     result = subprocess.run(
@@ -378,9 +395,7 @@ def test_own_lists_and_train_in_unlabeled(own, tmp_path, run_script):
 def test_own_colours(own, tmp_path, run_script):
     (own / "classes.txt").write_text("bg 0 0 0\nbig road\t10\t20\t30\n tree 1  2 3\nignore 9 9 9\n")
     colors = [(0, 0, 0), (10, 20, 30), (1, 2, 3)]
-    table = color_table(colors)
-    table[255] = 9, 9, 9
-    Image.fromarray(table[mask_of(0, 1, 255)]).save(own / "masks/0.png")
+    Image.fromarray(colored(mask_of(0, 1, 255), colors, (9, 9, 9))).save(own / "masks/0.png")
     arguments = [f"--images={own / 'images'}", f"--masks={own / 'masks'}", "--val_fraction=0"]
     run_script("build_folder", *arguments, f"--class_names={own / 'classes.txt'}", f"--output_dir={tmp_path / 'out'}")
     info = DatasetInfo.load(tmp_path / "out")

@@ -24,10 +24,16 @@ from wss.data.record_files import split_records
 from wss.errors import UserError
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("built") / "shapes"
+    build_shapes(directory, num_train=48, num_val=8, size=48)
+    return directory
+
+
 @pytest.fixture
-def dataset(tmp_path):
-    build_shapes(tmp_path / "shapes", num_train=48, num_val=8, size=48)
-    return tmp_path / "shapes"
+def dataset(built, tmp_path):
+    return shutil.copytree(built, tmp_path / "shapes")
 
 
 def content(directory, pattern: str = "*") -> dict[str, bytes]:
@@ -58,18 +64,18 @@ def test_a_rare_class_is_found():
 def test_a_subset_keeps_its_promise_or_says_why_not(seed, count, minimum):
     present = np.random.default_rng(seed).random([40, 4]) < 0.3
     try:
-        chosen, _ = balanced_subset(present, count, minimum, seed)
+        chosen, _ = balanced_subset(present, count, minimum, seed=seed)
     except UserError as error:
         assert (present.sum(0) < minimum).any() or count < 4 * minimum
         assert "\n" not in str(error)
         return
     assert len(np.unique(chosen)) == count and (present[chosen].sum(0) >= minimum).all()
-    np.testing.assert_array_equal(chosen, balanced_subset(present, count, minimum, seed)[0])
+    np.testing.assert_array_equal(chosen, balanced_subset(present, count, minimum, seed=seed)[0])
 
 
 def test_another_seed_chooses_others():
     present = np.ones([100, 2], bool)
-    assert list(balanced_subset(present, 10, 1, 0)[0]) != list(balanced_subset(present, 10, 1, 1)[0])
+    assert list(balanced_subset(present, 10, 1, seed=0)[0]) != list(balanced_subset(present, 10, 1, seed=1)[0])
 
 
 @pytest.mark.parametrize(
@@ -84,7 +90,7 @@ def test_the_impossible_is_one_line(count, minimum, expected):
     present = np.zeros([10, 2], bool)
     present[:2, 0] = present[2:, 1] = True
     with pytest.raises(UserError) as error:
-        balanced_subset(present, count, minimum, 0, ["cat", "dog"])
+        balanced_subset(present, count, minimum, seed=0, class_names=["cat", "dog"])
     assert expected in str(error.value) and "\n" not in str(error.value)
 
 
@@ -202,7 +208,13 @@ def cityscapes(shared, tmp_path_factory):
     directory = tmp_path_factory.mktemp("records") / "cityscapes"
     colors = [(0, 0, 0)] * 19
     write_dataset(
-        directory, "cityscapes", list(map(str, range(19))), colors, {"train_fine": sources}, labels, workers=1
+        directory,
+        "cityscapes",
+        {"train_fine": sources},
+        class_names=list(map(str, range(19))),
+        colors=colors,
+        labels=labels,
+        workers=1,
     )
     return directory
 

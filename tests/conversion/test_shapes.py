@@ -90,7 +90,7 @@ def test_splits_are_nested_and_balanced(built):
 
 
 def test_records_are_the_scenes(built):
-    assert built.class_names == shapes.CLASS_NAMES and built.num_image_classes == 6
+    assert built.class_names == shapes.CLASS_NAMES and built.has_background
     for name, mask in examples(built, "val").items():
         index = int(name.decode().split("_")[1])
         assert index >= NUM_TRAIN

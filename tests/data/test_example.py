@@ -45,7 +45,9 @@ def write(path, *records: bytes) -> None:
 
 
 def test_keys_and_bytes_are_deeplabs(image, mask):
-    serialized = encode_example(png(image), "png", "a/b.c", 5, 7, encode_mask(mask), [2, 1])
+    serialized = encode_example(
+        png(image), "png", "a/b.c", size=(5, 7), mask_png=encode_mask(mask), image_labels=[2, 1]
+    )
     features = tf.train.Example.FromString(serialized).features.feature
     stored = {key: [*feature.bytes_list.value, *feature.int64_list.value] for key, feature in features.items()}
     assert stored == {
@@ -63,7 +65,9 @@ def test_keys_and_bytes_are_deeplabs(image, mask):
 
 
 def test_round_trip(image, mask):
-    example = parse_example(encode_example(png(image), "png", "x", 5, 7, encode_mask(mask), [2]), 4)
+    example = parse_example(
+        encode_example(png(image), "png", "x", size=(5, 7), mask_png=encode_mask(mask), image_labels=[2]), 4
+    )
     np.testing.assert_array_equal(example["image"], image)
     np.testing.assert_array_equal(example["label"][..., 0], mask)
     np.testing.assert_array_equal(example["image_label"], [0, 1, 0])
@@ -73,25 +77,27 @@ def test_round_trip(image, mask):
 
 
 def test_without_mask_everything_is_ignored_and_labels_are_unknown(image):
-    example = parse_example(encode_example(png(image), "png", "x", 5, 7), 4)
+    example = parse_example(encode_example(png(image), "png", "x", size=(5, 7)), 4)
     np.testing.assert_array_equal(example["label"], np.full([5, 7, 1], 255))
     np.testing.assert_array_equal(example["image_label"], [0, 0, 0])
     assert not example["has_mask"] and not example["has_image_label"]
 
 
 def test_known_to_show_nothing_differs_from_unknown(image):
-    example = parse_example(encode_example(png(image), "png", "x", 5, 7, image_labels=[]), 4)
+    example = parse_example(encode_example(png(image), "png", "x", size=(5, 7), image_labels=[]), 4)
     assert example["has_image_label"]
     np.testing.assert_array_equal(example["image_label"], [0, 0, 0])
 
 
 def test_without_background_class_zero_has_an_image_label(image):
-    serialized = encode_example(png(image), "png", "x", 5, 7, image_labels=[0, 2])
+    serialized = encode_example(png(image), "png", "x", size=(5, 7), image_labels=[0, 2])
     np.testing.assert_array_equal(parse_example(serialized, 3, has_background=False)["image_label"], [1, 0, 1])
 
 
 def test_masks_can_be_left_alone(image, mask):
-    example = parse_example(encode_example(png(image), "png", "x", 5, 7, encode_mask(mask)), 4, use_mask=False)
+    example = parse_example(
+        encode_example(png(image), "png", "x", size=(5, 7), mask_png=encode_mask(mask)), 4, use_mask=False
+    )
     assert not example["has_mask"]
     np.testing.assert_array_equal(example["label"], np.full([5, 7, 1], 255))
 
@@ -99,13 +105,14 @@ def test_masks_can_be_left_alone(image, mask):
 def test_grey_images_become_rgb(image):
     grey = image[..., 0]
     np.testing.assert_array_equal(
-        parse_example(encode_example(png(grey), "png", "x", 5, 7), 4)["image"], np.stack([grey] * 3, -1)
+        parse_example(encode_example(png(grey), "png", "x", size=(5, 7)), 4)["image"], np.stack([grey] * 3, -1)
     )
 
 
 def test_the_same_arguments_give_the_same_bytes(image, mask):
-    arguments = (png(image), "png", "x", 5, 7, encode_mask(mask), [1])
-    assert encode_example(*arguments) == encode_example(*arguments)
+    settings = {"size": (5, 7), "mask_png": encode_mask(mask), "image_labels": [1]}
+    first, second = (encode_example(png(image), "png", "x", **settings) for _ in range(2))
+    assert first == second
 
 
 def test_records_of_the_original_code(goldens):
@@ -129,7 +136,7 @@ def test_records_of_the_original_code(goldens):
 
 def test_a_good_file_validates(tmp_path, image, mask):
     path = tmp_path / "val.tfrecord"
-    write(path, encode_example(png(image), "png", "x", 5, 7, encode_mask(mask)))
+    write(path, encode_example(png(image), "png", "x", size=(5, 7), mask_png=encode_mask(mask)))
     validate_records(info_of(path), "val")
 
 
@@ -147,7 +154,7 @@ def test_a_good_file_validates(tmp_path, image, mask):
 )
 def test_a_bad_file_is_one_line_that_names_it(tmp_path, image, mask, content, expected):
     path = tmp_path / "val.tfrecord"
-    good = encode_example(png(image), "png", "x", 5, 7, encode_mask(mask))
+    good = encode_example(png(image), "png", "x", size=(5, 7), mask_png=encode_mask(mask))
     if content == "empty":
         write(path)
     elif content == "text":
@@ -158,11 +165,11 @@ def test_a_bad_file_is_one_line_that_names_it(tmp_path, image, mask, content, ex
     elif content == "no image":
         write(path, tf.train.Example().SerializeToString())
     elif content == "broken image":
-        write(path, encode_example(png(image)[:60], "png", "x", 5, 7))
+        write(path, encode_example(png(image)[:60], "png", "x", size=(5, 7)))
     elif content == "label":
         write(path, good)
     else:
-        write(path, encode_example(png(image), "png", "x", 5, 7, encode_mask(mask[:, :6])))
+        write(path, encode_example(png(image), "png", "x", size=(5, 7), mask_png=encode_mask(mask[:, :6])))
     with pytest.raises(UserError) as error:
         validate_records(info_of(path, num_classes=2 if content == "label" else 3), "val")
     message = str(error.value)
@@ -172,7 +179,7 @@ def test_a_bad_file_is_one_line_that_names_it(tmp_path, image, mask, content, ex
 
 def test_the_ignore_label_of_the_data_set_counts(image, mask):
     info = DatasetInfo("test", ("a", "b"), ((0, 0, 0),) * 2, {}, ignore_label=2)
-    serialized = encode_example(png(image), "png", "x", 5, 7, encode_mask(mask))
+    serialized = encode_example(png(image), "png", "x", size=(5, 7), mask_png=encode_mask(mask))
     assert check_record(serialized, info)["label"].max() == 2
     with pytest.raises(UserError, match="label value 2 "):
         check_record(serialized, dataclasses.replace(info, ignore_label=255))

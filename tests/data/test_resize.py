@@ -44,7 +44,7 @@ def data_set(folder, *pairs, num_classes=21) -> DatasetInfo:
         for number, (image, mask) in enumerate(pairs):
             height, width = image.shape[:2]
             mask = encode_mask(mask)
-            writer.write(encode_example(encoded(image), "png", f"{number}", height, width, mask))
+            writer.write(encode_example(encoded(image), "png", f"{number}", size=(height, width), mask_png=mask))
     largest = tuple(max(image.shape[axis] for image, _ in pairs) for axis in (0, 1))
     splits = {"val": SplitInfo({"val.tfrecord": len(pairs)}, len(pairs), 0, largest)}
     names = tuple(f"class {c}" for c in range(num_classes))
@@ -124,7 +124,7 @@ def test_wrong_limits_are_refused(parameters, message):
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 @pytest.mark.parametrize("shape", [(11, 6, 3), (11, 6)])
 def test_image_size_needs_no_stored_one(kind, shape):
-    record = encode_example(encoded(np.zeros(shape, np.uint8), kind), kind.lower(), "x", 1, 1)
+    record = encode_example(encoded(np.zeros(shape, np.uint8), kind), kind.lower(), "x", size=(1, 1))
     np.testing.assert_array_equal(image_size(tf.constant(record)), [11, 6])
 
 

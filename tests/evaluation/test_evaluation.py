@@ -40,7 +40,7 @@ def info(tmp_path) -> DatasetInfo:
     with tf.io.TFRecordWriter(str(tmp_path / "val.tfrecord")) as writer:
         for name, mask in (("lying", lying), ("standing", lying.T)):
             image = tf.io.encode_png(np.repeat(mask[..., None], 3, axis=-1)).numpy()
-            writer.write(encode_example(image, "png", name, *mask.shape, encode_mask(mask)))
+            writer.write(encode_example(image, "png", name, size=mask.shape, mask_png=encode_mask(mask)))
     splits = {"val": SplitInfo({"val.tfrecord": 2}, 2, 0, (9, 9))}
     return DatasetInfo("halves", ("zero", "one"), ((0, 0, 0), (255, 0, 0)), splits, directory=str(tmp_path))
 

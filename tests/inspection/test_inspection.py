@@ -18,8 +18,9 @@ from scripts import load_module, separate_flags
 from wss.conversion.encode import LabelMap
 from wss.conversion.sources import Source
 from wss.conversion.writer import write_dataset
+from wss.data.boxes import Box
 from wss.data.dataset_info import DatasetInfo, SplitInfo
-from wss.data.example import Box, encode_example
+from wss.data.example import encode_example
 from wss.data.masks import IGNORE_COLOR, encode_mask, lookup_table
 from wss.data.splits import Split
 from wss.errors import UserError
@@ -31,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("background", "cat", "dog")
 RED, BLUE = (200, 0, 0), (0, 0, 200)
 COLORS = ((0, 0, 0), RED, BLUE)
+SETTINGS = {"class_names": CLASSES, "colors": COLORS, "labels": LabelMap(lookup_table(3))}
 EVERYTHING = np.array([[0, 1], [2, 255]], np.uint8)
 
 
@@ -52,7 +54,7 @@ def record(id: str, mask: np.ndarray | None = EVERYTHING, image: np.ndarray | No
     """An image of `color_of(id)`, unless one is given."""
     image = plain(color_of(id), *(2, 2) if mask is None else mask.shape) if image is None else image
     mask_png = None if mask is None else encode_mask(mask)
-    return encode_example(png(image), "png", id, *image.shape[:2], mask_png, **fields)
+    return encode_example(png(image), "png", id, size=image.shape[:2], mask_png=mask_png, **fields)
 
 
 def save_info(directory: Path, class_names: Sequence[str] = CLASSES, **splits: SplitInfo) -> DatasetInfo:
@@ -106,7 +108,7 @@ def clean(tmp_path) -> Path:
         for pool, count, offset in (("train", 6, 0), ("val", 3, 1))
     }
     splits = {name: Split((name,)) for name in pools} | {"train_1_2": Split(("train",), ("train0", "train3", "train5"))}
-    write_dataset(tmp_path / "toy", "toy", CLASSES, COLORS, pools, LabelMap(lookup_table(3)), splits=splits)
+    write_dataset(tmp_path / "toy", "toy", pools, splits=splits, **SETTINGS)
     return tmp_path / "toy"
 
 
@@ -209,6 +211,7 @@ def test_what_cannot_be_written_is_one_line(file, sheet_images, clean, tmp_path)
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_wrong_flag_is_exit_code_2():
     command = [sys.executable, str(ROOT / "tools/inspect_dataset.py"), "--dataset=x", "--output=y", "--smaple=3"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -354,7 +357,7 @@ def test_a_mask_of_another_size_is_named(tmp_path):
 
 
 def test_records_that_cannot_be_decoded_are_named(tmp_path):
-    broken = encode_example(png(plain([1, 2, 3]))[:50], "png", "x", 2, 2, encode_mask(EVERYTHING))
+    broken = encode_example(png(plain([1, 2, 3]))[:50], "png", "x", size=(2, 2), mask_png=encode_mask(EVERYTHING))
     empty = tf.train.Example().SerializeToString()
     info = hand_made(tmp_path, train=[record("a"), broken, record("b"), empty, b"no example", record("c")])
     level, kind, _, message = only(findings_of(info))
@@ -427,11 +430,9 @@ def test_hidden_masks_do_not_count(tmp_path):
     info, _ = write_dataset(
         tmp_path / "hidden",
         "toy",
-        CLASSES,
-        COLORS,
         {"train": sources},
-        LabelMap(lookup_table(3)),
         splits={"unlabeled": Split(("train",), hide_masks=True)},
+        **SETTINGS,
     )
     assert findings_of(info) == []
     summary = inspect_split(info, "unlabeled").summary(info)
@@ -498,7 +499,7 @@ def half_red() -> bytes:
 
 
 def test_the_sheet_shows_image_and_mask_side_by_side():
-    sheet = contact_sheet(INFO, "toy: train", "1 of 1 images", [half_red()])
+    sheet = contact_sheet(INFO, [half_red()], title="toy: train", note="1 of 1 images")
     # Below is one line of the legend, 40 pixels high.
     assert sheet.shape == (TOP + 150 + 38 + 40, LEFT + 2 * 200 + 3 + 12, 3)
     assert (sheet[TOP : TOP + 150, LEFT : LEFT + 200] == 60).all()
@@ -510,19 +511,19 @@ def test_the_sheet_shows_image_and_mask_side_by_side():
 
 
 def test_the_sheet_is_a_grid():
-    assert contact_sheet(INFO, "", "", [half_red()] * 5).shape == (TOP + 2 * (150 + 38) + 40, LEFT + 4 * (403 + 12), 3)
-    without = contact_sheet(INFO, "", "", [record("x", None, plain([60, 60, 60], 150, 200))] * 9)
+    assert contact_sheet(INFO, [half_red()] * 5).shape == (TOP + 2 * (150 + 38) + 40, LEFT + 4 * (403 + 12), 3)
+    without = contact_sheet(INFO, [record("x", None, plain([60, 60, 60], 150, 200))] * 9)
     assert without.shape == (TOP + 2 * (150 + 38), LEFT + 8 * (200 + 12), 3)
 
 
 def test_hidden_masks_are_not_drawn():
-    sheet = contact_sheet(INFO, "", "", [half_red()], hide_masks=True)
+    sheet = contact_sheet(INFO, [half_red()], hide_masks=True)
     assert sheet.shape == (TOP + 150 + 38, LEFT + 200 + 12, 3)
 
 
 def test_boxes_are_drawn_in_the_color_of_their_class():
     boxes = [Box(2, 30, 50, 90, 150)]
-    sheet = contact_sheet(INFO, "", "", [record("x", None, plain([60, 60, 60], 150, 200), boxes=boxes)])
+    sheet = contact_sheet(INFO, [record("x", None, plain([60, 60, 60], 150, 200), boxes=boxes)])
     view = sheet[TOP : TOP + 150, OVERLAY : OVERLAY + 200]
     for y, x in ((30, 50), (89, 149), (60, 50), (60, 149)):
         assert (view[y, x] == BLUE).all()
@@ -531,9 +532,9 @@ def test_boxes_are_drawn_in_the_color_of_their_class():
 
 
 def test_large_images_are_reduced_and_small_ones_enlarged():
-    large = contact_sheet(INFO, "", "", [record("x", None, plain([60, 60, 60], 300, 600))])
+    large = contact_sheet(INFO, [record("x", None, plain([60, 60, 60], 300, 600))])
     assert large.shape == (TOP + 100 + 38, LEFT + 200 + 12, 3)
-    small = contact_sheet(INFO, "", "", [record("x", None, plain([60, 60, 60], 40, 40))])
+    small = contact_sheet(INFO, [record("x", None, plain([60, 60, 60], 40, 40))])
     assert small.shape == (TOP + 120 + 38, LEFT + 120 + 12, 3)
 
 

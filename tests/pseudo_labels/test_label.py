@@ -87,7 +87,16 @@ def build(folder: Path, num_shards: int) -> Path:
     pools = {"train": [scene(n, True) for n in range(8)], "unlabeled": [scene(n, False) for n in range(100, 110)]}
     colors = [tuple(color) for color in voc_colors(NUM_CLASSES).tolist()]
     labels = LabelMap(lookup_table(NUM_CLASSES))
-    write_dataset(folder, "scenes", CLASS_NAMES, colors, pools, labels, num_shards=num_shards, workers=1)
+    write_dataset(
+        folder,
+        "scenes",
+        pools,
+        class_names=CLASS_NAMES,
+        colors=colors,
+        labels=labels,
+        num_shards=num_shards,
+        workers=1,
+    )
     return folder
 
 

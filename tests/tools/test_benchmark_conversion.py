@@ -40,7 +40,7 @@ def test_a_conversion_is_measured(tmp_path):
         tool = load_module(TOOL)
         tool.draw_files(tmp_path / "files")
         results: list[dict] = []
-        tool.convert(tmp_path, 70, 1, type("Queue", (), {"put": staticmethod(results.append)}))
+        tool.convert(tmp_path, 70, 1, result=type("Queue", (), {"put": staticmethod(results.append)}))
     (result,) = results
     assert result["images_per_second"] > 0 and result["peak_mb"] > 100
     assert json.loads((tmp_path / "dataset/dataset.json").read_text())["splits"]["train"]["num_masks"] == 70

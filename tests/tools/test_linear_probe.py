@@ -104,7 +104,7 @@ def test_images_show_exactly_one_of_the_classes(probe, info, min_fraction):
         shares = [np.mean(mask == c) for c in classes]
         present = [index for index, share in enumerate(shares) if share > 0 and share >= min_fraction]
         expected += present if len(present) == 1 else []
-    images = list(probe.single_class_images(info, "train", classes, min_fraction, 33))
+    images = list(probe.single_class_images(info, "train", classes, min_fraction=min_fraction, size=33))
     assert [int(label) for _, label in images] == expected
     assert 0 < len(expected) < 32
     assert all(image.shape == (33, 33, 3) and image.dtype == tf.float32 for image, _ in images)
@@ -113,10 +113,10 @@ def test_images_show_exactly_one_of_the_classes(probe, info, min_fraction):
 
 def test_counts_are_told_and_a_class_without_images_is_refused(probe, info, capsys):
     labels = lambda *values: tf.data.Dataset.from_tensor_slices((np.zeros(len(values)), np.array(values)))
-    np.testing.assert_array_equal(probe.labels_of(info, "val", labels(1, 0, 1), [2, 4]), [1, 0, 1])
+    np.testing.assert_array_equal(probe.labels_of(info, "val", labels(1, 0, 1), classes=[2, 4]), [1, 0, 1])
     assert "val: square 1, ring 2; 3 images left out" in capsys.readouterr().out
     with pytest.raises(UserError, match="no image of split 'val' shows 'ring' and no other"):
-        probe.labels_of(info, "val", labels(0, 0), [2, 4])
+        probe.labels_of(info, "val", labels(0, 0), classes=[2, 4])
 
 
 def test_classes_by_name(probe, info):
@@ -191,10 +191,10 @@ def animals(shared, tmp_path_factory) -> DatasetInfo:
     written, _ = write_dataset(
         tmp_path_factory.mktemp("animals") / "records",
         "animals",
-        [VOC_CLASSES[c] for c in keep],
-        voc_colors()[keep],
         {"train": photos_of(root, "train", 30), "val": photos_of(root, "val", 20)},
-        LabelMap(lookup_table(len(VOC_CLASSES), keep)),
+        class_names=[VOC_CLASSES[c] for c in keep],
+        colors=voc_colors()[keep],
+        labels=LabelMap(lookup_table(len(VOC_CLASSES), keep)),
     )
     return written
 
@@ -211,8 +211,13 @@ def test_imagenet_weights_know_animals(probe, animals, shared, file, backbone):
     """Chance is 0.2; 0.64 and 0.60 were measured, 0.29 and 0.28 with random weights."""
     config.parse_config([], [f"build_model.backbone = {backbone!r}"])
     classes = probe.class_ids(animals, [VOC_CLASSES[c] for c in VOC_ANIMALS])
-    train, test = (probe.single_class_images(animals, split, classes, 0.0, 129) for split in ("train", "val"))
-    labels, truth = probe.labels_of(animals, "train", train, classes), probe.labels_of(animals, "val", test, classes)
+    train, test = (
+        probe.single_class_images(animals, split, classes, min_fraction=0.0, size=129) for split in ("train", "val")
+    )
+    labels, truth = (
+        probe.labels_of(animals, "train", train, classes=classes),
+        probe.labels_of(animals, "val", test, classes=classes),
+    )
     np.testing.assert_array_equal(np.bincount(labels), [30] * 5)
     np.testing.assert_array_equal(np.bincount(truth), [20] * 5)
 

@@ -80,7 +80,7 @@ def write_photos(folder: Path) -> "DatasetInfo":
         for number in range(PHOTOS):
             image, mask = (array[:height] for array in generate(0, number, width))
             photo = tf.io.encode_jpeg(image, quality=JPEG_QUALITY).numpy()
-            writer.write(encode_example(photo, "jpeg", f"{number}", height, width, encode_mask(mask)))
+            writer.write(encode_example(photo, "jpeg", f"{number}", size=(height, width), mask_png=encode_mask(mask)))
     split = SplitInfo({"train.tfrecord": PHOTOS}, PHOTOS, 0, PHOTO_SIZE)
     names = tuple(f"class {number}" for number in range(21))  # as many as VOC has
     return DatasetInfo("photos", names, ((0, 0, 0),) * len(names), {"train": split}, directory=str(folder))

@@ -20,7 +20,7 @@ def define_flags(name: str | None = None) -> None:
     """Defines the flags of a converter.
 
     Args:
-        name: default name of the data set; None for that of the output folder.
+        name: Default name of the data set; None for that of the output folder.
     """
     flags.DEFINE_string("output_dir", None, "Where to write the data set.", required=True)
     flags.DEFINE_string("name", name, "Name of the data set" + ("." if name else "; that of output_dir by default."))
@@ -37,11 +37,11 @@ def define_flags(name: str | None = None) -> None:
 
 
 def convert(
+    pools: Mapping[str, Sequence[Source] | Pool],
+    *,
     class_names: Sequence[str],
     colors: Iterable[Iterable[int]],
-    pools: Mapping[str, Sequence[Source] | Pool],
     labels: LabelMap,
-    *,
     splits: Mapping[str, Split] | None = None,
     has_background: bool = True,
     provenance: dict | None = None,
@@ -52,10 +52,10 @@ def convert(
     info, statistics = write_dataset(
         FLAGS.output_dir,
         FLAGS.name or epath.Path(FLAGS.output_dir).name,
-        class_names,
-        colors,
         pools,
-        labels,
+        class_names=class_names,
+        colors=colors,
+        labels=labels,
         splits=splits,
         has_background=has_background,
         num_shards=FLAGS.num_shards,

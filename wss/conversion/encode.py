@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from wss.conversion.sources import MaskReader, Source
-from wss.data.example import Box, encode_example
+from wss.data.boxes import Box
+from wss.data.example import encode_example
 from wss.data.masks import BROKEN_IMAGE, IGNORE, INVALID, encode_mask, read_file, read_mask, wrong_values
 from wss.data.photos import is_upright, upright_rgb
 from wss.data.record_index import Entry, count_pixels, image_hash
@@ -25,8 +26,8 @@ class LabelMap:
     """How the values of mask files become the classes of a data set.
 
     Attributes:
-        lookup: int16 [256], see `masks.lookup_table`.
-        color_map: (red, green, blue) -> stored value, for RGB masks; None where they are a mistake.
+        lookup: What becomes of each stored value, int16 [256], see `masks.lookup_table`.
+        color_map: Stored value of each colour (red, green, blue) of RGB masks; None where such masks are a mistake.
     """
 
     lookup: np.ndarray
@@ -34,7 +35,7 @@ class LabelMap:
 
     @property
     def expected(self) -> str:
-        """Which values may be in the mask files, in words."""
+        """Values that may be in the mask files, in words."""
         known = np.flatnonzero(self.lookup[:IGNORE] != INVALID).tolist()
         if known == list(range(len(known))):
             return f"classes 0 .. {len(known) - 1} or {IGNORE} (ignore)"
@@ -84,27 +85,7 @@ def check_source(source: Source, labels: LabelMap) -> tuple[tuple[bytes, Entry] 
         problems += wrong_boxes(source, image.size)
     if image is None or problems:
         return None, problems
-    image_labels = None if source.image_labels is None else tuple(labels.image_labels(source.image_labels))
-    boxes = None if source.boxes is None else labels.boxes(source.boxes)
-    serialized = encode_example(
-        image.content,
-        image.format,
-        source.id,
-        *image.size,
-        mask_png=None if mask is None else encode_mask(mask),
-        image_labels=image_labels,
-        boxes=boxes,
-    )
-    entry = Entry(
-        id=source.id,
-        offset=0,
-        size=image.size,
-        pixels=None if mask is None else count_pixels(mask),
-        image_labels=image_labels,
-        num_boxes=None if boxes is None else len(boxes),
-        image_hash=image_hash(image.content),
-    )
-    return (serialized, entry), []
+    return _encode(source, image, mask, labels), []
 
 
 def wrong_boxes(source: Source, size: tuple[int, int]) -> list[str]:
@@ -125,7 +106,7 @@ def load_image(image: str | os.PathLike | bytes, name: str) -> EncodedImage:
     CMYK, 16-bit grey, other formats, photos that their EXIF data turns) is encoded again, upright, as 8-bit RGB.
 
     Raises:
-        UserError: missing, empty or broken file.
+        UserError: The file is missing, empty or broken.
     """
     import tensorflow as tf  # here, so that --help of the converters need not wait for it
 
@@ -149,7 +130,7 @@ def load_mask(mask: str | os.PathLike | np.ndarray | MaskReader, name: str, labe
     """Returns a mask in the classes of the data set, uint8 [H, W].
 
     Raises:
-        UserError: see `masks.read_mask`; or a value that is no class.
+        UserError: A value is no class, or the file is none of a mask, see `masks.read_mask`.
     """
     if isinstance(mask, np.ndarray):
         values = mask
@@ -181,6 +162,31 @@ def raise_problems(problems: Iterable[str]) -> None:
         shown.append(f"... and {len(problems) - len(shown)} more")
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     raise UserError("\n".join([f"nothing was written, {count}:", *shown]))
+
+
+def _encode(source: Source, image: EncodedImage, mask: np.ndarray | None, labels: LabelMap) -> tuple[bytes, Entry]:
+    """Returns a checked image as a serialized example and as its entry in the index."""
+    image_labels = None if source.image_labels is None else tuple(labels.image_labels(source.image_labels))
+    boxes = None if source.boxes is None else labels.boxes(source.boxes)
+    serialized = encode_example(
+        image.content,
+        image.format,
+        source.id,
+        size=image.size,
+        mask_png=None if mask is None else encode_mask(mask),
+        image_labels=image_labels,
+        boxes=boxes,
+    )
+    entry = Entry(
+        id=source.id,
+        offset=0,
+        size=image.size,
+        pixels=None if mask is None else count_pixels(mask),
+        image_labels=image_labels,
+        num_boxes=None if boxes is None else len(boxes),
+        image_hash=image_hash(image.content),
+    )
+    return serialized, entry
 
 
 def _encode_again(image: Image.Image, image_format: str) -> tuple[bytes, str]:

@@ -62,6 +62,7 @@ def generate(seed: int, index: int, size: int = 64) -> tuple[np.ndarray, np.ndar
 
 def build_shapes(
     output_dir: str | Path,
+    *,
     num_train: int = 320,
     num_val: int = 160,
     size: int = 64,
@@ -70,7 +71,21 @@ def build_shapes(
     workers: int = 0,
     overwrite: bool = False,
 ) -> tuple[DatasetInfo, dict[str, Statistics]]:
-    """Writes train and val, and of train the splits train_1_4, train_1_8, train_1_16: class-balanced, each in the last."""
+    """Writes train and val, and the class-balanced subsets train_1_4, train_1_8, train_1_16 of train, each in the last.
+
+    Args:
+        output_dir: Folder of the data set.
+        num_train: Number of images of train.
+        num_val: Number of images of val.
+        size: Side of the images in pixels.
+        seed: Seed of the scenes, of the subsets and of the order.
+        num_shards: Number of files of train and of val.
+        workers: Number of processes, see `processes.run_jobs`.
+        overwrite: Whether to replace a data set that is in `output_dir`.
+
+    Returns:
+        The data set, and what is in each split.
+    """
     train = [_source(seed, index, size) for index in range(num_train)]
     pools = {"train": train, "val": [_source(seed, num_train + index, size) for index in range(num_val)]}
     splits, subset = {pool: Split((pool,)) for pool in pools}, train
@@ -78,16 +93,16 @@ def build_shapes(
         present = np.array([np.isin(range(1, len(CLASS_NAMES)), np.asarray(source.mask)) for source in subset])
         count = max(1, round(num_train / parts))
         minimum = min(MIN_IMAGES_PER_CLASS, count // len(CLASS_NAMES))
-        chosen, _ = balanced_subset(present, count, minimum, seed, CLASS_NAMES[1:])
+        chosen, _ = balanced_subset(present, count, minimum, seed=seed, class_names=CLASS_NAMES[1:])
         subset = [subset[i] for i in chosen]
         splits[name] = Split(("train",), [source.id for source in subset])
     return write_dataset(
         output_dir,
         "shapes",
-        CLASS_NAMES,
-        voc_colors(len(CLASS_NAMES)),
         pools,
-        LabelMap(lookup_table(len(CLASS_NAMES))),
+        class_names=CLASS_NAMES,
+        colors=voc_colors(len(CLASS_NAMES)),
+        labels=LabelMap(lookup_table(len(CLASS_NAMES))),
         splits=splits,
         num_shards=num_shards,
         seed=seed,
@@ -136,7 +151,7 @@ FORMS: tuple[Callable, ...] = (_disk, _square, _triangle, _ring, _cross, _star)
 
 
 def _textures(x: np.ndarray, y: np.ndarray, period: float) -> tuple[np.ndarray, ...]:
-    """Values in -1 .. 1 of each texture: plain, stripes, checker, dots, rays, waves. One is typical of each class."""
+    """Returns values in -1 .. 1 of each texture: plain, stripes, checker, dots, rays, waves, one typical of each class."""
     u, v = x * 2 * np.pi / period, y * 2 * np.pi / period
     return (
         np.zeros_like(u),
@@ -169,7 +184,7 @@ def _draw_object(
 
 
 def _draw_clutter(rng: np.random.Generator, canvas: np.ndarray, grid: Grid, size: int) -> None:
-    """A line, a lens, a lump or a wedge: colours and textures of objects, forms of none."""
+    """Draws a line, a lens, a lump or a wedge: colours and textures of objects, forms of none."""
     x, y = _rotated(grid, rng.uniform(0, size, 2), rng.uniform(0, 2 * np.pi))
     radius = rng.uniform(0.05, 0.2) * size
     bends, turn = rng.uniform(0.2, 0.35), rng.uniform(0, 2 * np.pi)
@@ -205,7 +220,7 @@ def _background(rng: np.random.Generator, grid: Grid, size: int) -> np.ndarray:
 
 
 def _photograph(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
-    """Light, contrast, a soft lens and a noisy sensor."""
+    """Adds light, contrast, a soft lens and a noisy sensor."""
     light = 1 + rng.uniform(0, 0.35) * (_smooth_noise(rng, len(canvas), 3, 1) - 0.5) * 2
     canvas = (canvas * light - 127.5) * rng.uniform(0.65, 1.15) + 127.5 + rng.uniform(-25, 25)
     image = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(BLUR_RADIUS))
@@ -214,7 +229,7 @@ def _photograph(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
 
 
 def _smooth_noise(rng: np.random.Generator, size: int, cells: int, channels: int) -> np.ndarray:
-    """float64 [size, size, channels] in 0 .. 1, bicubic between `cells` random values a side."""
+    """Returns float64 [size, size, channels] in 0 .. 1, bicubic between `cells` random values a side."""
     coarse = (rng.random([cells, cells, channels]) * 255).astype(np.uint8)
     layers = [Image.fromarray(coarse[..., c]).resize((size, size), Image.Resampling.BICUBIC) for c in range(channels)]
     return np.stack([np.asarray(layer) for layer in layers], -1) / 255.0

@@ -12,22 +12,20 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from etils import epath
 
-from wss.data.example import Box
+from wss.data.boxes import Box
 
 
 @runtime_checkable
 class MaskReader(Protocol):
-    """A mask that is no plain image file; it is read in a worker process, so it must pickle.
-
-    Attributes:
-        path: of its file.
-    """
+    """A mask that is no plain image file; it is read in a worker process, so it must pickle."""
 
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """Path of its file."""
+        ...
 
     def read(self) -> np.ndarray:
-        """Returns the stored values, uint8 [H, W]; what is wrong is a `UserError` that names the file."""
+        """Returns the stored values, uint8 [H, W]; a `UserError` that names the file tells what is wrong."""
         ...
 
 
@@ -36,11 +34,11 @@ class Source:
     """One image to be written.
 
     Attributes:
-        id: its name in the records, unique in its pool.
-        image: path or content of the image file.
-        mask: path of the mask file, its values, uint8 [H, W], or what reads them; None without a mask.
-        image_labels: ids of its foreground classes, by the numbers in the mask files; None if unknown.
-        boxes: its objects; None if unknown.
+        id: Its name in the records, unique in its pool.
+        image: Path or content of the image file.
+        mask: Path of the mask file, its values, uint8 [H, W], or what reads them; None without a mask.
+        image_labels: Ids of its foreground classes, by the numbers in the mask files; None if unknown.
+        boxes: Its objects; None if unknown.
     """
 
     id: str
@@ -50,14 +48,14 @@ class Source:
     boxes: tuple[Box, ...] | None = None
 
 
-class Part(abc.ABC):
+class Shard(abc.ABC):
     """The images of one record file, in order. It is pickled, read by one worker, and may be read twice."""
 
     @abc.abstractmethod
     def __iter__(self) -> Iterator[Source]: ...
 
     def fingerprint(self) -> str:
-        """Changes when an input does: a killed conversion goes on only with files of the same fingerprint."""
+        """Returns a text that changes when an input does; a killed conversion keeps only files of the same one."""
         digest = hashlib.sha256()
         for source in self:
             files = (source.image, getattr(source.mask, "path", source.mask))
@@ -67,8 +65,8 @@ class Part(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True)
-class ListPart(Part):
-    """A part that is at hand."""
+class ListShard(Shard):
+    """A shard whose images are at hand."""
 
     sources: Sequence[Source]
 
@@ -81,12 +79,12 @@ class Pool(Protocol):
 
     def __len__(self) -> int: ...
 
-    def parts(self, assignment: Sequence[np.ndarray], folder: epath.Path) -> list[Part]:
+    def shards(self, assignment: Sequence[np.ndarray], folder: epath.Path) -> list[Shard]:
         """Returns the images of each record file.
 
         Args:
-            assignment: for each file the numbers of its images, in order.
-            folder: for intermediate files; it is deleted at the end.
+            assignment: Numbers of the images of each file, in order.
+            folder: Folder for intermediate files; it is deleted at the end.
         """
         ...
 
@@ -100,25 +98,27 @@ class ListPool:
     def __len__(self) -> int:
         return len(self.sources)
 
-    def parts(self, assignment: Sequence[np.ndarray], folder: epath.Path) -> list[Part]:
-        return [ListPart([self.sources[i] for i in part]) for part in assignment]
+    def shards(self, assignment: Sequence[np.ndarray], folder: epath.Path) -> list[Shard]:
+        """Returns the images of each record file, see `Pool.shards`; `folder` stays empty."""
+        return [ListShard([self.sources[i] for i in numbers]) for numbers in assignment]
 
 
 IMAGES_PER_FILE = 500
 MIN_FILES = 4
 
 
-def assign(name: str, length: int, num_shards: int, seed: int) -> list[np.ndarray]:
+def assign(name: str, length: int, num_shards: int, *, seed: int) -> list[np.ndarray]:
     """Shuffles a pool and deals it out to files of nearly equal size.
 
     Args:
-        name: of the pool; pools are shuffled differently.
-        length: number of its images.
-        num_shards: number of files; 0 takes one per `IMAGES_PER_FILE` images, at least `MIN_FILES`. No file is empty.
-        seed: of the shuffle.
+        name: Name of the pool; pools are shuffled differently.
+        length: Number of its images.
+        num_shards: Number of files, none of which is empty; 0 takes one for `IMAGES_PER_FILE` images, at least
+            `MIN_FILES`.
+        seed: Seed of the shuffle.
 
     Returns:
-        For each file the numbers of its images.
+        The numbers of the images of each file.
     """
     order = np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(length)
     count = num_shards or max(MIN_FILES, -(-length // IMAGES_PER_FILE))

@@ -29,6 +29,6 @@ def summary(info: DatasetInfo, statistics: dict[str, Statistics]) -> str:
 
 
 def _share(statistics: Statistics, label: int, ignore_label: int) -> str:
-    """Percent of the labelled pixels; for the ignore label, percent of all."""
+    """Returns percent of the labelled pixels; for the ignore label, percent of all."""
     total = statistics.pixels.sum() - (0 if label == ignore_label else statistics.pixels[ignore_label])
     return f"{100 * statistics.pixels[label] / total:.2f}" if total else "-"

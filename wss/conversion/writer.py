@@ -11,14 +11,15 @@ import json
 import os
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from etils import epath
 
 from wss.conversion.encode import LabelMap, check_source, duplicate_ids, raise_problems
-from wss.conversion.sources import ListPool, Part, Pool, Source, assign
+from wss.conversion.sources import ListPool, Pool, Shard, Source, assign
 from wss.data.dataset_info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
 from wss.data.record_index import RECORD_OVERHEAD, SUFFIX, Entry, index_path, write_index
-from wss.data.splits import Split, Statistics, select
+from wss.data.splits import Split, Statistics, write_splits
 from wss.files import whole, write_text
 from wss.jobs.beam import make_pipeline, run_beam
 from wss.jobs.output_folder import DONE, LOCK, disk_errors, keep_only, replacing
@@ -32,11 +33,11 @@ FORMAT_VERSION = 1
 def write_dataset(
     output_dir: str | os.PathLike,
     name: str,
+    pools: Mapping[str, Sequence[Source] | Pool],
+    *,
     class_names: Sequence[str],
     colors: Iterable[Iterable[int]],
-    pools: Mapping[str, Sequence[Source] | Pool],
     labels: LabelMap,
-    *,
     splits: Mapping[str, Split] | None = None,
     has_background: bool = True,
     num_shards: int = 0,
@@ -50,59 +51,48 @@ def write_dataset(
     """Checks and writes all images; the result does not depend on `workers`, nor on whether Beam did it.
 
     Args:
-        output_dir: where the data set shall lie; it appears there only when it is complete.
-        name: of the data set.
-        class_names, colors: of the classes after `labels`.
-        pools: name -> images that are stored together; each pool is shuffled by `seed` before it is cut into files.
-        labels: how mask values become classes.
-        splits: name -> which images of which pools; by default each pool is a split.
-        has_background: class 0 is the background.
-        num_shards: files per pool, at most one per image; 0: one per 500 images, at least 4.
-        seed: of the shuffle.
-        workers: see `execution.run_jobs`.
-        beam_pipeline_options: see `execution.run_beam`; None without Beam.
-        overwrite: replace a data set that is in `output_dir`.
-        provenance: goes into `dataset.json`, with the seed.
-        problems: what the caller found wrong so far, reported together with the rest.
+        output_dir: Folder of the data set, which appears only when it is complete.
+        name: Name of the data set.
+        pools: Images that are stored together, by the name of the pool. Each pool is shuffled and cut into files.
+        class_names: Names of the classes that `labels` maps to.
+        colors: RGB colours of these classes, 0 .. 255.
+        labels: Map from the values of mask files to classes.
+        splits: Which images of which pools belong to each split; by default each pool is a split.
+        has_background: Whether class 0 is the background.
+        num_shards: Number of files of each pool, at most one for each image; 0 takes one for 500 images, at least 4.
+        seed: Seed of the shuffle.
+        workers: Number of processes, see `processes.run_jobs`.
+        beam_pipeline_options: Options of Apache Beam, see `beam.make_pipeline`; None converts without Beam.
+        overwrite: Whether to replace a data set that is in `output_dir`.
+        provenance: Origin of the data set, for `dataset.json`; the seed is added.
+        problems: Lines on what the caller found wrong so far, reported together with the rest.
 
     Returns:
         The data set, and what is in each split.
 
     Raises:
-        ConversionStoppedError, WriteError: interrupted, killed, or the disk is full; the same call goes on.
-        UserError: all problems, one line each; nothing is left behind.
+        ConversionStoppedError, WriteError: Interrupted, killed, or the disk is full; the same call goes on.
+        UserError: All problems, one line each; nothing is left behind.
     """
-    problems = list(problems)
     splits = {pool: Split((pool,)) for pool in pools} if splits is None else splits
-    sized = {pool: images if hasattr(images, "parts") else ListPool(images) for pool, images in pools.items()}
-    for pool, images in sized.items():
-        if isinstance(images, ListPool):
-            problems += duplicate_ids(pool, images.sources)
-        if not len(images):
-            problems.append(f"{pool!r}: no images")
+    sized, found = _sized(pools)
     pipeline = None if beam_pipeline_options is None else make_pipeline(beam_pipeline_options)
     with replacing(output_dir, overwrite) as folder:
-        files = {pool: _plan(folder, pool, images, labels, num_shards, seed) for pool, images in sized.items()}
-        jobs = [(str(folder), file, count) for pool in files.values() for file, count in pool.items()]
-        if pipeline is None:
-            run_jobs(convert_file, jobs, workers, f"writing {name}", sum(len(images) for images in sized.values()))
-        else:
-            run_beam(convert_file, jobs, pipeline)
-        for _, file, _ in jobs:
-            problems += json.loads(_path(folder, file, DONE).read_text())["problems"]
-        raise_problems(problems)
-        keep_only(folder, {LOCK, *(name for _, file, _ in jobs for name in (file, file + SUFFIX, file + DONE))})
+        shards = {pool: _plan(folder, pool, images, labels, num_shards, seed) for pool, images in sized.items()}
+        raise_problems([*problems, *found, *_write_shards(folder, name, shards, workers, pipeline)])
+        written = {file for files in shards.values() for shard in files for file in (shard, shard + SUFFIX)}
+        keep_only(folder, {LOCK, *written, *(shard + DONE for files in shards.values() for shard in files)})
         info = DatasetInfo(
-            name,
-            tuple(class_names),
-            tuple((int(red), int(green), int(blue)) for red, green, blue in colors),
-            {},
+            name=name,
+            class_names=tuple(class_names),
+            colors=tuple((int(red), int(green), int(blue)) for red, green, blue in colors),
+            splits={},
             has_background=has_background,
             provenance={**(provenance or {}), "shuffle_seed": seed},
             directory=str(folder),
         )
-        info, statistics = select(info, files, splits)
-        keep_only(folder, {FILE_NAME, SPLITS_FOLDER, *(name for _, file, _ in jobs for name in (file, file + SUFFIX))})
+        info, statistics = write_splits(info, shards, splits)
+        keep_only(folder, {FILE_NAME, SPLITS_FOLDER, *written})
     return dataclasses.replace(info, directory=str(output_dir)), statistics
 
 
@@ -112,29 +102,29 @@ def shard_names(pool: str, count: int) -> list[str]:
 
 
 def convert_file(job: tuple[str, str, int], tick: Tick) -> None:
-    """Writes one record file of a plan with its index, unless that is done: the job of `execution.run_jobs`.
+    """Writes one record file of a plan with its index, unless that is done: the job of `processes.run_jobs`.
 
     Args:
-        job: the folder of the conversion, the name of the file in it, and the number of its images.
-        tick: called with the number of images that are done.
+        job: Folder of the conversion, name of the file in it, and number of its images.
+        tick: Function that is called with the number of images that are done.
     """
     folder, file, count = epath.Path(job[0]), job[1], job[2]
-    part, labels = pickle.loads(_path(folder, file, PLAN).read_bytes())
-    fingerprint = hashlib.sha256(pickle.dumps((FORMAT_VERSION, labels, part.fingerprint()))).hexdigest()
+    shard, labels = pickle.loads(_path(folder, file, PLAN).read_bytes())
+    fingerprint = hashlib.sha256(pickle.dumps((FORMAT_VERSION, labels, shard.fingerprint()))).hexdigest()
     done = _path(folder, file, DONE)
     if done.exists() and json.loads(done.read_text())["fingerprint"] == fingerprint:
         tick(count)
         return
-    problems = _write_records(folder / file, part, labels, tick)
+    problems = _write_records(folder / file, shard, labels, tick)
     write_text(done, json.dumps({"fingerprint": fingerprint, "problems": problems}))
 
 
-def _write_records(path: epath.Path, part: Part, labels: LabelMap, tick: Tick) -> list[str]:
+def _write_records(path: epath.Path, shard: Shard, labels: LabelMap, tick: Tick) -> list[str]:
     """Writes a record file and its index; returns a line for each problem."""
     problems: list[str] = []
 
     def examples() -> Iterator[tuple[bytes, Entry]]:
-        for source in part:
+        for source in shard:
             checked, found = check_source(source, labels)
             problems.extend(found)
             if checked is not None:
@@ -146,7 +136,10 @@ def _write_records(path: epath.Path, part: Part, labels: LabelMap, tick: Tick) -
 
 
 def write_record_file(path: epath.Path, examples: Iterable[tuple[bytes, Entry]]) -> None:
-    """Writes serialized examples with the index beside them, whole or not at all; the entries get their offsets here."""
+    """Writes serialized examples with the index beside them, whole or not at all.
+
+    The entries of the index get their offsets here.
+    """
     import tensorflow as tf  # here, so that --help of the converters need not wait for it
 
     entries: list[Entry] = []
@@ -160,14 +153,44 @@ def write_record_file(path: epath.Path, examples: Iterable[tuple[bytes, Entry]])
         write_index(index_path(path), entries)
 
 
+def _sized(pools: Mapping[str, Sequence[Source] | Pool]) -> tuple[dict[str, Pool], list[str]]:
+    """Returns all as `Pool`, and a line for each id that occurs twice and each pool without images."""
+    sized: dict[str, Pool] = {}
+    problems: list[str] = []
+    for name, images in pools.items():
+        if isinstance(images, Sequence):
+            problems += duplicate_ids(name, images)
+            images = ListPool(images)
+        elif isinstance(images, ListPool):
+            problems += duplicate_ids(name, images.sources)
+        if not len(images):
+            problems.append(f"{name!r}: no images")
+        sized[name] = images
+    return sized, problems
+
+
+def _write_shards(
+    folder: epath.Path, name: str, shards: Mapping[str, Mapping[str, int]], workers: int, pipeline: Any
+) -> list[str]:
+    """Writes the files that are planned for each pool; returns a line for each problem."""
+    jobs = [(str(folder), file, count) for files in shards.values() for file, count in files.items()]
+    if pipeline is None:
+        total = sum(count for _, _, count in jobs)
+        run_jobs(convert_file, jobs, workers=workers, what=f"writing {name}", total=total)
+    else:
+        run_beam(convert_file, jobs, pipeline)
+    return [problem for _, file, _ in jobs for problem in json.loads(_path(folder, file, DONE).read_text())["problems"]]
+
+
 def _plan(folder: epath.Path, pool: str, images: Pool, labels: LabelMap, num_shards: int, seed: int) -> dict[str, int]:
     """Writes what goes into each file of a pool for the jobs to read; returns the files with their number of images."""
-    assignment = assign(pool, len(images), num_shards, seed)
-    counts = {name: len(part) for name, part in zip(shard_names(pool, len(assignment)), assignment, strict=True)}
+    assignment = assign(pool, len(images), num_shards, seed=seed)
+    names = shard_names(pool, len(assignment))
+    counts = {name: len(numbers) for name, numbers in zip(names, assignment, strict=True)}
     intermediate = folder / f"{pool}{PLAN}"
     intermediate.mkdir(parents=True, exist_ok=True)
-    for file, part in zip(counts, images.parts(assignment, intermediate), strict=True):
-        _path(folder, file, PLAN).write_bytes(pickle.dumps((part, labels)))
+    for file, shard in zip(counts, images.shards(assignment, intermediate), strict=True):
+        _path(folder, file, PLAN).write_bytes(pickle.dumps((shard, labels)))
     return counts
 
 

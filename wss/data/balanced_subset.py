@@ -15,7 +15,7 @@ RANDOM_TRIES = 200
 
 
 def balanced_subset(
-    present: np.ndarray, count: int, min_images_per_class: int, seed: int, class_names: Sequence[str] | None = None
+    present: np.ndarray, count: int, min_images_per_class: int, *, seed: int, class_names: Sequence[str] | None = None
 ) -> tuple[np.ndarray, int]:
     """Chooses images so that each class occurs in enough of them.
 
@@ -24,16 +24,16 @@ def balanced_subset(
 
     Args:
         present: bool [N, C], which classes occur in which image.
-        count: how many of the N images to choose.
-        min_images_per_class: each of the C classes must occur in at least this many chosen images.
-        seed: the same arguments always give the same subset.
-        class_names: of the C classes, for messages.
+        count: Number of images to choose of the N.
+        min_images_per_class: Least number of chosen images in which each of the C classes must occur.
+        seed: Seed of the choice; the same arguments always give the same subset.
+        class_names: Names of the C classes, for messages; their numbers by default.
 
     Returns:
         Sorted indices, int64 [count]; and the number of the random sample that fitted, from 0, or -1 for the greedy cover.
 
     Raises:
-        UserError: it cannot be done.
+        UserError: It cannot be done.
     """
     total, num_classes = present.shape
     names = class_names or [str(c) for c in range(num_classes)]
@@ -65,7 +65,7 @@ def subset_size(total: int, num_images: int | None, fraction: str | None) -> int
     """Returns `num_images`, or `fraction` ("1/16", "0.1") of `total`, rounded.
 
     Raises:
-        UserError: none or both are given, or the fraction is no number in 0 .. 1.
+        UserError: None or both are given, or the fraction is no number in 0 .. 1.
     """
     if num_images is not None and fraction is None:
         return num_images

@@ -17,17 +17,17 @@ SPLITS_FOLDER = "splits"
 
 @dataclasses.dataclass(frozen=True)
 class SplitInfo:
-    """One split of a data set: all records of some files, or a part of them that other splits may share.
+    """One split of a data set: all records of some files, or some of them, which other splits may share.
 
     Attributes:
-        shards: file name of each TFRecord file, relative to the data set's folder, with its number of examples.
-        num_masks: how many examples have a mask.
-        num_image_labels: how many examples have image-level labels of their own (masks imply them too).
-        max_size: largest (height, width) over the images.
-        checksum: SHA-256 of the sorted ids, see `lists.checksum`; tells two lists of the same size apart.
-        num_with_boxes: how many examples have their objects' boxes.
-        runs_file: where `DatasetInfo.runs` finds which records of the files belong to it; "" for all.
-        hide_masks: training must not see masks, though the records may have some.
+        shards: Number of its examples in each TFRecord file, by the file's name in the folder of the data set.
+        num_masks: Number of examples with a mask.
+        num_image_labels: Number of examples with image-level labels of their own; masks imply them too.
+        max_size: Largest (height, width) over the images.
+        checksum: SHA-256 of the sorted ids, see `splits.checksum`; it tells two lists of the same size apart.
+        num_with_boxes: Number of examples with boxes of their objects.
+        runs_file: File that says which records of the shards belong to it, see `DatasetInfo.runs`; "" for all of them.
+        hide_masks: Whether training must not see the masks that its records may have.
     """
 
     shards: dict[str, int]
@@ -41,6 +41,7 @@ class SplitInfo:
 
     @property
     def num_examples(self) -> int:
+        """Number of examples in all its files."""
         return sum(self.shards.values())
 
 
@@ -49,14 +50,14 @@ class DatasetInfo:
     """What a model, a pipeline or a picture needs to know of a data set.
 
     Attributes:
-        name: short name, such as "voc2012".
-        class_names: names of classes 0 .. C-1.
+        name: Short name, such as "voc2012".
+        class_names: Names of classes 0 .. C-1.
         colors: RGB colour of each class, 0 .. 255.
-        splits: split name -> SplitInfo.
-        ignore_label: label of pixels that count nowhere.
-        has_background: class 0 is "everything else" and has no image-level label (false for Cityscapes).
-        provenance: how it was built (command, seed, source), for people.
-        directory: where the records lie; set by `load`.
+        splits: Its splits by name.
+        ignore_label: Label of pixels that count nowhere.
+        has_background: Whether class 0 is everything else and has no image-level label; false for Cityscapes.
+        provenance: Command, seed and origin of the data set, for people.
+        directory: Folder of the records; set by `load`.
     """
 
     name: str
@@ -70,12 +71,8 @@ class DatasetInfo:
 
     @property
     def num_classes(self) -> int:
+        """Number of classes, the background included."""
         return len(self.class_names)
-
-    @property
-    def num_image_classes(self) -> int:
-        """Classes that an image-level label can name: all but the background."""
-        return self.num_classes - int(self.has_background)
 
     def split(self, name: str) -> SplitInfo:
         """Returns a split; an unknown name is a `UserError` that lists the splits."""
@@ -95,10 +92,13 @@ class DatasetInfo:
         return paths
 
     def runs(self, split: str) -> dict[str, list[tuple[int, int]]]:
-        """Returns which records of its files belong to a split: file name -> runs of (byte offset, number of records).
+        """Returns which records of its files belong to a split.
+
+        Returns:
+            Runs of records, (byte offset, number of records), by the name of the file.
 
         Raises:
-            UserError: the file that says so is missing or damaged.
+            UserError: The file that says so is missing or damaged.
         """
         found = self.split(split)
         if not found.runs_file:
@@ -125,7 +125,7 @@ class DatasetInfo:
         """Reads `<directory>/dataset.json`.
 
         Raises:
-            UserError: there is none, or it is not what a converter of this project writes.
+            UserError: There is none, or it is not what a converter of this project writes.
         """
         path = epath.Path(directory) / FILE_NAME
         if not path.is_file():

@@ -14,7 +14,9 @@ def read_example(
     serialized: tf.Tensor, info: DatasetInfo, resize: ResizeToRange, hide_mask: bool = False
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
     """Returns the parsed example, its image (uint8, or float32 if it is resized) and its label, both resized."""
-    example = parse_example(serialized, info.num_classes, info.has_background, info.ignore_label, not hide_mask)
+    example = parse_example(
+        serialized, info.num_classes, info.has_background, ignore_label=info.ignore_label, use_mask=not hide_mask
+    )
     return example, *resize(example["image"], example["label"])
 
 

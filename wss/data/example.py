@@ -10,13 +10,13 @@ image/object/class/label, image/object/is_crowd, image/object/difficult   one pe
 image/object/known                     1 if objects are known, even if there is none
 """
 
-import dataclasses
 import re
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
+from wss.data.boxes import Box
 from wss.data.dataset_info import DatasetInfo
 from wss.data.masks import wrong_labels
 from wss.data.record_files import RecordFiles
@@ -25,32 +25,12 @@ from wss.errors import UserError
 BOX_EDGES = {"ymin": "height", "xmin": "width", "ymax": "height", "xmax": "width"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Box:
-    """One object of an image.
-
-    Attributes:
-        label: its class, by the numbers in the mask files.
-        ymin, xmin, ymax, xmax: edges in pixels from the upper left corner of the image, 0 .. H and 0 .. W.
-        is_crowd: a region of many objects (COCO).
-        is_difficult: hard to recognise (PASCAL VOC).
-    """
-
-    label: int
-    ymin: float
-    xmin: float
-    ymax: float
-    xmax: float
-    is_crowd: bool = False
-    is_difficult: bool = False
-
-
 def encode_example(
     image: bytes,
     image_format: str,
     name: str,
-    height: int,
-    width: int,
+    *,
+    size: tuple[int, int],
     mask_png: bytes | None = None,
     image_labels: Sequence[int] | None = None,
     boxes: Sequence[Box] | None = None,
@@ -59,13 +39,14 @@ def encode_example(
 
     Args:
         image: JPEG or PNG file.
-        image_format: "jpeg" or "png".
-        name: id of the image.
-        height, width: of the image, in pixels.
-        mask_png: single-channel PNG of class ids, of the same size; None without a mask.
-        image_labels: ids of the foreground classes in the image; None where unknown.
-        boxes: its objects; None where unknown.
+        image_format: Format of the file, "jpeg" or "png".
+        name: Id of the image.
+        size: Its (height, width) in pixels.
+        mask_png: Single-channel PNG of class ids, of the same size; None without a mask.
+        image_labels: Ids of the foreground classes in the image; None where unknown.
+        boxes: Its objects; None where unknown.
     """
+    height, width = size
     feature = {
         "image/encoded": _bytes(image),
         "image/format": _bytes(image_format.encode()),
@@ -96,24 +77,29 @@ def parse_example(
     serialized: tf.Tensor,
     num_classes: int,
     has_background: bool = True,
+    *,
     ignore_label: int = 255,
     use_mask: bool = True,
 ) -> dict[str, tf.Tensor]:
     """Decodes one image, in a tf.data pipeline.
 
     Args:
-        serialized: scalar string, of `encode_example`, of DeepLab's converters or of the original code's.
-        num_classes: C.
-        has_background: class 0 has no image-level label.
-        ignore_label: label of every pixel of an image without a mask.
-        use_mask: False takes the image for one without a mask, and saves the time to decode it.
+        serialized: Scalar string of `encode_example`, of DeepLab's converters or of the original code's.
+        num_classes: Number of classes, C.
+        has_background: Whether class 0 has no image-level label.
+        ignore_label: Label of every pixel of an image without a mask.
+        use_mask: Whether to decode the mask; False takes the image for one without a mask, and saves the time.
 
     Returns:
-        image uint8 [H, W, 3], label int32 [H, W, 1], has_mask bool [], image_label float32 [K] multi-hot of the stored
-        image-level labels (K = C - has_background; zeros if unknown), has_image_label bool [], name string [].
+        image: uint8 [H, W, 3].
+        label: int32 [H, W, 1].
+        has_mask: bool [].
+        image_label: float32 [K], K = C - has_background, multi-hot of the stored image-level labels; zeros if unknown.
+        has_image_label: bool [].
+        name: string [].
 
     Raises:
-        tf.errors.OpError: no image in it, or something cannot be decoded.
+        tf.errors.OpError: There is no image in it, or something cannot be decoded.
     """
     text = lambda: tf.io.FixedLenFeature([], tf.string, "")
     features = tf.io.parse_single_example(
@@ -150,8 +136,11 @@ def parse_boxes(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     """Decodes the objects of one image, in a tf.data pipeline.
 
     Returns:
-        boxes float32 [N, 4], (ymin, xmin, ymax, xmax) in parts of height and width; label int32 [N]; is_crowd and
-        is_difficult bool [N]; known bool [], whether the objects of this image are known at all.
+        boxes: float32 [N, 4], (ymin, xmin, ymax, xmax) in parts of height and width.
+        label: int32 [N].
+        is_crowd: bool [N].
+        is_difficult: bool [N].
+        known: bool [], whether the objects of this image are known at all.
     """
     integers = ("image/object/class/label", "image/object/is_crowd", "image/object/difficult")
     spec: dict = {f"image/object/bbox/{edge}": tf.io.VarLenFeature(tf.float32) for edge in BOX_EDGES}
@@ -169,21 +158,21 @@ def parse_boxes(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def image_size(serialized: tf.Tensor) -> tf.Tensor:
-    """The int32 (height, width) of one image, in a tf.data pipeline; a JPEG is not decoded for it."""
+    """Returns the int32 (height, width) of one image, in a tf.data pipeline; a JPEG is not decoded for it."""
     feature = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
     encoded = tf.io.parse_single_example(serialized, feature)["image/encoded"]
     decoded = lambda: tf.shape(tf.io.decode_image(encoded, channels=3, expand_animations=False))
     return tf.cond(tf.io.is_jpeg(encoded), lambda: tf.io.extract_jpeg_shape(encoded), decoded)[:2]
 
 
-def check_record(serialized: bytes, info: DatasetInfo) -> dict[str, np.ndarray]:
+def check_record(serialized: bytes, info: DatasetInfo) -> dict[str, Any]:
     """Decodes one record, checks it and returns `parse_example`'s tensors as arrays.
 
     Raises:
-        UserError: what is wrong with it; the name of its file is for the caller to add.
+        UserError: Something is wrong with it; the name of its file is for the caller to add.
     """
     try:
-        parsed = parse_example(serialized, info.num_classes, info.has_background, info.ignore_label)
+        parsed = parse_example(serialized, info.num_classes, info.has_background, ignore_label=info.ignore_label)
     except tf.errors.OpError as error:
         raise UserError(f"no readable example of an image ({reason_of(error)})") from error
     example = {key: value.numpy() for key, value in parsed.items()}
@@ -200,7 +189,7 @@ def validate_records(info: DatasetInfo, split: str) -> None:
     """Checks the first example of each file of a split.
 
     Raises:
-        UserError: a file is missing, empty or no TFRecord file, or holds something else than images and masks of the
+        UserError: A file is missing, empty or no TFRecord file, or holds something else than images and masks of the
             data set.
     """
     files = RecordFiles(info, split)
@@ -220,7 +209,7 @@ def validate_records(info: DatasetInfo, split: str) -> None:
 
 
 def reason_of(error: tf.errors.OpError) -> str:
-    """The first line of TensorFlow's message, without the op that it names in front."""
+    """Returns the first line of TensorFlow's message, without the op that it names in front."""
     return re.sub(r" \[Op:.*", "", str(error.message).splitlines()[0].rsplit("}} ", 1)[-1]).rstrip(". ")
 
 

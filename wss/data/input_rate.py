@@ -11,8 +11,8 @@ def pipeline_rate(dataset: Iterable, seconds: float) -> float:
     """Measures the batches a second of an input while nothing else works.
 
     Args:
-        dataset: a `tf.data.Dataset` of two batches or more; it is iterated over from its beginning.
-        seconds: stop with the first batch after so long. It counts from the first batch on, before which buffers fill.
+        dataset: A `tf.data.Dataset` of two batches or more; it is iterated over from its beginning.
+        seconds: Time to measure, from the first batch on, before which buffers fill.
     """
     iterator = iter(dataset)
     next(iterator)
@@ -31,9 +31,9 @@ def slow_input_line(batches_per_second: float, steps_per_second: float, replicas
     It does if training takes almost all that the input gives when nothing else works.
 
     Args:
-        batches_per_second: of this host's input, see `pipeline_rate`.
-        steps_per_second: of the training.
-        replicas: of this host; each takes a batch a step.
+        batches_per_second: Rate of this host's input, see `pipeline_rate`.
+        steps_per_second: Rate of the training.
+        replicas: Number of replicas on this host; each takes a batch a step.
     """
     possible = batches_per_second / replicas
     if steps_per_second < NEARLY_ALL * possible:

@@ -27,10 +27,10 @@ VOC_CLASSES = (
 
 
 def voc_colors(count: int = 256) -> np.ndarray:
-    """The PASCAL VOC colour map, uint8 [count, 3].
+    """Returns the PASCAL VOC colour map, uint8 [count, 3].
 
-    Bits 0, 3, 6 of the index are the highest bits of red, bits 1, 4, 7 those of green, bits 2, 5 those of blue
-    (VOCcolormap of the VOC devkit).
+    Bits 0, 3, 6 of the index are the highest bits of red, bits 1, 4, 7 those of green, bits 2, 5 those of blue.
+    The VOC devkit calls it VOCcolormap.
     """
     index = np.arange(count)
     colors = np.zeros([count, 3], np.uint8)
@@ -44,11 +44,11 @@ def read_mask(path: str | os.PathLike, color_map: dict[tuple[int, int, int], int
     """Reads a mask as stored values, uint8 [H, W].
 
     Args:
-        path: a palette or an index image; an RGB image too if `color_map` is given.
-        color_map: (red, green, blue) -> value.
+        path: A palette or an index image; an RGB image too if `color_map` is given.
+        color_map: Value of each colour (red, green, blue); None where an RGB mask is a mistake.
 
     Raises:
-        UserError: missing, empty or broken file, RGBA or colour mask, a colour that is not in `color_map`.
+        UserError: The file is missing, empty or broken, it is an RGBA or colour mask, or a colour is not in `color_map`.
     """
     try:
         with Image.open(io.BytesIO(read_file(path))) as image:
@@ -119,12 +119,12 @@ def color_table(colors: Sequence[Sequence[int]], ignore_label: int = IGNORE) -> 
 def lookup_table(
     num_classes: int, keep: Sequence[int] | None = None, ignore_values: Sequence[int] = (IGNORE,)
 ) -> np.ndarray:
-    """What becomes of each stored value, int16 [256]: a class id, `IGNORE`, or `INVALID` if it must not occur.
+    """Returns what becomes of each stored value, int16 [256]: a class id, `IGNORE`, or `INVALID` if it must not occur.
 
     Args:
-        num_classes: classes of the stored masks.
-        keep: ids that become classes 0, 1, ... in this order; all others become ignore. None keeps all as they are.
-        ignore_values: stored values of pixels to ignore.
+        num_classes: Number of classes in the stored masks.
+        keep: Ids that become classes 0, 1, ... in this order; all others become `IGNORE`. None keeps all as they are.
+        ignore_values: Stored values of pixels to ignore.
     """
     table = np.full(256, INVALID, np.int16)
     table[:num_classes] = IGNORE if keep is not None else np.arange(num_classes)
@@ -155,7 +155,7 @@ def parse_classes(text: str | Sequence[str], num_classes: int) -> tuple[int, ...
     """Reads `--classes=0,8,12`; None where nothing is given.
 
     Raises:
-        UserError: no number, an id that is no class, an id given twice, or the background not in front.
+        UserError: No number, an id that is no class, an id given twice, or the background not in front.
     """
     items = [item.strip() for item in (text.split(",") if isinstance(text, str) else text) if item.strip()]
     if not items:
@@ -174,7 +174,7 @@ def parse_ignore_values(items: Sequence[str], num_classes: int) -> list[int]:
     """Reads `--ignore_values=11`; 255 is always among them.
 
     Raises:
-        UserError: no number in 0 .. 255, or the id of a class.
+        UserError: No number in 0 .. 255, or the id of a class.
     """
     for item in items:
         if not item.strip().isdecimal() or not num_classes <= int(item) <= IGNORE:

@@ -38,16 +38,16 @@ class PublishedList:
     """One entry of the manifest.
 
     Attributes:
-        name: as a user gives it, such as "voc_pseudoseg_1_8_183".
-        dataset: "voc2012", "coco" or "cityscapes".
-        num_images: how many ids it has, all different.
+        name: Name as a user gives it, such as "voc_pseudoseg_1_8_183".
+        dataset: Its data set: "voc2012", "coco" or "cityscapes".
+        num_images: Number of its ids, all different.
         sha256: `checksum` of the ids.
-        paper: whose list it is.
+        paper: The paper whose list it is.
+        note: Warning of what is easily mistaken about it.
         repository: "owner/name" of the public GitHub repository that has the file; None if none has.
-        path: of the file in the repository, or in the data set's own folder.
-        where: in words, for a list that no repository has.
-        rule: how to build it: {"cutmix_seed": seed, "of": name of the list of all ids}, or {"union": names of lists}.
-        note: what is easily mistaken about it.
+        path: Path of the file in the repository, or in the data set's own folder.
+        where: Place of a list that no repository has, in words.
+        rule: How to build it: {"cutmix_seed": seed, "of": name of the list of all ids}, or {"union": names of lists}.
     """
 
     name: str
@@ -63,7 +63,7 @@ class PublishedList:
 
     @property
     def place(self) -> str:
-        """Where the list comes from, in words."""
+        """Origin of the list, in words."""
         if self.repository:
             return f"{self.repository}: {self.path}"
         return ", ".join(filter(None, [self.path, self.where]))
@@ -93,15 +93,15 @@ def identify(ids: Iterable[str]) -> list[str]:
 def parse_list(text: str, dataset: str) -> list[str]:
     """Reads the ids of a list, in any form in which such lists are published.
 
-    A line has one image: its id, or the path of the image, and maybe that of the mask after a space, a tab or a comma;
-    or it has several ids. "#" begins a comment.
+    A line has one image: its id, or the path of the image, and maybe that of the mask. It may also have several ids.
+    A space, a tab or a comma lies between them; "#" begins a comment.
 
     Args:
-        text: content of the file.
-        dataset: whose ids to look for, a key of `ID_PATTERNS`.
+        text: Content of the file.
+        dataset: The data set whose ids to look for, a key of `ID_PATTERNS`.
 
     Raises:
-        UserError: a line has something else in it.
+        UserError: A line has something else in it.
     """
     ids: list[str] = []
     for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
@@ -141,15 +141,15 @@ def verify(ids: Sequence[str], name: str) -> None:
 
 
 def cutmix_ids(train_ids: Iterable[str], seed: int, count: int) -> list[str]:
-    """Returns the labelled images of French et al., "Semi-supervised semantic segmentation needs strong, varied
-    perturbations" (CutMix).
+    """Returns the labelled images of French et al. (CutMix).
 
-    Their code sorts the names, shuffles them with `numpy.random.RandomState(split_seed)` and takes the first.
+    The paper is "Semi-supervised semantic segmentation needs strong, varied perturbations". Its code sorts the names,
+    shuffles them with `numpy.random.RandomState(split_seed)` and takes the first.
 
     Args:
-        train_ids: all training images, 2975 for Cityscapes.
-        seed: 12345, 23456, 34567, 45678 or 56789 in their experiments.
-        count: how many are labelled, 100, 372 or 744 in their experiments.
+        train_ids: Ids of all training images, 2975 for Cityscapes.
+        seed: The split seed; 12345, 23456, 34567, 45678 or 56789 in their experiments.
+        count: Number of labelled images; 100, 372 or 744 in their experiments.
     """
     names = sorted(train_ids)
     return [names[i] for i in np.random.RandomState(seed).permutation(len(names))[:count]]
@@ -159,13 +159,13 @@ def get_list(name: str, source: str | None, all_ids: Sequence[str] | None) -> li
     """Returns the ids of a known list, verified, in the order of its file or of its rule.
 
     Args:
-        name: of the list.
-        source: a file that has it, or a clone of its repository, or the folder in it; None to compute it where a rule
-            is known and to download it otherwise.
-        all_ids: of the images that a rule chooses from.
+        name: Name of the list.
+        source: A file that has it, or a clone of its repository, or the folder in it. None computes the list where a
+            rule is known and downloads it otherwise.
+        all_ids: Ids of the images that a rule chooses from; None if there are none to choose from.
 
     Raises:
-        UserError: the list cannot be had, or is not the published one.
+        UserError: The list cannot be had, or is not the published one.
     """
     entry = published(name)
     if "union" in entry.rule and (source is None or Path(source).is_dir()):

@@ -15,11 +15,11 @@ class RecordFiles:
     """The files of a split as tf.data sources.
 
     Attributes:
-        sizes: number of the split's records in each file.
+        sizes: Number of the split's records in each file.
     """
 
     def __init__(self, info: DatasetInfo, split: str):
-        """Raises a `UserError` if a file is missing."""
+        """Finds the files; a missing one is a `UserError`."""
         info.files(split)
         runs = info.runs(split)
         self.sizes = [info.split(split).shards[file] for file in runs]
@@ -53,7 +53,7 @@ def split_records(info: DatasetInfo, split: str) -> tf.data.Dataset:
     """Returns the serialized examples of a split, string [], in order.
 
     Raises:
-        UserError: there is no such split, or a file is missing.
+        UserError: There is no such split, or a file is missing.
     """
     files = RecordFiles(info, split)
     return tf.data.Dataset.range(len(files)).flat_map(files.read)

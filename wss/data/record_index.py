@@ -22,13 +22,13 @@ class Entry:
     """What is known of one record.
 
     Attributes:
-        id: of the image.
-        offset: byte at which the record begins in its file.
-        size: (height, width).
-        pixels: class -> number of its pixels, the ignore label included; None without a mask.
-        image_labels: ids of the foreground classes; None if unknown.
-        num_boxes: None if unknown.
-        image_hash: see `checks.image_hash`.
+        id: Id of the image.
+        offset: Byte at which the record begins in its file.
+        size: Its (height, width) in pixels.
+        pixels: Number of pixels of each label, the ignore label included; None without a mask.
+        image_labels: Ids of the foreground classes; None if unknown.
+        num_boxes: Number of its boxes; None if unknown.
+        image_hash: Hash of the image file, see `image_hash`.
     """
 
     id: str
@@ -40,7 +40,7 @@ class Entry:
     image_hash: str
 
     def present(self, num_classes: int, has_background: bool, use_mask: bool = True) -> np.ndarray | None:
-        """Classes of its mask, or else of its image-level labels, bool [C]; None if both are unknown."""
+        """Returns the classes of its mask, or else of its image-level labels, bool [C]; None if both are unknown."""
         if use_mask and self.pixels is not None:
             return np.isin(np.arange(num_classes), list(self.pixels))
         if self.image_labels is None:
@@ -49,13 +49,13 @@ class Entry:
 
 
 def count_pixels(mask: np.ndarray) -> dict[int, int]:
-    """Returns class -> number of its pixels, of the classes that occur in a mask, int [H, W]."""
+    """Returns the number of pixels of each class that occurs in a mask, int [H, W]."""
     counts = np.bincount(mask.ravel())
     return {int(label): int(counts[label]) for label in np.flatnonzero(counts)}
 
 
 def image_hash(content: bytes) -> str:
-    """16 hexadecimal digits that two different images hardly share."""
+    """Returns 16 hexadecimal digits that two different images hardly share."""
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
@@ -69,7 +69,7 @@ def read_index(record_file: epath.Path) -> Iterator[Entry]:
     """Yields the entries of a record file in the order of its records.
 
     Raises:
-        UserError: there is no index, or it is damaged.
+        UserError: There is no index, or it is damaged.
     """
     path = index_path(record_file)
     if not path.exists():
@@ -88,7 +88,7 @@ def read_index(record_file: epath.Path) -> Iterator[Entry]:
 
 
 def index_path(record_file: epath.Path) -> epath.Path:
-    """Where the index of a record file lies."""
+    """Returns where the index of a record file lies."""
     return record_file.with_name(record_file.name + SUFFIX)
 
 

@@ -23,9 +23,9 @@ class Split:
     """Which images of the pools belong to a split.
 
     Attributes:
-        pools: names of the pools that it draws from.
-        ids: its images; None for all of the pools.
-        hide_masks: training must not see their masks, though the records may have some.
+        pools: Names of the pools of images that it takes its images from.
+        ids: Ids of its images; None for all of the pools.
+        hide_masks: Whether training must not see the masks that their records may have.
     """
 
     pools: tuple[str, ...]
@@ -38,7 +38,12 @@ class Statistics:
     """What is in one split.
 
     Attributes:
-        pixels: int64 [256], how many pixels have each label.
+        num_images: Number of its images.
+        num_masks: Number of images with a mask that is not hidden.
+        num_image_labels: Number of images with image-level labels of their own.
+        num_with_boxes: Number of images whose objects are known.
+        max_size: Largest height and largest width.
+        pixels: int64 [256], number of pixels of each label.
     """
 
     num_images: int = 0
@@ -101,34 +106,37 @@ class _Builder:
             content = {"checksum": ids_checksum, "runs": self.runs}
             write_text(folder / runs_file, json.dumps(content, separators=(",", ":")) + "\n")
         return SplitInfo(
-            self.shards,
-            self.statistics.num_masks,
-            self.statistics.num_image_labels,
-            self.statistics.max_size,
-            ids_checksum,
-            self.statistics.num_with_boxes,
-            runs_file,
-            self.hide_masks,
+            shards=self.shards,
+            num_masks=self.statistics.num_masks,
+            num_image_labels=self.statistics.num_image_labels,
+            max_size=self.statistics.max_size,
+            checksum=ids_checksum,
+            num_with_boxes=self.statistics.num_with_boxes,
+            runs_file=runs_file,
+            hide_masks=self.hide_masks,
         )
 
 
 def checksum(ids: Iterable[str]) -> str:
-    """SHA-256 of the sorted ids, joined by line feeds: their order does not matter."""
+    """Returns the SHA-256 of the sorted ids, joined by line feeds: their order does not matter."""
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
 
 
-def select(
+def write_splits(
     info: DatasetInfo, files: Mapping[str, Iterable[str]], splits: Mapping[str, Split]
 ) -> tuple[DatasetInfo, dict[str, Statistics]]:
     """Adds splits to a data set whose record files and indexes are written, and saves `dataset.json`.
 
     Args:
-        info: the data set, with its directory.
-        files: pool -> its record files.
-        splits: name -> what belongs to it.
+        info: The data set, with its directory.
+        files: The record files of each pool.
+        splits: What belongs to each split, by its name.
+
+    Returns:
+        The data set with the splits, and what is in each of them.
 
     Raises:
-        UserError: an id is not in the pools of a split, is in two of them, or a split is empty or has no possible name.
+        UserError: An id is not in the pools of a split or is in two of them; a split is empty or has no possible name.
     """
     for name in splits:
         check_name(name)
@@ -168,11 +176,17 @@ def records_of(info: DatasetInfo, split: str) -> list[Record]:
     return records
 
 
-def pick(records: Sequence[Record], ids: Sequence[str], what: str, from_split: str) -> list[Record]:
+def pick(records: Sequence[Record], ids: Sequence[str], *, what: str, from_split: str) -> list[Record]:
     """Returns the records of a list of ids, in the order of `records`.
 
+    Args:
+        records: The records to choose from.
+        ids: Ids of the images to choose.
+        what: Name of the list, for messages.
+        from_split: Split of the records, for messages.
+
     Raises:
-        UserError: the list has ids that are not among the records, or an id twice; `what` names it.
+        UserError: The list has ids that are not among the records, or an id twice.
     """
     wanted = set(ids)
     if len(wanted) < len(ids):
@@ -210,20 +224,24 @@ def add_splits(
     info: DatasetInfo,
     splits: Mapping[str, Sequence[Record]],
     provenance: Mapping[str, dict],
+    *,
     overwrite: bool = False,
     hide_masks: Collection[str] = (),
 ) -> DatasetInfo:
     """Adds splits of records that the data set has.
 
     Args:
-        info: the data set, as loaded.
-        splits: name -> its records.
-        provenance: what to record of a split; its checksum is added.
-        overwrite: replace splits of these names.
-        hide_masks: names of the new splits whose masks training must not see.
+        info: The data set, as loaded.
+        splits: The records of each new split, by its name.
+        provenance: Choice of each split, to be recorded; its checksum is added.
+        overwrite: Whether to replace splits of these names.
+        hide_masks: Names of the new splits whose masks training must not see.
+
+    Returns:
+        The data set with the new splits; it is saved.
 
     Raises:
-        UserError: a split of that name exists, or a new one has no images.
+        UserError: A split of that name exists, or a new one has no images.
     """
     check_names(info, list(splits), overwrite)
     check_not_empty(info, splits)

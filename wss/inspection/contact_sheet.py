@@ -36,13 +36,18 @@ class Candidates:
     """Keeps some images of a split while it is read: evenly spread ones, and for each class one that shows it well."""
 
     def __init__(self, numbers: Collection[int], count: int):
-        """Evenly spread are the images with these `numbers`; `count` is how many images the sheet shows."""
+        """Begins with no images.
+
+        Args:
+            numbers: Numbers of the images in the split that are evenly spread over it.
+            count: Number of images that the sheet shows.
+        """
         self._numbers, self._count = set(numbers), count
         self._spread: list[Candidate] = []
         self._best: dict[int, tuple[float, Candidate]] = {}
 
     def add(self, number: int, serialized: bytes, shares: dict[int, float]) -> None:
-        """Looks at one image; `shares` tells which part of it each of its classes covers."""
+        """Looks at one image; `shares` tells how much of it, 0 .. 1, each of its classes covers."""
         candidate = Candidate(number, serialized, shares.keys())
         if number in self._numbers:
             self._spread.append(candidate)
@@ -60,7 +65,7 @@ class Candidates:
         """Returns images in the order of the split: each of `classes` is seen, as far as they fit; the others are spread.
 
         Args:
-            classes: ids, those that matter most first.
+            classes: Ids of the classes to see, those that matter most first.
         """
         chosen: dict[int, Candidate] = {}
         for label in classes:
@@ -79,10 +84,10 @@ class Thumbnail(NamedTuple):
     """One image of a sheet.
 
     Attributes:
-        id: of the image.
-        text: names of its classes.
-        views: the image, and if it has a mask or boxes, the image with these.
-        labels: label values that are drawn.
+        id: Id of the image.
+        text: Names of its classes.
+        views: The image, and if it has a mask or boxes, the image with these.
+        labels: Label values that are drawn.
     """
 
     id: str
@@ -92,15 +97,16 @@ class Thumbnail(NamedTuple):
 
 
 def contact_sheet(
-    info: DatasetInfo, title: str, note: str, records: Sequence[bytes], hide_masks: bool = False
+    info: DatasetInfo, records: Sequence[bytes], *, title: str = "", note: str = "", hide_masks: bool = False
 ) -> np.ndarray:
     """Draws thumbnails in a grid, with a legend of the classes in them.
 
     Args:
-        info: the data set.
-        title, note: what is above the grid, in large and in small letters.
-        records: serialized examples.
-        hide_masks: their masks are not drawn.
+        info: The data set.
+        records: Serialized examples of the images.
+        title: Text above the grid, in large letters.
+        note: Text beside the title, in small letters.
+        hide_masks: Whether to draw no masks.
 
     Returns:
         uint8 [H, W, 3].
@@ -141,7 +147,7 @@ def _draw_cell(canvas: Image.Image, thumbnail: Thumbnail, x: int, y: int, tile_h
 def _thumbnail(info: DatasetInfo, record: bytes, hide_masks: bool) -> Thumbnail:
     serialized = tf.constant(record)
     example = parse_example(
-        serialized, info.num_classes, info.has_background, info.ignore_label, use_mask=not hide_masks
+        serialized, info.num_classes, info.has_background, ignore_label=info.ignore_label, use_mask=not hide_masks
     )
     objects = parse_boxes(serialized)
     image = _scaled(example["image"].numpy())

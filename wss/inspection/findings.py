@@ -34,10 +34,10 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        level: "problem" or "note".
-        kind: short name, the same for all findings of the kind.
-        split: which it is about; several are separated by commas.
-        message: what was found, and what to do.
+        level: `PROBLEM` or `NOTE`.
+        kind: Short name, the same for all findings of the kind.
+        split: Name of the split that it is about; several are separated by commas.
+        message: Text on what was found, and on what to do.
     """
 
     level: str
@@ -50,9 +50,9 @@ def find(info: DatasetInfo, inspections: Sequence[Inspection], eval_splits: Coll
     """Returns all findings, split by split.
 
     Args:
-        info: the data set.
-        inspections: of its splits.
-        eval_splits: names of those to evaluate on; the others are for training.
+        info: The data set.
+        inspections: Inspections of its splits.
+        eval_splits: Names of the splits to evaluate on; the others are for training.
     """
     training = [inspection for inspection in inspections if inspection.name not in eval_splits]
     findings: list[Finding] = []
@@ -147,14 +147,14 @@ def _masks(info: DatasetInfo, inspection: Inspection, is_training: bool) -> Foun
         )
         return
     yield from _rare_classes(info, inspection, is_training)
-    parts = {
+    counts = {
         "all background": inspection.num_background,
         "all ignored": inspection.num_ignored,
         "nothing but background and ignored pixels": inspection.num_both,
     }
-    empty = sum(parts.values())
+    empty = sum(counts.values())
     if empty > EMPTY_SHARE * total:
-        shown = ", ".join(f"{count} {what}" for what, count in parts.items() if count)
+        shown = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
         yield (
             NOTE,
             "empty_masks",

@@ -8,7 +8,8 @@ import numpy as np
 from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
 from wss.inspection.contact_sheet import Candidates
-from wss.inspection.measurement import Defect, Index, Measurement, measurements
+from wss.inspection.located_records import Defect, StoredIndex
+from wss.inspection.measurement import Measurement, measurements
 from wss.progress import track
 
 NUM_RAREST = 3
@@ -19,19 +20,28 @@ class Inspection:
     """What was found in one split. Classes, pixels, sizes and colours are those of the decoded images.
 
     Attributes:
-        name: of the split.
-        masks_hidden: the split hides the masks of its records; they count nowhere here.
+        name: Name of the split.
+        masks_hidden: Whether the split hides the masks of its records; they count nowhere here.
         images_per_class: int64 [C], from the masks, and from image-level labels where there is no mask.
-        candidates: images for the contact sheet.
-        sampled: not all images were decoded.
-        num_boxes: objects of the `num_with_boxes` images whose objects are known.
-        pixels: int64 [256], how many pixels of the masks have each value.
-        num_background, num_ignored, num_both: masks that are all background, all ignored, or have only these two.
-        sizes: (height, width) -> number of images.
-        colors: int64 [3, 256], how many pixels have each value of red, green and blue.
-        ids, hashes: of all images that can be parsed, see `checks.image_hash`.
-        defects: of records and files, in their order.
-        index_missing: why the records could not be compared with their index.
+        candidates: Images for the contact sheet.
+        sampled: Whether only some images were decoded.
+        num_images: Number of its records.
+        num_decoded: Number of images that were decoded.
+        num_masks: Number of images with a mask.
+        num_decoded_masks: Number of masks that were decoded.
+        num_image_labels: Number of images with image-level labels of their own.
+        num_with_boxes: Number of images whose objects are known.
+        num_boxes: Number of their objects.
+        num_background: Number of masks that are all background.
+        num_ignored: Number of masks that are all ignored.
+        num_both: Number of masks that have background and ignored pixels, and no others.
+        pixels: int64 [256], number of pixels of the masks that have each value.
+        sizes: Number of images of each (height, width).
+        colors: int64 [3, 256], number of pixels that have each value of red, green and blue.
+        ids: Ids of all images that can be parsed.
+        hashes: Hashes of the same images, see `record_index.image_hash`.
+        defects: Defects of records and files, in their order.
+        index_missing: Why the records could not be compared with their index; "" if they could.
     """
 
     name: str
@@ -99,7 +109,7 @@ class Inspection:
         return max((h for h, _ in self.sizes), default=0), max((w for _, w in self.sizes), default=0)
 
     def rarest_first(self, info: DatasetInfo) -> list[int]:
-        """Foreground classes that occur, by the number of images and then of pixels."""
+        """Returns the foreground classes that occur, by the number of images and then of pixels."""
         occurring = [c for c in range(int(info.has_background), info.num_classes) if self.images_per_class[c]]
         return sorted(occurring, key=lambda c: (self.images_per_class[c], self.pixels[c]))
 
@@ -143,14 +153,14 @@ class Inspection:
         }
 
 
-def inspect_split(info: DatasetInfo, split: str, sample: int = 0, sheet_images: int = 24) -> Inspection:
+def inspect_split(info: DatasetInfo, split: str, sample: int = 0, *, sheet_images: int = 24) -> Inspection:
     """Reads all records of a split; no image stays in memory, but those that the contact sheet may show.
 
     Args:
-        info: the data set.
-        split: its split.
-        sample: decode only so many images, spread evenly over the split; 0 decodes all.
-        sheet_images: how many images the contact sheet will show.
+        info: The data set.
+        split: Name of its split.
+        sample: Number of images to decode, spread evenly over the split; 0 decodes all.
+        sheet_images: Number of images that the contact sheet will show.
     """
     found = info.split(split)
     total = found.num_examples
@@ -162,7 +172,7 @@ def inspect_split(info: DatasetInfo, split: str, sample: int = 0, sheet_images: 
         Candidates(numbers[spread(len(numbers), sheet_images)].tolist(), sheet_images),
         sampled=len(numbers) < total,
     )
-    index = Index(info)
+    index = StoredIndex(info)
     measured_records = measurements(info, split, set(numbers.tolist()) if inspection.sampled else None)
     for measured in track(measured_records, f"reading {split}", total):
         if isinstance(measured, Defect):
@@ -172,7 +182,7 @@ def inspect_split(info: DatasetInfo, split: str, sample: int = 0, sheet_images: 
         if inspection.index_missing:
             continue
         try:
-            if fields := index.differences(measured):
+            if fields := index.differences(measured.located, measured.entry, decoded=measured.decoded):
                 inspection.defects.append(Defect("index", f"{measured.located.place}: {fields}"))
         except UserError as error:
             inspection.index_missing = str(error)
@@ -180,5 +190,5 @@ def inspect_split(info: DatasetInfo, split: str, sample: int = 0, sheet_images: 
 
 
 def spread(total: int, count: int) -> np.ndarray:
-    """At most `count` of the numbers 0 .. total - 1, in order and as evenly as can be, int64."""
+    """Returns at most `count` of the numbers 0 .. total - 1, in order and as evenly as can be, int64."""
     return np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64))

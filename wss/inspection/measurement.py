@@ -1,6 +1,7 @@
 """Reads and decodes every record of a split, many at a time, and says what is in each; nothing is taken from the index."""
 
 import dataclasses
+import functools
 import itertools
 import os
 from collections.abc import Callable, Collection, Iterator
@@ -8,42 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
-from etils import epath
 
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import check_record, parse_boxes, parse_example
-from wss.data.record_files import RecordFiles
-from wss.data.record_index import RECORD_OVERHEAD, Entry, image_hash, read_index
+from wss.data.record_index import Entry, image_hash
 from wss.errors import UserError
+from wss.inspection.located_records import Defect, Located, located_records
 
 # Records in memory at a time.
 CHUNK = 64
-
-
-@dataclasses.dataclass(frozen=True)
-class Defect:
-    """What is wrong with one record or one file; `kind` is a key of `findings.DEFECTS`."""
-
-    kind: str
-    message: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Located:
-    """A serialized example.
-
-    Attributes:
-        number: in the split, from 0.
-        file: name of its file.
-        offset: byte at which it begins.
-        place: file and record for messages.
-    """
-
-    number: int
-    file: str
-    offset: int
-    place: str
-    serialized: bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +25,13 @@ class Measurement:
     """What is in one record.
 
     Attributes:
-        entry: as the index should have it; None if the record cannot be read. Without decoding it has size (0, 0) and no
-            pixels.
-        decoded: image and mask were decoded.
-        has_mask: there is one, decoded or not.
-        colors: int64 [3, 256], how many pixels have each value of red, green and blue.
-        defects: what is wrong with it.
+        located: The record.
+        entry: Its entry as the index should have it; None if the record cannot be read. Without decoding it has size
+            (0, 0) and no pixels.
+        decoded: Whether image and mask were decoded.
+        has_mask: Whether there is a mask, decoded or not.
+        colors: int64 [3, 256], number of pixels that have each value of red, green and blue; None without decoding.
+        defects: Its defects.
     """
 
     located: Located
@@ -73,9 +48,9 @@ def measurements(
     """Yields what is in each record of a split, in order, and between them what is wrong with whole files.
 
     Args:
-        info: the data set.
-        split: its split.
-        decode: numbers of the images to decode; None for all.
+        info: The data set.
+        split: Name of its split.
+        decode: Numbers of the images to decode; None for all.
     """
     meter = _Meter(info, decode)
     records = located_records(info, split)
@@ -84,72 +59,12 @@ def measurements(
             yield from executor.map(lambda item: item if isinstance(item, Defect) else meter(item), chunk)
 
 
-def located_records(info: DatasetInfo, split: str) -> Iterator[Located | Defect]:
-    """Yields the records of a split, file by file, and what is wrong with the files.
-
-    Of files that belong to the split as a whole, all records are read, however many dataset.json tells.
-    """
-    try:
-        files, runs = RecordFiles(info, split), info.runs(split)
-    except UserError as error:
-        yield Defect("file", str(error))
-        return
-    whole = not info.split(split).runs_file
-    numbers = itertools.count()
-    for index, (file, parts) in enumerate(runs.items()):
-        path = os.path.join(info.directory, file)
-        found, expected = 0, info.split(split).shards[file]
-        dataset = tf.data.TFRecordDataset(path) if whole else files.read(tf.constant(index, tf.int64))
-        try:
-            examples = dataset.as_numpy_iterator()
-            for offset, count in [(0, None)] if whole else parts:
-                for serialized in itertools.islice(examples, count):
-                    place = f"{file}, record {found}" if whole else f"{file}, byte {offset}"
-                    yield Located(next(numbers), file, offset, place, serialized)
-                    offset += len(serialized) + RECORD_OVERHEAD
-                    found += 1
-        except tf.errors.OpError:
-            yield Defect("file", f"{path}: damaged, or no TFRecord file; {found} of {expected} records could be read")
-            continue
-        if found != expected:
-            yield Defect("index", f"{file} holds {found} records of the split, dataset.json says {expected}")
-
-
-class Index:
-    """The indexes beside the record files of a data set, read one at a time."""
-
-    def __init__(self, info: DatasetInfo):
-        self._folder = epath.Path(info.directory)
-        self._file = ""
-        self._entries: dict[int, Entry] = {}
-
-    def differences(self, measured: Measurement) -> str:
-        """Returns in which fields a record differs from its entry, "" if in none.
-
-        Raises:
-            UserError: there is no index, or it is damaged.
-        """
-        if measured.located.file != self._file:
-            entries = read_index(self._folder / measured.located.file)
-            self._entries = {entry.offset: entry for entry in entries}
-            self._file = measured.located.file
-        if measured.located.offset not in self._entries:
-            return "no entry"
-        if measured.entry is None:
-            return ""
-        here, there = dataclasses.asdict(measured.entry), dataclasses.asdict(self._entries[measured.located.offset])
-        known = here if measured.decoded else here.keys() - {"size", "pixels"}
-        return ", ".join(field for field in here if field in known and here[field] != there[field])
-
-
 class _Meter:
     """Measures single records; several threads may call it at a time."""
 
     def __init__(self, info: DatasetInfo, decode: Collection[int] | None):
         self._info, self._numbers = info, decode
-        text = tf.TensorSpec([], tf.string)
-        self._parse = tf.function(_on_cpu(_parse)).get_concrete_function(text)
-        self._decode = tf.function(_on_cpu(lambda record: _decode(record, info))).get_concrete_function(text)
+        self._parse, self._decode = _parser(), _decoder(info.num_classes, info.has_background, info.ignore_label)
 
     def __call__(self, located: Located) -> Measurement:
         try:
@@ -157,13 +72,13 @@ class _Meter:
         except tf.errors.OpError:
             return Measurement(located, defects=(Defect("record", f"{located.place}: no readable example"),))
         entry = Entry(
-            parsed["name"].decode(errors="replace"),
-            located.offset,
-            (0, 0),
-            None,
-            tuple(parsed["labels"].tolist()) if parsed["labels_known"] else None,
-            len(parsed["box_labels"]) if parsed["boxes_known"] else None,
-            image_hash(parsed["image"]),
+            id=parsed["name"].decode(errors="replace"),
+            offset=located.offset,
+            size=(0, 0),
+            pixels=None,
+            image_labels=tuple(parsed["labels"].tolist()) if parsed["labels_known"] else None,
+            num_boxes=len(parsed["box_labels"]) if parsed["boxes_known"] else None,
+            image_hash=image_hash(parsed["image"]),
         )
         defects = tuple(self._wrong_labels(entry, parsed["box_labels"].tolist()))
         measured = Measurement(located, entry, has_mask=bool(parsed["has_mask"]), defects=defects)
@@ -214,8 +129,22 @@ class _Meter:
         return "it cannot be decoded"
 
 
+# Tracing takes longer than reading a small split, and all splits of a data set are read in the same way.
+@functools.cache
+def _parser() -> Callable:
+    return tf.function(_on_cpu(_parse)).get_concrete_function(tf.TensorSpec([], tf.string))
+
+
+@functools.cache
+def _decoder(num_classes: int, has_background: bool, ignore_label: int) -> Callable:
+    decode = functools.partial(
+        _decode, num_classes=num_classes, has_background=has_background, ignore_label=ignore_label
+    )
+    return tf.function(_on_cpu(decode)).get_concrete_function(tf.TensorSpec([], tf.string))
+
+
 def _parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
-    """All that is known of an image without decoding it."""
+    """Returns all that is known of an image without decoding it."""
     boxes = parse_boxes(record)
     features = tf.io.parse_single_example(
         record,
@@ -238,8 +167,8 @@ def _parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
     }
 
 
-def _decode(record: tf.Tensor, info: DatasetInfo) -> dict[str, tf.Tensor]:
-    example = parse_example(record, info.num_classes, info.has_background, info.ignore_label)
+def _decode(record: tf.Tensor, *, num_classes: int, has_background: bool, ignore_label: int) -> dict[str, tf.Tensor]:
+    example = parse_example(record, num_classes, has_background, ignore_label=ignore_label)
     count = lambda values: tf.math.bincount(tf.reshape(values, [-1]), minlength=256, dtype=tf.int64)
     return {
         "size": tf.shape(example["image"])[:2],
@@ -250,7 +179,7 @@ def _decode(record: tf.Tensor, info: DatasetInfo) -> dict[str, tf.Tensor]:
 
 
 def _on_cpu(function: Callable) -> Callable:
-    """Images that are only counted are not worth the way to a GPU, nor its memory."""
+    """Places a function on the CPU: images that are only counted are not worth the way to a GPU, nor its memory."""
 
     def placed(record: tf.Tensor) -> dict[str, tf.Tensor]:
         with tf.device("CPU"):

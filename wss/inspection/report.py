@@ -11,22 +11,22 @@ def report(info: DatasetInfo, summaries: Mapping[str, dict], findings: Sequence[
     """Returns the report of a data set.
 
     Args:
-        info: the data set.
-        summaries: of its splits, see `Inspection.summary`.
-        findings: see `findings.find`.
+        info: The data set.
+        summaries: Numbers of each split, see `Inspection.summary`.
+        findings: Findings in all splits, see `findings.find`.
     """
-    parts = [
+    sections = [
         f"{info.name} in {info.directory}: {info.num_classes} classes, {len(info.splits)} splits",
         _overview(summaries),
         _class_table("images with the class", info, summaries, lambda row, _: str(row["images"])),
     ]
     if any(summary["num_masks"] for summary in summaries.values()):
-        parts += [
+        sections += [
             _class_table("pixels", info, summaries, lambda row, summary: _if_masks(summary, str(row["pixels"]))),
             _class_table("percent of the labelled pixels", info, summaries, lambda row, _: _percent(row["share"])),
         ]
-    parts += [_notes(summaries), _findings(findings)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    sections += [_notes(summaries), _findings(findings)]
+    return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def _overview(summaries: Mapping[str, dict]) -> str:

@@ -11,7 +11,7 @@ from etils import epath
 from wss.conversion.writer import shard_names
 from wss.data.dataset_info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
 from wss.data.record_index import SUFFIX
-from wss.data.splits import Split, Statistics, select
+from wss.data.splits import Split, Statistics, write_splits
 from wss.errors import UserError
 from wss.files import write_text
 from wss.jobs.beam import make_pipeline, run_beam
@@ -146,7 +146,7 @@ def write_pseudo_split(
         directory=str(folder),
         provenance={"command": "wss-label", "manifest": MANIFEST},
     )
-    select(labeled, {SPLIT: list(files.values())}, {SPLIT: Split((SPLIT,))})
+    write_splits(labeled, {SPLIT: list(files.values())}, {SPLIT: Split((SPLIT,))})
     records = {name for file in files.values() for name in (file, file + SUFFIX)}
     keep_only(folder, {FILE_NAME, SPLITS_FOLDER, MANIFEST, *records, *([PNGS] if write_pngs else [])})
     return manifest

@@ -18,8 +18,9 @@ from pycocotools import mask as coco_api
 from wss.conversion.layouts import coco
 from wss.conversion.layouts.coco import FILES, read_coco
 from wss.conversion.layouts.coco_masks import Annotation, CocoMask, clipped_box, decode_segmentation
+from wss.data.boxes import Box
 from wss.data.dataset_info import DatasetInfo
-from wss.data.example import Box, parse_boxes, parse_example
+from wss.data.example import parse_boxes, parse_example
 from wss.data.masks import voc_colors
 from wss.data.record_files import split_records
 from wss.errors import UserError
@@ -286,7 +287,7 @@ def test_several_passes_write_the_same_records(tree, build, monkeypatch):
 def parts_of(root: Path, folder: Path) -> list:
     """The two parts of the training images: 9 and 25, and 30."""
     folder.mkdir(exist_ok=True)
-    return read_coco(root)[1]["train2017"].parts([np.array([0, 1]), np.array([2])], epath.Path(folder))
+    return read_coco(root)[1]["train2017"].shards([np.array([0, 1]), np.array([2])], epath.Path(folder))
 
 
 def test_parts_pickle(tree, tmp_path):
@@ -298,7 +299,7 @@ def test_parts_pickle(tree, tmp_path):
 def test_annotations_that_cannot_be_written_are_told(tree, tmp_path):
     pool = read_coco(tree.root)[1]["train2017"]
     with pytest.raises(ConversionStoppedError, match="nowhere: cannot be written"):
-        pool.parts([np.array([0, 1, 2])], epath.Path(tmp_path / "nowhere"))
+        pool.shards([np.array([0, 1, 2])], epath.Path(tmp_path / "nowhere"))
 
 
 def test_fingerprints_change_with_images_and_annotations(tree, tmp_path):
@@ -342,7 +343,7 @@ def traced_peak(root: Path, count: int) -> int:
     tracemalloc.start()
     try:
         pool = read_coco(root)[1]["train2017"]
-        pool.parts(np.array_split(np.arange(100), 4), epath.Path(root / "parts"))
+        pool.shards(np.array_split(np.arange(100), 4), epath.Path(root / "parts"))
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -13,7 +13,7 @@ from scripts import load_module, separate_flags
 
 from wss.conversion.encode import LabelMap, load_image, load_mask
 from wss.conversion.layouts.cityscapes import CLASSES, COLORS
-from wss.conversion.layouts.tfds import DecodedMask, Layout, TfdsPart, TfdsPool
+from wss.conversion.layouts.tfds import DecodedMask, Layout, TfdsPool, TfdsShard
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_boxes, parse_example
 from wss.data.record_files import split_records
@@ -471,11 +471,15 @@ def test_damaged_files_of_tfds_are_told(tmp_path, convert):
 
 
 def test_fingerprints_change_with_slice_and_layout(pets):
-    pool = TfdsPool.of("oxford_iiit_pet", str(pets), "train", Layout(mask="segmentation_mask", class_names=("a", "b")))
-    other = TfdsPool.of("oxford_iiit_pet", str(pets), "train", Layout(mask="segmentation_mask", class_names=("a", "c")))
-    parts = [TfdsPart(pool, 0, 3), TfdsPart(pool, 0, 4), TfdsPart(pool, 1, 3), TfdsPart(other, 0, 3)]
-    assert len({part.fingerprint() for part in parts}) == 4
-    assert TfdsPart(pool, 0, 3).fingerprint() == parts[0].fingerprint()
+    pool = TfdsPool.of(
+        "oxford_iiit_pet", str(pets), "train", layout=Layout(mask="segmentation_mask", class_names=("a", "b"))
+    )
+    other = TfdsPool.of(
+        "oxford_iiit_pet", str(pets), "train", layout=Layout(mask="segmentation_mask", class_names=("a", "c"))
+    )
+    shards = [TfdsShard(pool, 0, 3), TfdsShard(pool, 0, 4), TfdsShard(pool, 1, 3), TfdsShard(other, 0, 3)]
+    assert len({shard.fingerprint() for shard in shards}) == 4
+    assert TfdsShard(pool, 0, 3).fingerprint() == shards[0].fingerprint()
 
 
 @pytest.fixture(scope="module")
@@ -489,8 +493,8 @@ def test_random_examples_of_known_data_sets_are_read(name, presets):
     """What `mock_data` makes up has the features, shapes and types of the real data; its values are any."""
     layout = presets[name]
     with tfds.testing.mock_data(num_examples=6):
-        (part,) = TfdsPool(name, None, "train", layout, 6, "").parts([np.arange(6)], None)
-        sources = list(part)
+        (shard,) = TfdsPool(name, None, "train", layout, 6, "").shards([np.arange(6)], None)
+        sources = list(shard)
     assert len({source.id for source in sources}) == 6
     for source in sources:
         assert min(load_image(source.image, source.id).size) > 0
@@ -522,8 +526,8 @@ def test_mocked_segments_become_classes_and_boxes(presets):
         return tf.data.Dataset.from_tensors(example)
 
     with tfds.testing.mock_data(as_dataset_fn=as_dataset):
-        (part,) = TfdsPool("coco/2017_panoptic", None, "train", presets["coco"], 1, "").parts([np.arange(1)], None)
-        (source,) = part
+        (shard,) = TfdsPool("coco/2017_panoptic", None, "train", presets["coco"], 1, "").shards([np.arange(1)], None)
+        (source,) = shard
     np.testing.assert_array_equal(source.mask.pixels, [[5, 5, 90], [255, 255, 90]])
     assert source.id == "000000000139"
     assert [(box.label, box.ymin, box.xmin, box.ymax, box.xmax, box.is_crowd) for box in source.boxes] == [

@@ -32,7 +32,7 @@ def find_root(root: str) -> epath.Path:
     """Returns the folder that has images and annotations: `root`, or ADEChallengeData2016 in it.
 
     Raises:
-        UserError: neither is it.
+        UserError: It is neither.
     """
     for folder in (epath.Path(root), epath.Path(root) / FOLDER):
         if (folder / "images").is_dir() and (folder / "annotations").is_dir():
@@ -48,7 +48,7 @@ def read_classes(root: epath.Path) -> list[str]:
     The columns of the list are separated by tabs, and its first line names them: Idx, ..., Name.
 
     Raises:
-        UserError: no list, or not of 150 different names in order.
+        UserError: There is no list, or it is not one of 150 different names in order.
     """
     path = root / NAME_LIST
     if not path.exists():
@@ -74,12 +74,12 @@ def read_split(root: epath.Path, split: str, problems: list[str]) -> list[Source
     """Lists the images of a split.
 
     Args:
-        root: the folder that has images and annotations.
-        split: one of `SPLITS`.
-        problems: lines are added for images and masks that miss their partner.
+        root: Folder that has images and annotations.
+        split: One of `SPLITS`.
+        problems: List to which a line is added for each image or mask that misses its partner.
 
     Raises:
-        UserError: the folder of the images or of the masks is missing or empty.
+        UserError: The folder of the images or of the masks is missing or empty.
     """
     images, masks = _files(root / "images" / split, ".jpg"), _files(root / "annotations" / split, ".png")
     problems += [

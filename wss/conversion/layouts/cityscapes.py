@@ -36,12 +36,12 @@ SITE = "cityscapes-dataset.com"
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
-    """Where the images and masks of a pool lie.
+class PoolFolders:
+    """The folders of the images and masks of a pool.
 
     Attributes:
-        split: folder in leftImg8bit, and in that of the masks.
-        truth: folder of the masks, gtFine or gtCoarse; None without masks (those of test are dummies).
+        split: Folder in leftImg8bit, and in that of the masks.
+        truth: Folder of the masks, gtFine or gtCoarse; None without masks (those of test are dummies).
     """
 
     split: str
@@ -49,20 +49,22 @@ class Layout:
 
     @property
     def image_archive(self) -> str:
+        """Name of the archive that has the images."""
         return "leftImg8bit_trainextra.zip" if self.split == "train_extra" else "leftImg8bit_trainvaltest.zip"
 
     @property
     def truth_archive(self) -> str:
+        """Name of the archive that has the masks."""
         return "gtCoarse.zip" if self.truth == "gtCoarse" else "gtFine_trainvaltest.zip"
 
 
 POOLS = {
-    "train_fine": Layout("train", "gtFine"),
-    "val_fine": Layout("val", "gtFine"),
-    "test": Layout("test", None),
-    "train_extra": Layout("train_extra", "gtCoarse"),
-    "train_coarse": Layout("train", "gtCoarse"),
-    "val_coarse": Layout("val", "gtCoarse"),
+    "train_fine": PoolFolders("train", "gtFine"),
+    "val_fine": PoolFolders("val", "gtFine"),
+    "test": PoolFolders("test", None),
+    "train_extra": PoolFolders("train_extra", "gtCoarse"),
+    "train_coarse": PoolFolders("train", "gtCoarse"),
+    "val_coarse": PoolFolders("val", "gtCoarse"),
 }
 # The other two have the images of train_fine and val_fine once more.
 DEFAULT_POOLS = ("train_fine", "val_fine", "test", "train_extra")
@@ -81,7 +83,7 @@ class PolygonMask:
         """Returns label ids, uint8 [H, W].
 
         Raises:
-            UserError: no such JSON, or an unknown label in it.
+            UserError: There is no such JSON, or an unknown label in it.
         """
         text = read_file(self.path)
         try:
@@ -138,7 +140,7 @@ def choose_pools(root: epath.Path, names: Sequence[str]) -> list[str]:
     """Returns the pools to convert: `names`, or those of `DEFAULT_POOLS` whose images are there.
 
     Raises:
-        UserError: an unknown name, or no images of any.
+        UserError: There is an unknown name, or no images of any.
     """
     for name in names:
         if name not in POOLS:
@@ -147,63 +149,63 @@ def choose_pools(root: epath.Path, names: Sequence[str]) -> list[str]:
             )
     chosen = names or [name for name in DEFAULT_POOLS if (root / IMAGE_FOLDER / POOLS[name].split).is_dir()]
     if not chosen:
-        folders = ", ".join(POOLS[name].split for name in DEFAULT_POOLS)
+        expected = ", ".join(POOLS[name].split for name in DEFAULT_POOLS)
         raise UserError(
-            f"{root / IMAGE_FOLDER}: none of the folders {folders} in it; unpack leftImg8bit_trainvaltest.zip from {SITE}"
+            f"{root / IMAGE_FOLDER}: none of the folders {expected} in it; unpack leftImg8bit_trainvaltest.zip from {SITE}"
         )
     return list(chosen)
 
 
-def read_pool(root: epath.Path, name: str, problems: list[str], use_masks: bool = True) -> list[Source]:
+def read_pool(root: epath.Path, name: str, problems: list[str], *, use_masks: bool = True) -> list[Source]:
     """Lists the images of a pool, by city.
 
     Args:
-        root: the folder that has leftImg8bit.
-        name: one of `POOLS`.
-        problems: lines are added for cities, images and masks that miss their partner.
-        use_masks: False leaves the masks out.
+        root: Folder that has leftImg8bit.
+        name: One of `POOLS`.
+        problems: List to which a line is added for each city, image or mask that misses its partner.
+        use_masks: Whether the images get their masks.
 
     Raises:
-        UserError: the folder of the images or of the masks is missing or empty.
+        UserError: The folder of the images or of the masks is missing or empty.
     """
-    layout = POOLS[name]
-    images = _cities(root / IMAGE_FOLDER / layout.split, f"unpack {layout.image_archive} from {SITE}")
-    if layout.truth is None or not use_masks:
+    folders = POOLS[name]
+    images = _cities(root / IMAGE_FOLDER / folders.split, f"unpack {folders.image_archive} from {SITE}")
+    if folders.truth is None or not use_masks:
         return [Source(id, path) for city in images.values() for id, path in files_by_id(city, IMAGE_SUFFIX).items()]
     truth = _cities(
-        root / layout.truth / layout.split,
-        f"unpack {layout.truth_archive} from {SITE}, or add --unlabeled_splits={name} to do without masks",
+        root / folders.truth / folders.split,
+        f"unpack {folders.truth_archive} from {SITE}, or add --unlabeled_splits={name} to do without masks",
     )
     problems += [
-        f"{root / IMAGE_FOLDER / layout.split / city}: no such folder, though {truth[city]} is there; unpack "
-        f"{layout.image_archive} again"
+        f"{root / IMAGE_FOLDER / folders.split / city}: no such folder, though {truth[city]} is there; unpack "
+        f"{folders.image_archive} again"
         for city in truth
         if city not in images
     ]
     sources: list[Source] = []
     for city, folder in images.items():
         if city in truth:
-            sources += _read_city(folder, truth[city], layout, problems)
+            sources += _read_city(folder, truth[city], folders, problems)
         else:
             problems.append(
-                f"{root / layout.truth / layout.split / city}: no such folder, though {folder} is there; unpack "
-                f"{layout.truth_archive} again"
+                f"{root / folders.truth / folders.split / city}: no such folder, though {folder} is there; unpack "
+                f"{folders.truth_archive} again"
             )
     return sources
 
 
-def _read_city(images: epath.Path, truth: epath.Path, layout: Layout, problems: list[str]) -> list[Source]:
+def _read_city(images: epath.Path, truth: epath.Path, folders: PoolFolders, problems: list[str]) -> list[Source]:
     image_of = files_by_id(images, IMAGE_SUFFIX)
-    label_ids, polygons = f"_{layout.truth}_labelIds.png", f"_{layout.truth}_polygons.json"
+    label_ids, polygons = f"_{folders.truth}_labelIds.png", f"_{folders.truth}_polygons.json"
     drawn = {id: PolygonMask(path) for id, path in files_by_id(truth, polygons).items()}
     mask_of: dict[str, str | PolygonMask] = {**drawn, **files_by_id(truth, label_ids)}
     problems += [
-        f"{path}: no mask for it; expected {id}{label_ids} or {id}{polygons} in {truth}, from {layout.truth_archive}"
+        f"{path}: no mask for it; expected {id}{label_ids} or {id}{polygons} in {truth}, from {folders.truth_archive}"
         for id, path in image_of.items()
         if id not in mask_of
     ]
     problems += [
-        f"{getattr(mask, 'path', mask)}: a mask without an image in {images}; unpack {layout.image_archive} again"
+        f"{getattr(mask, 'path', mask)}: a mask without an image in {images}; unpack {folders.image_archive} again"
         for id, mask in mask_of.items()
         if id not in image_of
     ]

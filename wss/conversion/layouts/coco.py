@@ -9,15 +9,16 @@ import dataclasses
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from etils import epath
 
 from wss.conversion.encode import raise_problems
-from wss.conversion.layouts.coco_masks import Annotation, CocoImage, CocoPart
-from wss.conversion.sources import ListPool, Part, Pool, Source
+from wss.conversion.layouts.coco_json import archive_of, read_items, read_objects, shown, wrong_field
+from wss.conversion.layouts.coco_masks import Annotation, CocoImage, CocoShard
+from wss.conversion.sources import ListPool, Pool, Shard, Source
 from wss.data.masks import IGNORE
 from wss.errors import UserError, did_you_mean
 from wss.jobs.processes import ConversionStoppedError
@@ -35,21 +36,20 @@ IMAGE_FIELDS = {"id": int, "file_name": str, "height": int, "width": int}
 ANNOTATION_FIELDS = {"id": int, "image_id": int, "category_id": int, "bbox": list, "segmentation": list | dict}
 # Systems limit how many files may be open; a pass over the annotations fills this many.
 MAX_OPEN_FILES = 128
-MAX_CHARACTERS_SHOWN = 120
 
 
 def read_coco(root: str | os.PathLike, splits: Sequence[str] = ()) -> tuple[list[str], dict[str, Pool], list[str]]:
-    """Finds the images and classes; the annotations themselves are read by `CocoPool.parts`.
+    """Finds the images and classes; the annotations themselves are read by `CocoPool.shards`.
 
     Args:
-        root: has the folders annotations, train2017, val2017 and unlabeled2017, or some of them.
-        splits: which of these folders of images to read; all that exist by default.
+        root: Folder of annotations, train2017, val2017 and unlabeled2017, or some of them.
+        splits: Names of the folders of images to read; all that exist by default.
 
     Returns:
-        Names of the classes, the background first; split name -> its images; and a line per problem.
+        Names of the classes, the background first; the images of each split; and a line for each problem.
 
     Raises:
-        UserError: a missing package, folder or file, broken JSON, images of the same id, or files whose categories differ.
+        UserError: A package, folder or file is missing, JSON is broken, images have the same id, or categories differ.
     """
     _check_packages()
     folder = epath.Path(root)
@@ -75,10 +75,10 @@ class CocoPool:
     """The images of one annotation file.
 
     Attributes:
-        image_folder: where they lie.
-        annotation_file: JSON with their annotations.
-        images: in the order of their names.
-        labels: category id -> class.
+        image_folder: Folder of the images.
+        annotation_file: JSON file with their annotations.
+        images: The images in the order of their names.
+        labels: Class of each category id.
     """
 
     image_folder: epath.Path
@@ -89,49 +89,51 @@ class CocoPool:
     def __len__(self) -> int:
         return len(self.images)
 
-    def parts(self, assignment: Sequence[np.ndarray], folder: epath.Path) -> list[Part]:
-        """Deals the annotations out to a file in `folder` for each record file, see `source.Pool.parts`.
+    def shards(self, assignment: Sequence[np.ndarray], folder: epath.Path) -> list[Shard]:
+        """Deals the annotations out to a file in `folder` for each record file, see `Pool.shards`.
 
         Raises:
-            UserError: broken JSON, or annotations of unknown images or categories.
+            UserError: JSON is broken, or there are annotations of unknown images or categories.
         """
         files = [folder / f"{number:05d}.jsonl" for number in range(len(assignment))]
-        part_of = {self.images[i].id: number for number, part in enumerate(assignment) for i in part}
+        shard_of = {self.images[i].id: number for number, of_file in enumerate(assignment) for i in of_file}
         for first in range(0, len(files), MAX_OPEN_FILES):
             try:
-                self._deal_out(part_of, first, files[first : first + MAX_OPEN_FILES])
+                self._deal_out(shard_of, first, files[first : first + MAX_OPEN_FILES])
             except OSError as error:
                 raise ConversionStoppedError(f"{folder}: cannot be written ({error.strerror})") from error
         return [
-            CocoPart(self.image_folder, self.annotation_file, tuple(self.images[i] for i in part), file)
-            for part, file in zip(assignment, files, strict=True)
+            CocoShard(self.image_folder, self.annotation_file, tuple(self.images[i] for i in numbers), file)
+            for numbers, file in zip(assignment, files, strict=True)
         ]
 
-    def _deal_out(self, part_of: Mapping[int, int], first: int, paths: Sequence[epath.Path]) -> None:
-        """Writes the annotations of parts `first`, `first + 1`, ... as `CocoPart` reads them."""
+    def _deal_out(self, shard_of: Mapping[int, int], first: int, paths: Sequence[epath.Path]) -> None:
+        """Writes the annotations of shards `first`, `first + 1`, ... as `CocoShard` reads them."""
         count: Counter[str] = Counter()
         example: dict[str, str] = {}
         with contextlib.ExitStack() as stack:
             files = {first + i: stack.enter_context(path.open("w")) for i, path in enumerate(paths)}
             items = read_items(self.annotation_file, "annotations")
             for item in track(items, f"reading {self.annotation_file.name}", unit="annotation"):
-                if problem := self._problem_of(item, part_of):
+                if problem := self._problem_of(item, shard_of):
                     count[problem] += 1
-                    example.setdefault(problem, _shown(item))
-                elif file := files.get(part_of[item["image_id"]]):
+                    example.setdefault(problem, shown(item))
+                elif file := files.get(shard_of[item["image_id"]]):
                     label, is_crowd = self.labels[item["category_id"]], bool(item.get("iscrowd", 0))
-                    annotation = Annotation(item["id"], label, is_crowd, item["bbox"], item["segmentation"])
+                    annotation = Annotation(
+                        item["id"], label, is_crowd, bbox=item["bbox"], segmentation=item["segmentation"]
+                    )
                     file.write(json.dumps([item["image_id"], *annotation], separators=(",", ":")) + "\n")
         raise_problems(
             f"{self.annotation_file}: {problem} ({count[problem]} annotations), such as {example[problem]}"
             for problem in count
         )
 
-    def _problem_of(self, item: Any, part_of: Mapping[int, int]) -> str:
+    def _problem_of(self, item: Any, shard_of: Mapping[int, int]) -> str:
         """Says what is wrong with an annotation, apart from its segmentation; "" if nothing is."""
-        if wrong := _wrong_field(item, ANNOTATION_FIELDS):
+        if wrong := wrong_field(item, ANNOTATION_FIELDS):
             return f"{wrong!r} is missing or wrong"
-        if item["image_id"] not in part_of:
+        if item["image_id"] not in shard_of:
             return 'no such "image_id" among its images'
         if item["category_id"] not in self.labels:
             return 'no such "category_id" among its categories'
@@ -140,31 +142,6 @@ class CocoPool:
         if item.get("iscrowd", 0) not in (0, 1):
             return "'iscrowd' is neither 0 nor 1"
         return ""
-
-
-def read_items(path: epath.Path, key: str) -> Iterator[Any]:
-    """Streams a list of a JSON file, such as its "images".
-
-    Raises:
-        UserError: missing or broken file, or no such list in it.
-    """
-    import ijson
-
-    found = False
-    try:
-        with path.open("rb") as file:
-            for item in ijson.items(file, f"{key}.item", use_float=True):
-                found = True
-                yield item
-    except ijson.JSONError as error:
-        # ijson shows bytes where it cannot read text.
-        reason = "no UTF-8 text, or compressed" if isinstance(error.args[0], bytes) else str(error).splitlines()[0]
-        raise UserError(f"{path}: broken or cut off JSON ({reason}); expected that of {_archive(path)}") from error
-    except OSError as error:
-        reason = "missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-        raise UserError(f"{path}: {reason}; it is in {_archive(path)}") from error
-    if not found:
-        raise UserError(f'{path}: no list "{key}" in it, or an empty one; expected the file of {_archive(path)}')
 
 
 def _check_packages() -> None:
@@ -197,15 +174,17 @@ def _read_categories(root: epath.Path, splits: Sequence[str]) -> dict[int, str]:
     paths = paths or [path for path in (root / file for file in FILES.values()) if path.exists()][:1]
     if not paths:
         raise UserError(
-            f"{root / 'annotations'}: no instances_*2017.json; they are in {_archive(root / FILES['val2017'])}"
+            f"{root / 'annotations'}: no instances_*2017.json; they are in {archive_of(root / FILES['val2017'])}"
         )
-    tables = [{item["id"]: item["name"] for item in _objects(path, "categories", CATEGORY_FIELDS)} for path in paths]
+    tables = [
+        {item["id"]: item["name"] for item in read_objects(path, "categories", CATEGORY_FIELDS)} for path in paths
+    ]
     for path, table in zip(paths, tables, strict=True):
         if different := sorted(set(table.items()) ^ set(tables[0].items())):
             id, name = different[0]
             raise UserError(
                 f"{path}: not the categories of {paths[0].name}, only one of them has {name!r} as {id}; expected the "
-                f"files of {_archive(path)}"
+                f"files of {archive_of(path)}"
             )
     if len(tables[0]) >= IGNORE:
         raise UserError(f"{paths[0]}: {len(tables[0])} categories; expected at most {IGNORE - 1}")
@@ -214,7 +193,7 @@ def _read_categories(root: epath.Path, splits: Sequence[str]) -> dict[int, str]:
 
 def _read_images(path: epath.Path, problems: list[str]) -> tuple[CocoImage, ...]:
     """Returns the images that a JSON file lists, by name; adds a line for each name that occurs more than once."""
-    items = _objects(path, "images", IMAGE_FIELDS)
+    items = read_objects(path, "images", IMAGE_FIELDS)
     images = sorted((CocoImage(*(item[key] for key in IMAGE_FIELDS)) for item in items), key=lambda image: image.name)
     # Told at once: which annotations belong to which of them is unknown.
     raise_problems(_repeated(path, images, "id"))
@@ -232,28 +211,3 @@ def _list_folder(folder: epath.Path) -> list[Source]:
     if not paths:
         raise UserError(f"{folder}: no *.jpg in it; expected the images of {folder.name}.zip from cocodataset.org")
     return [Source(path.stem, path) for path in paths]
-
-
-def _objects(path: epath.Path, key: str, fields: Mapping[str, Any]) -> Iterator[dict]:
-    """Streams a list of a JSON file; a `UserError` tells of an item without one of the fields."""
-    for item in read_items(path, key):
-        if wrong := _wrong_field(item, fields):
-            raise UserError(f'{path}: {wrong!r} is missing or wrong in "{key}": {_shown(item)}')
-        yield item
-
-
-def _wrong_field(item: Any, fields: Mapping[str, Any]) -> str:
-    """Returns the first field that is not there or of another type; "" if there is none."""
-    item = item if isinstance(item, dict) else {}
-    return next((name for name, kind in fields.items() if not isinstance(item.get(name), kind)), "")
-
-
-def _archive(path: epath.Path) -> str:
-    name = "annotations_trainval2017" if path.name.startswith("instances") else path.stem
-    return f"{name}.zip from cocodataset.org"
-
-
-def _shown(item: Any) -> str:
-    if isinstance(item, dict):
-        item = {key: value for key, value in item.items() if key != "segmentation"}
-    return json.dumps(item)[:MAX_CHARACTERS_SHOWN]

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
-from wss.conversion.sources import Part, Source
-from wss.data.example import Box
+from wss.conversion.sources import Shard, Source
+from wss.data.boxes import Box
 from wss.data.masks import IGNORE, MAX_SIDE
 from wss.errors import UserError
 
@@ -39,11 +39,11 @@ class Annotation(NamedTuple):
     """One instance.
 
     Attributes:
-        id: its number in the annotation file.
-        label: its class, 1 .. C-1.
-        is_crowd: a region of many objects.
-        bbox: [x, y, width, height] in pixels.
-        segmentation: polygons [[x1, y1, x2, y2, ...], ...] in pixels, or run lengths {"size", "counts"}.
+        id: Its number in the annotation file.
+        label: Its class, 1 .. C-1.
+        is_crowd: Whether it is a region of many objects.
+        bbox: Its box in pixels, [x, y, width, height].
+        segmentation: Polygons [[x1, y1, x2, y2, ...], ...] in pixels, or run lengths {"size", "counts"}.
     """
 
     id: int
@@ -54,14 +54,14 @@ class Annotation(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class CocoPart(Part):
+class CocoShard(Shard):
     """The images of one record file, with their annotations in a file of their own.
 
     Attributes:
-        image_folder: where the images lie.
-        annotation_file: the JSON that the annotations come from.
-        images: in the order of the records.
-        annotations: a line of JSON for each annotation: image id, fields of `Annotation`.
+        image_folder: Folder of the images.
+        annotation_file: JSON file that the annotations come from.
+        images: Its images in the order of the records.
+        annotations: File with a line of JSON for each annotation: image id, fields of `Annotation`.
     """
 
     image_folder: epath.Path
@@ -79,7 +79,7 @@ class CocoPart(Part):
             yield self._source(image, tuple(sorted(of_image[image.id], key=lambda annotation: annotation.id)))
 
     def fingerprint(self) -> str:
-        """Changes with the annotation file too, not only with what was read of it."""
+        """Returns a text that changes with the annotation file too, not only with what was read of it."""
         stat = self.annotation_file.stat()
         return hashlib.sha256(f"{super().fingerprint()} {stat.length} {stat.mtime}".encode()).hexdigest()
 
@@ -100,14 +100,14 @@ class CocoPart(Part):
 class CocoMask:
     """Draws the instances of one image.
 
-    COCO has no rule for pixels of two instances. Here the smaller one lies on top, by the number of its pixels and then
-    by its id: a cup on a table is a cup, in every order of the file. Crowd regions are drawn first, as `IGNORE`: not
-    every object in them has an outline, but the pixels of those that have one count.
+    COCO has no rule for pixels of two instances. Here the one of fewer pixels lies on top, and of equal ones that of
+    the larger id. So a cup on a table is a cup, in every order of the file. Crowd regions are drawn first, as `IGNORE`:
+    not every object in them has an outline, but the pixels of those that have one count.
 
     Attributes:
-        path: annotation file and image, for messages.
-        size: (height, width).
-        annotations: the instances.
+        path: Annotation file and image, for messages.
+        size: Height and width of the image in pixels.
+        annotations: Its instances.
     """
 
     path: str
@@ -118,7 +118,7 @@ class CocoMask:
         """Returns class ids and `IGNORE`, uint8 [H, W].
 
         Raises:
-            UserError: an impossible size, or a segmentation that is neither polygons nor run lengths of this size.
+            UserError: The size is impossible, or a segmentation is neither polygons nor run lengths of this size.
         """
         if not all(1 <= side <= MAX_SIDE for side in self.size):
             raise UserError(f"{self.path}: height {self.size[0]} and width {self.size[1]}; expected those of the image")
@@ -146,14 +146,14 @@ def clipped_box(annotation: Annotation, size: tuple[int, int]) -> Box | None:
     ymax, xmax = min(float(size[0]), y + height), min(float(size[1]), x + width)
     if ymin >= ymax or xmin >= xmax:
         return None
-    return Box(annotation.label, ymin, xmin, ymax, xmax, is_crowd=annotation.is_crowd)
+    return Box(annotation.label, ymin=ymin, xmin=xmin, ymax=ymax, xmax=xmax, is_crowd=annotation.is_crowd)
 
 
 def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
     """Returns where an instance is in an image of (height, width) pixels, bool [H, W].
 
     Raises:
-        ValueError: what is wrong with it.
+        ValueError: Something is wrong with it.
     """
     if isinstance(segmentation, dict):
         return _decode_runs(segmentation, size)
@@ -173,7 +173,7 @@ def uncompressed_runs(text: str) -> list[int]:
     (two's complement), and from the fourth one on the difference to the run before the last.
 
     Raises:
-        ValueError: another character, or an end within a number.
+        ValueError: There is another character, or an end within a number.
     """
     runs: list[int] = []
     value = shift = 0
@@ -204,7 +204,7 @@ def _check_polygon(polygon: Any) -> None:
 
 
 def _decode_runs(segmentation: dict, size: tuple[int, int]) -> np.ndarray:
-    """Decodes numbers of pixels, of background and object in turn, down the columns from left to right.
+    """Decodes numbers of pixels of background and object in turn, down the columns from left to right.
 
     pycocotools does so too, but its pixels are undefined where the runs end too early.
     """

@@ -20,8 +20,8 @@ class Folder:
     """Reads folders of images and gives them their masks and image-level labels.
 
     Args:
-        labels: id -> ids of the classes in the image.
-        problems: lines are added for what is wrong.
+        labels: Ids of the classes in each image, by the id of the image.
+        problems: List to which a line is added for all that is wrong.
     """
 
     def __init__(self, labels: dict[str, tuple[int, ...]], problems: list[str]):
@@ -55,17 +55,17 @@ class Folder:
         return masks
 
 
-def read_classes(text: str) -> tuple[list[str], list[tuple[int, ...]], dict | None]:
+def read_classes(text: str) -> tuple[list[str], list[tuple[int, int, int]], dict | None]:
     """Reads `--class_names`.
 
     Args:
-        text: names separated by commas, or the path of a text file of lines "name" or "name red green blue".
+        text: Names separated by commas, or the path of a text file of lines "name" or "name red green blue".
 
     Returns:
         Names; colours, those of PASCAL VOC where none are given; and the colour map for RGB masks, or None.
 
     Raises:
-        UserError: no names, a name given twice, a bad colour, colours for some classes only.
+        UserError: There are no names, a name given twice, a bad colour, colours for some classes only.
     """
     is_file = Path(text).is_file()
     if not is_file and "," not in text:
@@ -85,10 +85,14 @@ def read_classes(text: str) -> tuple[list[str], list[tuple[int, ...]], dict | No
         raise UserError(f"--class_names={text}: {max(names, key=names.count)!r} is given twice")
     colors = [color for _, color in entries if color]
     if not colors:
-        return names, [tuple(map(int, color)) for color in voc_colors(len(names))], None
+        return names, [(int(red), int(green), int(blue)) for red, green, blue in voc_colors(len(names))], None
     if len(colors) < len(names) or not all(ignored) or len({*colors, *ignored}) < len(colors) + len(ignored):
         raise UserError(f"--class_names={text}: expected a colour of its own for each class, or none at all")
-    return names, colors, color_map_of(colors + ignored, [*range(len(names)), *[IGNORE] * len(ignored)])
+    return (
+        names,
+        colors,
+        color_map_of([*colors, *filter(None, ignored)], [*range(len(names)), *[IGNORE] * len(ignored)]),
+    )
 
 
 def read_image_labels(
@@ -130,11 +134,24 @@ def split_train_val(
     masked: Sequence[Source],
     train_ids: Sequence[str] | None,
     val_ids: Sequence[str] | None,
+    *,
     val_fraction: float,
     seed: int,
     problems: list[str],
 ) -> tuple[list[Source], list[Source]]:
-    """Splits the images with masks by lists, or by chance where there is none; adds lines to `problems`."""
+    """Splits the images with masks by lists, or by chance where there is none.
+
+    Args:
+        masked: The images with masks.
+        train_ids: Ids of the images of train; None takes all that are not in val.
+        val_ids: Ids of the images of val; None chooses them by chance.
+        val_fraction: Part of the images that go to val by chance, 0 .. 1.
+        seed: Seed of the choice.
+        problems: List to which a line is added for each id that cannot be.
+
+    Returns:
+        The images of train, and those of val.
+    """
     by_id = {source.id: source for source in masked}
     for ids in (train_ids or [], val_ids or []):
         problems += [
@@ -176,14 +193,15 @@ def _files(folder: str) -> list[tuple[str, Path]]:
     return sorted((id_of(path.relative_to(root).as_posix()), path) for path in paths)
 
 
-def _class_entry(line: str, place: str) -> tuple[str, tuple[int, ...]]:
-    """Returns the name and the colour, () without one; the name may end in a number itself, such as "zone 1"."""
+def _class_entry(line: str, place: str) -> tuple[str, tuple[int, int, int] | None]:
+    """Returns the name and the colour, None without one; the name may end in a number itself, such as "zone 1"."""
     numbers = [*itertools.takewhile(str.isdecimal, reversed(line.split()[1:]))][::-1]
     if len(numbers) < 2:
-        return line, ()
+        return line, None
     if len(numbers) != 3 or not all(len(number) < 4 and int(number) < 256 for number in numbers):
         raise UserError(f"{place}: {line!r}; expected a name, or a name and its red, green and blue, 0 .. 255 each")
-    return line.rsplit(maxsplit=3)[0], tuple(map(int, numbers))
+    red, green, blue = map(int, numbers)
+    return line.rsplit(maxsplit=3)[0], (red, green, blue)
 
 
 def _read_text(path: Path) -> str:

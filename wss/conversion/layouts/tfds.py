@@ -1,4 +1,4 @@
-"""Data sets of tensorflow-datasets (TFDS) as pools: each part reads its own slice of a split, in the order of the files."""
+"""Data sets of tensorflow-datasets (TFDS) as pools: each shard reads its own slice of a split."""
 
 import dataclasses
 import functools
@@ -13,8 +13,8 @@ from etils import epath
 
 from wss.conversion.encode import LabelMap
 from wss.conversion.layouts.tfds_builders import feature_keys, find_builder, first_line
-from wss.conversion.sources import Part, Source
-from wss.data.example import Box
+from wss.conversion.sources import Shard, Source
+from wss.data.boxes import Box
 from wss.data.masks import IGNORE, INVALID, wrong_values
 from wss.data.photos import SUFFIXES
 from wss.errors import UserError
@@ -25,17 +25,17 @@ class Layout:
     """What a data set has where; "a/b" is the feature b in the feature a.
 
     Attributes:
-        image: feature of the image files.
-        mask: feature of the masks.
-        name: feature that names the images; "" for none, then they are numbered.
-        segments: feature of the segments whose ids a panoptic mask has as R + 256 G + 65536 B; "" for a plain mask.
-        num_things: segments of lower labels are objects with boxes, all others are stuff.
-        channel: the channel of the masks that has the classes; None where all channels are equal.
-        id_map: value in the masks -> class, or 255 to ignore; None keeps the classes as they are. 255 is always ignored.
-        class_names: of the classes; () for those of the label of `segments`.
-        colors: of the classes; () for those of PASCAL VOC.
-        has_background: class 0 is everything else.
-        unlabeled_splits: have no masks, or dummies.
+        image: Feature of the image files.
+        mask: Feature of the masks.
+        name: Feature that names the images; "" numbers them.
+        segments: Feature of the segments, whose ids a panoptic mask has as R + 256 G + 65536 B; "" for a plain mask.
+        num_things: Number of labels that are objects with boxes, the first ones; segments of all others are stuff.
+        channel: Channel of the masks that has the classes; None where all channels are equal.
+        id_map: Class of each value in the masks, or 255 to ignore it; None keeps the values. 255 is always ignored.
+        class_names: Names of the classes; () for those of the label of `segments`.
+        colors: RGB colours of the classes; () for those of PASCAL VOC.
+        has_background: Whether class 0 is everything else.
+        unlabeled_splits: Splits that have no masks, or dummies.
     """
 
     image: str = "image"
@@ -65,9 +65,9 @@ class DecodedMask:
     """The mask of one example, as a `MaskReader`: what is wrong with it becomes a problem of its image.
 
     Attributes:
-        path: names the image in messages.
-        pixels: integers [H, W] or [H, W, C].
-        layout: of the data set.
+        path: Name of the image in messages.
+        pixels: Integers [H, W] or [H, W, C].
+        layout: Layout of the data set.
     """
 
     path: str
@@ -78,7 +78,7 @@ class DecodedMask:
         """Returns the stored values, uint8 [H, W].
 
         Raises:
-            UserError: the channels differ, or a value is not in the id map.
+            UserError: The channels differ, or a value is not in the id map.
         """
         values = self.pixels.reshape(*self.pixels.shape[:2], -1)
         if self.layout.channel is None and (values != values[..., :1]).any():
@@ -100,11 +100,12 @@ class TfdsPool:
     TFDS has shuffled the images when it wrote its files, so each record file gets a run of them, and nobody reads all.
 
     Attributes:
-        dataset, data_dir: see `find_builder`.
-        split: name of the split.
-        layout: of the data set.
-        num_examples: length of the split.
-        content: changes when the data set is prepared anew.
+        dataset: Name of the data set, see `find_builder`.
+        data_dir: Folder where TFDS keeps its data; None for its default.
+        split: Name of the split.
+        layout: Layout of the data set.
+        num_examples: Number of examples in the split.
+        content: Text that changes when the data set is prepared anew.
     """
 
     dataset: str
@@ -115,23 +116,30 @@ class TfdsPool:
     content: str
 
     @classmethod
-    def of(cls, dataset: str, data_dir: str | None, split: str, layout: Layout) -> "TfdsPool":
+    def of(cls, dataset: str, data_dir: str | None, split: str, *, layout: Layout) -> "TfdsPool":
         """Returns a split of a data set that is prepared."""
         info = find_builder(dataset, data_dir).info
         content = f"{info.full_name} {info.splits[split].num_bytes} {list(info.splits[split].shard_lengths)}"
-        return cls(dataset, data_dir, split, layout, info.splits[split].num_examples, content)
+        return cls(
+            dataset=dataset,
+            data_dir=data_dir,
+            split=split,
+            layout=layout,
+            num_examples=info.splits[split].num_examples,
+            content=content,
+        )
 
     def __len__(self) -> int:
         return self.num_examples
 
-    def parts(self, assignment: Sequence[np.ndarray], folder: epath.Path) -> list[Part]:
+    def shards(self, assignment: Sequence[np.ndarray], folder: epath.Path) -> list[Shard]:
         """Returns a run of the split for each record file; of `assignment` only the lengths count."""
-        ends = np.cumsum([len(part) for part in assignment]).tolist()
-        return [TfdsPart(self, end - len(part), end) for part, end in zip(assignment, ends, strict=True)]
+        ends = np.cumsum([len(numbers) for numbers in assignment]).tolist()
+        return [TfdsShard(self, end - len(numbers), end) for numbers, end in zip(assignment, ends, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True)
-class TfdsPart(Part):
+class TfdsShard(Shard):
     """Examples `begin` .. `end - 1` of a split."""
 
     pool: TfdsPool
@@ -151,6 +159,7 @@ class TfdsPart(Part):
             ) from error
 
     def fingerprint(self) -> str:
+        """Returns a text that changes with the data set, the slice and the layout."""
         return hashlib.sha256(repr(self).encode()).hexdigest()
 
     @property
@@ -196,8 +205,8 @@ def panoptic_labels(rgb: np.ndarray, segments: Mapping[str, np.ndarray]) -> np.n
     """Returns the label of each pixel's segment, uint8 [H, W]; 255 where there is none, or a crowd.
 
     Args:
-        rgb: uint8 [H, W, 3], id of the segment as R + 256 G + 65536 B.
-        segments: id, label and is_crowd, each [N].
+        rgb: Ids of the segments as R + 256 G + 65536 B, uint8 [H, W, 3].
+        segments: Their id, label and is_crowd, each [N].
     """
     ids, inverse = np.unique(rgb.astype(np.int64) @ np.array([1, 256, 65536]), return_inverse=True)
     labels = {
@@ -212,14 +221,14 @@ def segment_boxes(segments: Mapping[str, np.ndarray], size: tuple[int, int], num
     """Returns the boxes of the objects among the segments of an image of (height, width) pixels.
 
     Args:
-        segments: label [N], is_crowd [N], bbox float [N, 4]: ymin, xmin, ymax, xmax in parts of height and width.
-        size: of the image.
-        num_things: segments of other labels are no objects.
+        segments: Their label [N], is_crowd [N] and bbox float [N, 4]: ymin, xmin, ymax, xmax in parts of the size.
+        size: Height and width of the image in pixels.
+        num_things: Number of labels that are objects, the first ones.
     """
     # The edges are whole pixels that TFDS has divided by the size, in float32.
     edges = np.round(segments["bbox"].reshape(-1, 4) * [*size, *size]).tolist()
     return tuple(
-        Box(int(label), ymin, xmin, ymax, xmax, is_crowd=bool(crowd))
+        Box(int(label), ymin=ymin, xmin=xmin, ymax=ymax, xmax=xmax, is_crowd=bool(crowd))
         for label, crowd, (ymin, xmin, ymax, xmax) in zip(segments["label"], segments["is_crowd"], edges, strict=True)
         if label < num_things and ymin < ymax and xmin < xmax
     )

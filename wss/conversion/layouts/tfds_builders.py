@@ -19,11 +19,11 @@ def find_builder(dataset: str, data_dir: str | None) -> Any:
     """Returns the builder of a data set, prepared or not.
 
     Args:
-        dataset: "name", "name/config" or "name/config:version".
-        data_dir: where TFDS keeps its data; None for its default.
+        dataset: Its name as "name", "name/config" or "name/config:version".
+        data_dir: Folder where TFDS keeps its data; None for its default.
 
     Raises:
-        UserError: no such data set, config or version, or damaged metadata.
+        UserError: There is no such data set, config or version, or damaged metadata.
     """
     import tensorflow_datasets as tfds
 
@@ -48,11 +48,17 @@ def find_builder(dataset: str, data_dir: str | None) -> Any:
         ) from error
 
 
-def prepare(builder: Any, dataset: str, data_dir: str | None, download: bool) -> None:
+def prepare(builder: Any, dataset: str, data_dir: str | None, *, download: bool) -> None:
     """Makes sure that a data set is prepared.
 
+    Args:
+        builder: Its builder.
+        dataset: Its name, see `find_builder`.
+        data_dir: Folder where TFDS keeps its data; None for its default.
+        download: Whether to download and prepare it if it is not.
+
     Raises:
-        UserError: it is not, and `download` is not given or fails.
+        UserError: It is not prepared, and it may or can not be downloaded.
     """
     if builder.is_prepared():
         return

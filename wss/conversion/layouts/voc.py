@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from wss.conversion.sources import Source
-from wss.data.example import Box
+from wss.data.boxes import Box
 from wss.data.masks import VOC_CLASSES, read_file, wrong_labels
 from wss.errors import UserError
 
@@ -40,7 +40,7 @@ class SbdMask:
         """Returns the class ids, uint8 [H, W].
 
         Raises:
-            UserError: missing or broken file, or another content.
+            UserError: The file is missing or broken, or has another content.
         """
         from scipy.io import loadmat  # wss[convert]
 
@@ -62,8 +62,8 @@ class Devkit:
     """Where the files of an image lie.
 
     Attributes:
-        root: has JPEGImages in it.
-        sbd: "dataset" folder of SBD, with cls and img; None without.
+        root: Folder that has JPEGImages in it.
+        sbd: "dataset" folder of SBD, with cls and img; None without SBD.
     """
 
     root: Path
@@ -74,7 +74,7 @@ class Devkit:
         """Finds both folders, `root` or VOC2012 or VOCdevkit/VOC2012 in it, `sbd_root` or its folder "dataset".
 
         Raises:
-            UserError: there is none.
+            UserError: One of them is not there.
         """
         return cls(find_devkit(root), find_sbd(sbd_root) if sbd_root else None)
 
@@ -101,16 +101,22 @@ class Devkit:
         """Returns an image with its mask and with the boxes and classes of its annotation, as far as it has them.
 
         Raises:
-            UserError: its annotation file is broken.
+            UserError: Its annotation file is broken.
         """
-        image = entry.image or self.root / "JPEGImages" / f"{entry.id}.jpg"
-        if self.sbd and not image.exists() and (other := self.sbd / "img" / f"{entry.id}.jpg").exists():
-            image = other
         boxes = self._boxes(entry.id)
         labels = None if boxes is None else tuple(sorted({box.label for box in boxes}))
-        return Source(entry.id, image, self._mask(entry) if use_mask else None, labels, boxes)
+        mask = self.mask(entry) if use_mask else None
+        return Source(entry.id, self.image(entry), mask, image_labels=labels, boxes=boxes)
 
-    def _mask(self, entry: ListLine) -> Path | SbdMask | None:
+    def image(self, entry: ListLine) -> Path:
+        """Returns where an image lies: in the devkit, or in SBD if only that has it."""
+        image = entry.image or self.root / "JPEGImages" / f"{entry.id}.jpg"
+        if self.sbd and not image.exists() and (other := self.sbd / "img" / f"{entry.id}.jpg").exists():
+            return other
+        return image
+
+    def mask(self, entry: ListLine) -> Path | SbdMask | None:
+        """Returns the mask of an image, an official one if there is one; None if there is none."""
         if entry.mask:
             return entry.mask
         candidates = (self.root / folder / f"{entry.id}.png" for folder in self._mask_folders)
@@ -133,7 +139,7 @@ def find_devkit(root: str | Path) -> Path:
     """Returns the folder that has JPEGImages: `root`, or VOC2012 or VOCdevkit/VOC2012 in it.
 
     Raises:
-        UserError: none of these is there.
+        UserError: None of these is there.
     """
     for folder in (Path(root), Path(root) / "VOC2012", Path(root) / "VOCdevkit" / "VOC2012"):
         if (folder / "JPEGImages").is_dir():
@@ -155,7 +161,7 @@ def read_list(root: Path, path: Path) -> list[ListLine]:
     """Reads a list: a line is an id, or the paths of image and mask relative to `root`; "#" begins a comment.
 
     Raises:
-        UserError: the list cannot be read, or has no line.
+        UserError: The list cannot be read, or has no line.
     """
     try:
         lines = [line.split("#")[0].split() for line in path.read_text().splitlines()]
@@ -171,7 +177,7 @@ def read_boxes(path: Path) -> tuple[Box, ...]:
     """Reads the objects of an annotation file of VOC, whose pixels count from 1 and whose edges are inclusive.
 
     Raises:
-        UserError: missing or broken file, an unknown class, or an object without a box.
+        UserError: The file is missing or broken, a class is unknown, or an object has no box.
     """
     try:
         root = ElementTree.fromstring(read_file(path))
@@ -190,8 +196,14 @@ def _box(element: ElementTree.Element) -> Box:
         raise ValueError(f"class {name!r}")
     if np.isnan([ymin, xmin, ymax, xmax]).any():
         raise ValueError(f"bndbox of {name} {texts}")
-    is_difficult = element.findtext("difficult") == "1"
-    return Box(VOC_CLASSES.index(name), max(ymin - 1, 0), max(xmin - 1, 0), ymax, xmax, is_difficult=is_difficult)
+    return Box(
+        VOC_CLASSES.index(name),
+        ymin=max(ymin - 1, 0),
+        xmin=max(xmin - 1, 0),
+        ymax=ymax,
+        xmax=xmax,
+        is_difficult=element.findtext("difficult") == "1",
+    )
 
 
 def _entry(root: Path, fields: list[str]) -> ListLine:

@@ -85,7 +85,7 @@ def write(path, *records: bytes) -> None:
 
 def record(name: str = "a", **settings) -> bytes:
     mask = encode_mask(np.zeros([2, 2], np.uint8))
-    return encode_example(mask, "png", name, 2, 2, mask, **settings)
+    return encode_example(mask, "png", name, size=(2, 2), mask_png=mask, **settings)
 
 
 def test_records_of_others_get_an_index_from_which_splits_are_made(tmp_path, run_script):

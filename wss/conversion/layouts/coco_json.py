@@ -1,0 +1,72 @@
+"""The lists in COCO's JSON files, which have hundreds of megabytes: they are read as streams and checked item by item."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from etils import epath
+
+from wss.errors import UserError
+
+MAX_CHARACTERS_SHOWN = 120
+
+
+def read_items(path: epath.Path, key: str) -> Iterator[Any]:
+    """Streams a list of a JSON file, such as its "images".
+
+    Raises:
+        UserError: The file is missing or broken, or there is no such list in it.
+    """
+    import ijson
+
+    found = False
+    try:
+        with path.open("rb") as file:
+            for item in ijson.items(file, f"{key}.item", use_float=True):
+                found = True
+                yield item
+    except ijson.JSONError as error:
+        # ijson shows bytes where it cannot read text.
+        reason = "no UTF-8 text, or compressed" if isinstance(error.args[0], bytes) else str(error).splitlines()[0]
+        raise UserError(f"{path}: broken or cut off JSON ({reason}); expected that of {archive_of(path)}") from error
+    except OSError as error:
+        reason = "missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise UserError(f"{path}: {reason}; it is in {archive_of(path)}") from error
+    if not found:
+        raise UserError(f'{path}: no list "{key}" in it, or an empty one; expected the file of {archive_of(path)}')
+
+
+def read_objects(path: epath.Path, key: str, fields: Mapping[str, Any]) -> Iterator[dict]:
+    """Streams a list of a JSON file whose items are objects.
+
+    Args:
+        path: The file.
+        key: Name of the list.
+        fields: Type of each field that an item must have, by its name.
+
+    Raises:
+        UserError: The file is missing or broken, has no such list, or an item lacks one of the fields.
+    """
+    for item in read_items(path, key):
+        if wrong := wrong_field(item, fields):
+            raise UserError(f'{path}: {wrong!r} is missing or wrong in "{key}": {shown(item)}')
+        yield item
+
+
+def wrong_field(item: Any, fields: Mapping[str, Any]) -> str:
+    """Returns the first field that is not there or of another type; "" if there is none."""
+    item = item if isinstance(item, dict) else {}
+    return next((name for name, kind in fields.items() if not isinstance(item.get(name), kind)), "")
+
+
+def archive_of(path: epath.Path) -> str:
+    """Returns the archive that has a file, in words."""
+    name = "annotations_trainval2017" if path.name.startswith("instances") else path.stem
+    return f"{name}.zip from cocodataset.org"
+
+
+def shown(item: Any) -> str:
+    """Returns the beginning of an item for a message, without its segmentation."""
+    if isinstance(item, dict):
+        item = {key: value for key, value in item.items() if key != "segmentation"}
+    return json.dumps(item)[:MAX_CHARACTERS_SHOWN]
