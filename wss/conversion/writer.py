@@ -7,7 +7,6 @@ file is finished there is not run again, so that the same command goes on after 
 
 import dataclasses
 import hashlib
-import json
 import os
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,12 +19,12 @@ from wss.conversion.sources import ListPool, Part, Pool, Source, Split, assign
 from wss.data.dataset_info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
 from wss.data.record_index import RECORD_OVERHEAD, SUFFIX, Entry, index_path, write_index
 from wss.data.splits import Statistics, select
-from wss.files import whole, write_text
-from wss.jobs.beam import make_pipeline, run_beam
+from wss.files import whole
 from wss.jobs.output_folder import DONE, LOCK, disk_errors, keep_only, replacing
-from wss.jobs.processes import Tick, run_jobs
+from wss.jobs.processes import Tick
+from wss.jobs.restartable import PLAN, done_file, result_of, run_once
+from wss.jobs.runner import Runner
 
-PLAN = ".plan"
 # Bytes of the records change with the version of this format, so finished files of another one are not kept.
 FORMAT_VERSION = 1
 
@@ -60,8 +59,8 @@ def write_dataset(
         has_background: class 0 is the background.
         num_shards: files per pool, at most one per image; 0: one per 500 images, at least 4.
         seed: of the shuffle.
-        workers: see `execution.run_jobs`.
-        beam_pipeline_options: see `execution.run_beam`; None without Beam.
+        workers: see `Runner`.
+        beam_pipeline_options: see `Runner`; None without Beam.
         overwrite: replace a data set that is in `output_dir`.
         provenance: goes into `dataset.json`, with the seed.
         problems: what the caller found wrong so far, reported together with the rest.
@@ -81,16 +80,13 @@ def write_dataset(
             problems += duplicate_ids(pool, images.sources)
         if not len(images):
             problems.append(f"{pool!r}: no images")
-    pipeline = None if beam_pipeline_options is None else make_pipeline(beam_pipeline_options)
-    with replacing(output_dir, overwrite) as folder:
+    runner = Runner(workers, beam_pipeline_options)
+    with replacing(output_dir, overwrite, content_file=FILE_NAME) as folder:
         files = {pool: _plan(folder, pool, images, labels, num_shards, seed) for pool, images in sized.items()}
         jobs = [(str(folder), file, count) for pool in files.values() for file, count in pool.items()]
-        if pipeline is None:
-            run_jobs(convert_file, jobs, workers, f"writing {name}", sum(len(images) for images in sized.values()))
-        else:
-            run_beam(convert_file, jobs, pipeline)
+        runner(convert_file, jobs, f"writing {name}", sum(len(images) for images in sized.values()))
         for _, file, _ in jobs:
-            problems += json.loads(_path(folder, file, DONE).read_text())["problems"]
+            problems += result_of(done_file(folder, file))["problems"]
         raise_problems(problems)
         keep_only(folder, {LOCK, *(name for _, file, _ in jobs for name in (file, file + SUFFIX, file + DONE))})
         info = DatasetInfo(
@@ -113,21 +109,18 @@ def shard_names(pool: str, count: int) -> list[str]:
 
 
 def convert_file(job: tuple[str, str, int], tick: Tick) -> None:
-    """Writes one record file of a plan with its index, unless that is done: the job of `execution.run_jobs`.
+    """Writes one record file of a plan with its index, unless that is done: a job of `Runner`.
 
     Args:
         job: the folder of the conversion, the name of the file in it, and the number of its images.
         tick: called with the number of images that are done.
     """
     folder, file, count = epath.Path(job[0]), job[1], job[2]
-    part, labels = pickle.loads(_path(folder, file, PLAN).read_bytes())
+    part, labels = pickle.loads(_plan_file(folder, file).read_bytes())
     fingerprint = hashlib.sha256(pickle.dumps((FORMAT_VERSION, labels, part.fingerprint()))).hexdigest()
-    done = _path(folder, file, DONE)
-    if done.exists() and json.loads(done.read_text())["fingerprint"] == fingerprint:
+    write = lambda: {"problems": _write_records(folder / file, part, labels, tick)}
+    if not run_once(done_file(folder, file), fingerprint, write):
         tick(count)
-        return
-    problems = _write_records(folder / file, part, labels, tick)
-    write_text(done, json.dumps({"fingerprint": fingerprint, "problems": problems}))
 
 
 def _write_records(path: epath.Path, part: Part, labels: LabelMap, tick: Tick) -> list[str]:
@@ -166,9 +159,9 @@ def _plan(folder: epath.Path, pool: str, images: Pool, labels: LabelMap, num_sha
     intermediate = folder / f"{pool}{PLAN}"
     intermediate.mkdir(parents=True, exist_ok=True)
     for file, part in zip(counts, images.parts(assignment, intermediate), strict=True):
-        _path(folder, file, PLAN).write_bytes(pickle.dumps((part, labels)))
+        _plan_file(folder, file).write_bytes(pickle.dumps((part, labels)))
     return counts
 
 
-def _path(folder: epath.Path, file: str, suffix: str) -> epath.Path:
-    return folder / f"{file}{suffix}"
+def _plan_file(folder: epath.Path, file: str) -> epath.Path:
+    return folder / f"{file}{PLAN}"
