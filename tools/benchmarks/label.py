@@ -22,7 +22,7 @@ def cases() -> list[Case]:
 
 
 def select(pixels: int, alpha: float = 0.2, policy: str = "dars") -> Workload:
-    """Builds histogram, thresholds, the draw and the labels of synthetic predictions, nothing read or written.
+    """Builds histogram, thresholds, random subsets and the labels of synthetic predictions, nothing read or written.
 
     Args:
         pixels: Number of pixels, rounded up to whole images.
@@ -49,14 +49,17 @@ def select(pixels: int, alpha: float = 0.2, policy: str = "dars") -> Workload:
         for i in range(images):
             counts += histogram(*pairs[i % DISTINCT], NUM_CLASSES)
         selection = choose(policy, counts, alpha=alpha, distribution=classes)
-        cut, passes = sampling.Cut.start(selection), 0
+        limits, passes = sampling.HashLimits.start(selection), 0
         keys = [sampling.image_key(0, str(i)) for i in range(images)]
-        while not cut.finished:
-            parts = (sampling.count(cut, selection, *pairs[i % DISTINCT], keys[i]) for i in range(images))
-            cut, passes = cut.refine(sampling.merge(parts)), passes + 1
+        while not limits.finished:
+            counts_of_images = (
+                sampling.count(*pairs[i % DISTINCT], keys[i], selection=selection, limits=limits) for i in range(images)
+            )
+            limits, passes = limits.refine(sampling.merge(counts_of_images)), passes + 1
         kept = np.zeros(256, np.int64)
         for i in range(images):
-            kept += np.bincount(sampling.label(*pairs[i % DISTINCT], keys[i], selection, cut).ravel(), minlength=256)
+            labels = sampling.label(*pairs[i % DISTINCT], keys[i], selection=selection, limits=limits)
+            kept += np.bincount(labels.ravel(), minlength=256)
         if kept[:NUM_CLASSES].tolist() != selection.kept.tolist():
             raise RuntimeError("the labels miss their quota")
         facts["passes"] = passes
@@ -72,7 +75,7 @@ def label(images: int) -> Workload:
     """
     from wss.pseudo_labels.dataset_writer import Policy
     from wss.pseudo_labels.label import label as label_split
-    from wss.pseudo_labels.predicting import TeacherSpec
+    from wss.pseudo_labels.teacher import TeacherDescription
 
     folder = tempfile.TemporaryDirectory()
     data, teacher, output = (str(Path(folder.name) / name) for name in ("data", "teacher", "labels"))
@@ -82,7 +85,15 @@ def label(images: int) -> Workload:
     preparing.join()
 
     def run(_folder: tempfile.TemporaryDirectory = folder) -> None:  # which lives as long as its files are used
-        label_split(TeacherSpec(teacher), "train", "val", output, Policy(alpha=0.2), overwrite=True, write_pngs=False)
+        label_split(
+            TeacherDescription(teacher).open(),
+            "train",
+            "val",
+            output_dir=output,
+            policy=Policy(alpha=0.2),
+            overwrite=True,
+            write_pngs=False,
+        )
 
     return Workload(run, images)
 

@@ -7,11 +7,9 @@ file is finished there is not run again, so that the same command goes on after 
 
 import dataclasses
 import hashlib
-import json
 import os
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from etils import epath
 
@@ -20,12 +18,12 @@ from wss.conversion.sources import ListPool, Pool, Shard, Source, assign
 from wss.data.dataset_info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
 from wss.data.record_index import RECORD_OVERHEAD, SUFFIX, Entry, index_path, write_index
 from wss.data.splits import Split, Statistics, write_splits
-from wss.files import whole, write_text
-from wss.jobs.beam import make_pipeline, run_beam
+from wss.files import whole
 from wss.jobs.output_folder import DONE, LOCK, disk_errors, keep_only, replacing
-from wss.jobs.processes import Tick, run_jobs
+from wss.jobs.processes import Tick
+from wss.jobs.restartable import PLAN, done_file, result_of, run_once
+from wss.jobs.runner import Runner
 
-PLAN = ".plan"
 # Bytes of the records change with the version of this format, so finished files of another one are not kept.
 FORMAT_VERSION = 1
 
@@ -61,8 +59,8 @@ def write_dataset(
         has_background: Whether class 0 is the background.
         num_shards: Number of files of each pool, at most one for each image; 0 takes one for 500 images, at least 4.
         seed: Seed of the shuffle.
-        workers: Number of processes, see `processes.run_jobs`.
-        beam_pipeline_options: Options of Apache Beam, see `beam.make_pipeline`; None converts without Beam.
+        workers: Number of processes, see `Runner`.
+        beam_pipeline_options: Options of Apache Beam, see `Runner`; None converts without Beam.
         overwrite: Whether to replace a data set that is in `output_dir`.
         provenance: Origin of the data set, for `dataset.json`; the seed is added.
         problems: Lines on what the caller found wrong so far, reported together with the rest.
@@ -76,10 +74,10 @@ def write_dataset(
     """
     splits = {pool: Split((pool,)) for pool in pools} if splits is None else splits
     sized, found = _sized(pools)
-    pipeline = None if beam_pipeline_options is None else make_pipeline(beam_pipeline_options)
-    with replacing(output_dir, overwrite) as folder:
+    runner = Runner(workers, beam_pipeline_options)
+    with replacing(output_dir, overwrite, content_file=FILE_NAME) as folder:
         shards = {pool: _plan(folder, pool, images, labels, num_shards, seed) for pool, images in sized.items()}
-        raise_problems([*problems, *found, *_write_shards(folder, name, shards, workers, pipeline)])
+        raise_problems([*problems, *found, *_write_shards(folder, name, shards, runner)])
         written = {file for files in shards.values() for shard in files for file in (shard, shard + SUFFIX)}
         keep_only(folder, {LOCK, *written, *(shard + DONE for files in shards.values() for shard in files)})
         info = DatasetInfo(
@@ -102,21 +100,18 @@ def shard_names(pool: str, count: int) -> list[str]:
 
 
 def convert_file(job: tuple[str, str, int], tick: Tick) -> None:
-    """Writes one record file of a plan with its index, unless that is done: the job of `processes.run_jobs`.
+    """Writes one record file of a plan with its index, unless that is done: a job of `Runner`.
 
     Args:
         job: Folder of the conversion, name of the file in it, and number of its images.
         tick: Function that is called with the number of images that are done.
     """
     folder, file, count = epath.Path(job[0]), job[1], job[2]
-    shard, labels = pickle.loads(_path(folder, file, PLAN).read_bytes())
+    shard, labels = pickle.loads(_plan_file(folder, file).read_bytes())
     fingerprint = hashlib.sha256(pickle.dumps((FORMAT_VERSION, labels, shard.fingerprint()))).hexdigest()
-    done = _path(folder, file, DONE)
-    if done.exists() and json.loads(done.read_text())["fingerprint"] == fingerprint:
+    write = lambda: {"problems": _write_records(folder / file, shard, labels, tick)}
+    if not run_once(done_file(folder, file), fingerprint, write):
         tick(count)
-        return
-    problems = _write_records(folder / file, shard, labels, tick)
-    write_text(done, json.dumps({"fingerprint": fingerprint, "problems": problems}))
 
 
 def _write_records(path: epath.Path, shard: Shard, labels: LabelMap, tick: Tick) -> list[str]:
@@ -169,17 +164,11 @@ def _sized(pools: Mapping[str, Sequence[Source] | Pool]) -> tuple[dict[str, Pool
     return sized, problems
 
 
-def _write_shards(
-    folder: epath.Path, name: str, shards: Mapping[str, Mapping[str, int]], workers: int, pipeline: Any
-) -> list[str]:
+def _write_shards(folder: epath.Path, name: str, shards: Mapping[str, Mapping[str, int]], runner: Runner) -> list[str]:
     """Writes the files that are planned for each pool; returns a line for each problem."""
     jobs = [(str(folder), file, count) for files in shards.values() for file, count in files.items()]
-    if pipeline is None:
-        total = sum(count for _, _, count in jobs)
-        run_jobs(convert_file, jobs, workers=workers, what=f"writing {name}", total=total)
-    else:
-        run_beam(convert_file, jobs, pipeline)
-    return [problem for _, file, _ in jobs for problem in json.loads(_path(folder, file, DONE).read_text())["problems"]]
+    runner(convert_file, jobs, f"writing {name}", total=sum(count for _, _, count in jobs))
+    return [problem for _, file, _ in jobs for problem in result_of(done_file(folder, file))["problems"]]
 
 
 def _plan(folder: epath.Path, pool: str, images: Pool, labels: LabelMap, num_shards: int, seed: int) -> dict[str, int]:
@@ -190,9 +179,9 @@ def _plan(folder: epath.Path, pool: str, images: Pool, labels: LabelMap, num_sha
     intermediate = folder / f"{pool}{PLAN}"
     intermediate.mkdir(parents=True, exist_ok=True)
     for file, shard in zip(counts, images.shards(assignment, intermediate), strict=True):
-        _path(folder, file, PLAN).write_bytes(pickle.dumps((shard, labels)))
+        _plan_file(folder, file).write_bytes(pickle.dumps((shard, labels)))
     return counts
 
 
-def _path(folder: epath.Path, file: str, suffix: str) -> epath.Path:
-    return folder / f"{file}{suffix}"
+def _plan_file(folder: epath.Path, file: str) -> epath.Path:
+    return folder / f"{file}{PLAN}"

@@ -10,8 +10,8 @@ import tensorflow as tf
 from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
 from wss.evaluation.result import Result
+from wss.inference.pipelining import one_behind
 from wss.inference.prediction import predict
-from wss.inference.streaming import one_behind
 from wss.ops import metrics
 from wss.progress import track
 

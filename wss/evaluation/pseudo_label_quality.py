@@ -14,8 +14,8 @@ from wss.evaluation.evaluator import no_masks, unknown_labels
 from wss.evaluation.label_sources import Gate, LabelSources
 from wss.evaluation.result import Result
 from wss.inference.photos import Batch, Examples
+from wss.inference.pipelining import one_behind
 from wss.inference.prediction import valid_pixels
-from wss.inference.streaming import one_behind
 from wss.methods.base import Method
 from wss.methods.pseudoseg.calibrated_fusion import CalibratedFusion
 from wss.methods.pseudoseg.pseudoseg import PseudoSeg

@@ -14,7 +14,7 @@ from wss.data.dataset_info import DatasetInfo
 from wss.data.evaluation_data import evaluation_batches, padded_size
 from wss.data.photos import SUFFIXES, photo_size, read_photo
 from wss.errors import UserError
-from wss.inference.streaming import THREADS, in_threads, one_behind
+from wss.inference.pipelining import THREADS, in_threads, one_behind
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
