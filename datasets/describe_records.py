@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
     )
     shards = find_shards(folder)
     jobs = [(info, file) for files in shards.values() for file in files]
-    problems = run_jobs(index_file, jobs, FLAGS.workers, "reading", len(jobs), "file")
+    problems = run_jobs(index_file, jobs, FLAGS.workers, what="reading", total=len(jobs), unit="file")
     indexes = [index_path(folder / file) for _, file in jobs]
     for path in indexes:
         if any(problems):

@@ -37,7 +37,7 @@ def read(path):
 
 
 def test_pictures_of_a_split(info, model, tmp_path):
-    examples = SplitExamples(info, "val", GREY, 3, batch_size=2)
+    examples = SplitExamples(info, "val", GREY, number=3, batch_size=2)
     predicted = predictions_of(model, examples)
     visualize(model, PseudoSeg(), info, examples, tmp_path, before={"other": predicted})
     for kind in ("masks", "overlays", "panels"):
@@ -52,7 +52,13 @@ def test_pictures_of_a_split(info, model, tmp_path):
 def test_the_batch_size_does_not_matter(info, model, tmp_path):
     """Nor does which images share a batch, though PseudoSeg's fusion normalises over batches."""
     for batch_size in (1, 4):
-        visualize(model, PseudoSeg(), info, SplitExamples(info, "val", GREY, 5, batch_size), tmp_path / str(batch_size))
+        visualize(
+            model,
+            PseudoSeg(),
+            info,
+            SplitExamples(info, "val", GREY, number=5, batch_size=batch_size),
+            tmp_path / str(batch_size),
+        )
     files = sorted(path.relative_to(tmp_path / "1") for path in (tmp_path / "1").rglob("*.png"))
     assert len(files) == 3 * 5 + 1
     for file in files:
@@ -63,7 +69,7 @@ def test_the_batch_size_does_not_matter(info, model, tmp_path):
 
 @pytest.mark.parametrize(("method", "titles"), [(Supervised(), 3), (Classification(), 4)])
 def test_every_method_explains_itself(info, model, tmp_path, method, titles):
-    visualize(model, method, info, SplitExamples(info, "val", GREY, 1), tmp_path)
+    visualize(model, method, info, SplitExamples(info, "val", GREY, number=1), tmp_path)
     (path,) = (tmp_path / "panels").iterdir()
     assert Image.open(path).width == titles * 240 + (titles + 1) * pictures.MARGIN  # 48 pixels five times as large
 
@@ -85,4 +91,4 @@ def test_a_full_disk_is_one_line(info, model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(pictures, "save_png", full)
     with pytest.raises(UserError, match="No space left on device"):
-        visualize(model, Supervised(), info, SplitExamples(info, "val", GREY, 4), tmp_path)
+        visualize(model, Supervised(), info, SplitExamples(info, "val", GREY, number=4), tmp_path)

@@ -196,7 +196,9 @@ def raise_problems(problems: Iterable[str]) -> None:
 
 def _encode_again(image: Image.Image, image_format: str) -> tuple[bytes, str]:
     buffer = io.BytesIO()
-    upright_rgb(image).save(buffer, image_format.upper(), **({"quality": JPEG_QUALITY} if image_format == "jpeg" else {}))
+    upright_rgb(image).save(
+        buffer, image_format.upper(), **({"quality": JPEG_QUALITY} if image_format == "jpeg" else {})
+    )
     return buffer.getvalue(), image_format
 
 

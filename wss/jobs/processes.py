@@ -29,7 +29,7 @@ class ConversionStoppedError(UserError):
     """A stop whose finished work is worth keeping: the same command can go on."""
 
 
-def run_jobs(function: Job, jobs: Sequence, workers: int, what: str, total: int, unit: str = "image") -> list:
+def run_jobs(function: Job, jobs: Sequence, workers: int, *, what: str, total: int, unit: str = "image") -> list:
     """Calls `function(job, tick)` for all jobs and returns their results in order.
 
     Args:

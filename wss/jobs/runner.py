@@ -37,6 +37,6 @@ class Runner:
             accelerators: Whether jobs on Beam may see the accelerators of their machine.
         """
         if self.beam_pipeline_options is None:
-            run_jobs(function, jobs, self.workers, what, total)
+            run_jobs(function, jobs, self.workers, what=what, total=total)
         else:
             run_beam(function, jobs, make_pipeline(self.beam_pipeline_options), accelerators)
