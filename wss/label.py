@@ -25,8 +25,10 @@ flags.DEFINE_string(
     "predictions_dir", None, "Keeps the predictions here; by default beside output_dir until it is done."
 )
 flags.DEFINE_string("policy", "dars", "dars, da (without sampling), cbst or threshold.")
-flags.DEFINE_float("alpha", None, "Share of the pixels that get a label.", 0.0, 1.0)
-flags.DEFINE_float("threshold", None, "Confidence for --policy=threshold, instead of --alpha.", 0.0, 1.0)
+flags.DEFINE_float("alpha", None, "Share of the pixels that get a label.", lower_bound=0.0, upper_bound=1.0)
+flags.DEFINE_float(
+    "threshold", None, "Confidence for --policy=threshold, instead of --alpha.", lower_bound=0.0, upper_bound=1.0
+)
 flags.DEFINE_string("sample", "candidates", "What dars drops at random: any candidates, or ties at the threshold only.")
 flags.DEFINE_string("rounding", "largest_remainder", "Of the quotas; floor as in the DARS code.")
 flags.DEFINE_integer("seed", 0, "Seed of the random subsets.", lower_bound=0)

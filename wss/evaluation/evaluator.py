@@ -78,7 +78,15 @@ class Evaluator:
             calibration += counts["calibration"].numpy()
             num_images += int(counts["images"])
         seconds = time.monotonic() - start
-        return Result(info.name, split, info.class_names, confusion, calibration, num_images, seconds)
+        return Result(
+            dataset=info.name,
+            split=split,
+            class_names=info.class_names,
+            confusion=confusion,
+            calibration=calibration,
+            num_images=num_images,
+            seconds=seconds,
+        )
 
     def _distributed(self, batches: tf.data.Dataset):
         # Only these go to the devices, which cannot hold strings.

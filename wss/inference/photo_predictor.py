@@ -125,8 +125,10 @@ class PhotoPredictor:
                         average.add(prediction)
                 yield photo, averages
 
-        done = lambda job: function(job[0], self._average(*job))
-        yield from in_threads(done, finished(), THREADS, ahead=THREADS)
+        def average(job: tuple[Photo, list[SlidingWindowAverage]]) -> R:
+            return function(job[0], self._average(*job))
+
+        yield from in_threads(average, finished(), THREADS, ahead=THREADS)
 
     def _size(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
         """Returns the (height, width) at which an image of `size` is looked at."""
@@ -178,10 +180,10 @@ class PhotoPredictor:
             yield from itertools.islice(outputs, count)
 
     def _launch(self, windows: np.ndarray) -> Sequence[tf.Tensor]:
-        size = self._at_once
-        share = lambda context: tf.constant(
-            windows[context.replica_id_in_sync_group * size : (context.replica_id_in_sync_group + 1) * size]
-        )
+        def share(context: tf.distribute.ReplicaContext) -> tf.Tensor:
+            first = context.replica_id_in_sync_group * self._at_once
+            return tf.constant(windows[first : first + self._at_once])
+
         shared = self._strategy.experimental_distribute_values_from_function(share)
         return self._strategy.experimental_local_results(self._run(shared))
 

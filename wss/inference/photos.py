@@ -1,6 +1,7 @@
 """Images to look at rather than to measure: of a split or of a folder of photos, streamed in batches of one shape."""
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -84,6 +85,7 @@ class SplitExamples:
         info: DatasetInfo,
         split: str,
         mean_pixel: tuple[float, float, float],
+        *,
         number: int | None = None,
         batch_size: int = 4,
     ):
@@ -126,6 +128,7 @@ class FolderExamples:
         folder: str,
         max_side: int,
         mean_pixel: tuple[float, float, float],
+        *,
         number: int | None = None,
         batch_size: int = 4,
     ):
@@ -141,7 +144,7 @@ class FolderExamples:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yields the batches."""
-        read = lambda path: _read_reduced(path, self._max_side)
+        read = functools.partial(_read_reduced, max_side=self._max_side)
         photos = in_threads(read, self._paths, ahead=self._batch_size + THREADS)
         for first in range(0, len(self), self._batch_size):
             images = np.tile(np.array(self._mean_pixel, np.float32), (self._batch_size, *self._shape, 1))

@@ -89,12 +89,36 @@ def write_pseudo_split(
         The manifest, which also lies in the folder.
     """
     selection = policy.select(predictions.histogram(), distribution(target_pixels))
-    files = dict(zip(predictions.parts, shard_names(SPLIT, len(predictions.parts)), strict=True))
     options = {"write_pngs": write_pngs, "write_confidences": write_confidences}
+    jobs = _planned(folder, predictions, info, policy=policy, selection=selection, options=options)
+    total = sum(predictions.parts.values())
+    jobs = _with_limits(jobs, runner, total)
+    runner(write_part, jobs, "writing labels", total=total)
+    found = [found_by(job) for job in jobs]
+    _check_counts(found, selection, info)
+    labels = _summary(policy, predictions, info, selection=selection, target_pixels=target_pixels, found=found)
+    manifest = {**manifest, **labels}
+    _finish(folder, info, manifest, files=[job.file for job in jobs], has_pngs=write_pngs)
+    return manifest
+
+
+def _planned(
+    folder: epath.Path,
+    predictions: Predictions,
+    info: DatasetInfo,
+    *,
+    policy: Policy,
+    selection: policies.Selection,
+    options: dict[str, bool],
+) -> list[LabelJob]:
+    """Returns a job for each record file, in a folder that has nothing of another plan."""
+    files = dict(zip(predictions.parts, shard_names(SPLIT, len(predictions.parts)), strict=True))
     plan = [predictions.fingerprint, files, dataclasses.asdict(policy), selection.to_json(), *options.values()]
     fingerprint = hashlib.sha256(json.dumps(plan).encode()).hexdigest()
     keep_same_plan(folder, fingerprint)
-    jobs = [
+    limits = sampling.HashLimits.start(selection)
+    return [
+        # A job knows of no other file: together they would be large.
         LabelJob(
             predictions=predictions.only(part),
             info=only_file(info, predictions.split, part),
@@ -103,19 +127,11 @@ def write_pseudo_split(
             fingerprint=fingerprint,
             seed=policy.seed,
             selection=selection,
-            limits=sampling.HashLimits.start(selection),
+            limits=limits,
             **options,
         )
         for part, file in files.items()
     ]
-    total = sum(predictions.parts.values())
-    jobs = _with_limits(jobs, runner, total)
-    runner(write_part, jobs, "writing labels", total=total)
-    found = [found_by(job) for job in jobs]
-    _check_counts(found, selection, info)
-    manifest = {**manifest, **_summary(policy, selection, info, predictions, target_pixels, found)}
-    _finish(folder, info, manifest, list(files.values()), write_pngs)
-    return manifest
 
 
 def _with_limits(jobs: Sequence[LabelJob], runner: Runner, total: int) -> list[LabelJob]:
@@ -128,7 +144,7 @@ def _with_limits(jobs: Sequence[LabelJob], runner: Runner, total: int) -> list[L
     return [dataclasses.replace(job, limits=limits, pass_number=number) for job in jobs]
 
 
-def _finish(folder: epath.Path, info: DatasetInfo, manifest: dict, files: list[str], has_pngs: bool) -> None:
+def _finish(folder: epath.Path, info: DatasetInfo, manifest: dict, *, files: list[str], has_pngs: bool) -> None:
     """Writes manifest and data set over the record files, and removes everything else."""
     write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     labeled = dataclasses.replace(
@@ -155,9 +171,10 @@ def _check_counts(found: Sequence[dict], selection: policies.Selection, info: Da
 
 def _summary(
     policy: Policy,
-    selection: policies.Selection,
-    info: DatasetInfo,
     predictions: Predictions,
+    info: DatasetInfo,
+    *,
+    selection: policies.Selection,
     target_pixels: np.ndarray,
     found: Sequence[dict],
 ) -> dict:

@@ -156,7 +156,7 @@ def _labeled_examples(job: LabelJob, found: "_Found", tick: Tick) -> Iterator[tu
         )
         example = tf.train.Example.FromString(serialized)
         found.add(entry.id, label, example)
-        _set_labels(job, entry.id, example, label, predicted[1])
+        _set_labels(job, entry.id, example, label=label, confidence=predicted[1])
         yield example.SerializeToString(deterministic=True), dataclasses.replace(entry, pixels=count_pixels(label))
         tick(1)
 
@@ -186,7 +186,10 @@ class _Found:
 
     def add(self, name: str, label: np.ndarray, original: tf.train.Example) -> None:
         """Counts one image, whose example has its true mask if there is one."""
-        count = lambda chosen: np.bincount(label[chosen], minlength=self.num_classes)
+
+        def count(chosen: np.ndarray) -> np.ndarray:
+            return np.bincount(label[chosen], minlength=self.num_classes)
+
         labeled = label < self.num_classes
         self.counts += count(labeled)
         self.digest += _digest(name, label)

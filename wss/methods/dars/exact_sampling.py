@@ -189,7 +189,7 @@ class HashLimits:
 
     @functools.cached_property
     def pending(self) -> np.ndarray:
-        """Bool [C], the classes whose limit is not known."""
+        """The classes whose limit is not known, bool `[C]`."""
         return np.array([not search.found for search in self.searches])
 
     def refine(self, counts: HashCounts) -> "HashLimits":
