@@ -28,10 +28,11 @@ parity: $(READY)
 	$(BIN)/python -m pytest -m parity --parity-table -o addopts=-q --no-header
 
 lint: $(READY)
-	@echo "== lint, format, types"
+	@echo "== lint, format, types, layers"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy wss
+	$(BIN)/mypy wss datasets tools
+	$(BIN)/lint-imports --no-logo
 
 clean:
 	rm -rf $(VENV) runs

@@ -7,7 +7,8 @@ from setuptools import find_packages, setup
 
 CONVERT = ["ijson>=3.3", "pycocotools>=2.0.8", "scipy>=1.13"]  # COCO's JSON and masks, SBD's .mat
 BEAM = ["apache-beam>=2.70"]
-DEV = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11"]
+DEV = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "import-linter>=2.1"]
+REPORT = ["matplotlib>=3.9"]  # charts
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "wss" / "__init__.py").read_text()).group(1)
 
@@ -19,8 +20,10 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    packages=find_packages(include=["wss", "wss.*"]),
-    package_data={"wss.data": ["published_splits.json"]},
+    # Installed, the recipes and the converters lie in the package; see wss/project.py.
+    packages=[*find_packages(include=["wss", "wss.*"]), "wss.gin_configs", "wss.datasets"],
+    package_dir={"wss.gin_configs": "gin_configs", "wss.datasets": "datasets"},
+    package_data={"wss.data": ["published_splits.json"], "wss.gin_configs": ["**/*.gin", "**/*.npz"]},
     install_requires=[
         "tensorflow>=2.20,<2.22",
         "keras>=3.12,<4",
@@ -35,7 +38,7 @@ setup(
         "pillow>=10.1",
         "tqdm>=4.66",
     ],
-    extras_require={"convert": CONVERT, "beam": BEAM, "dev": [*DEV, *CONVERT, *BEAM]},
+    extras_require={"convert": CONVERT, "beam": BEAM, "report": REPORT, "dev": [*DEV, *CONVERT, *BEAM, *REPORT]},
     entry_points={
         "console_scripts": [
             "wss-train = wss.train:console_main",

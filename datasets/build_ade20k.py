@@ -12,11 +12,11 @@ The test images (release_test) have no masks and are not read. The full ADE20K h
 
 from absl import flags
 
+from wss.command import run_main
 from wss.conversion.converter_flags import convert, define_flags
 from wss.conversion.encode import LabelMap
 from wss.conversion.layouts.ade20k import COLORS, NUM_CLASSES, SPLITS, find_root, read_classes, read_split
 from wss.data.masks import lookup_table
-from wss.errors import run_main
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("ade20k_root", None, "ADEChallengeData2016, or the folder that it is in.", required=True)

@@ -13,6 +13,7 @@ train_coarse and val_coarse, the images of the first two with coarse masks, are 
 
 from absl import flags
 
+from wss.command import run_main
 from wss.conversion.converter_flags import convert, define_flags
 from wss.conversion.encode import LabelMap
 from wss.conversion.layouts.cityscapes import (
@@ -26,7 +27,7 @@ from wss.conversion.layouts.cityscapes import (
     read_pool,
 )
 from wss.data.masks import lookup_table
-from wss.errors import UserError, did_you_mean, run_main
+from wss.errors import UserError, did_you_mean
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("cityscapes_root", None, "Folder with leftImg8bit, gtFine and gtCoarse in it.", required=True)

@@ -16,11 +16,11 @@ Needs the packages of `pip install 'wss[convert]'`.
 from absl import flags
 from etils import epath
 
+from wss.command import run_main
 from wss.conversion.converter_flags import convert, define_flags
 from wss.conversion.encode import LabelMap
 from wss.conversion.layouts.coco import read_coco
 from wss.data.masks import lookup_table, voc_colors
-from wss.errors import run_main
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("coco_root", None, "Folder of annotations, train2017, val2017, unlabeled2017.", required=True)

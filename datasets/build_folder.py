@@ -17,13 +17,14 @@ The second image is known to have none of the classes.
 
 from absl import flags
 
+from wss.command import run_main
 from wss.conversion.converter_flags import convert, define_flags
 from wss.conversion.encode import LabelMap
 from wss.conversion.layouts.folder import Folder, read_classes, read_ids, read_image_labels, split_train_val
 from wss.conversion.sources import Source
 from wss.data.masks import lookup_table, parse_classes, parse_ignore_values
 from wss.data.splits import Split
-from wss.errors import UserError, run_main
+from wss.errors import UserError
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("images", None, "Folder of images, with or without masks.")

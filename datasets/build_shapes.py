@@ -5,9 +5,9 @@ python datasets/build_shapes.py --output_dir=data/shapes
 
 from absl import flags
 
+from wss.command import run_main
 from wss.conversion.shapes import build_shapes
 from wss.conversion.summary import print_summary
-from wss.errors import run_main
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output_dir", None, "Where to write the data set.", required=True)

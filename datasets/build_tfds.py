@@ -22,6 +22,7 @@ from typing import Any
 
 from absl import flags
 
+from wss.command import run_main
 from wss.conversion.converter_flags import convert, define_flags
 from wss.conversion.encode import LabelMap
 from wss.conversion.layouts import cityscapes
@@ -29,7 +30,7 @@ from wss.conversion.layouts.folder import read_classes
 from wss.conversion.layouts.tfds import Layout, TfdsPool
 from wss.conversion.layouts.tfds_builders import check_features, feature_names, find_builder, prepare
 from wss.data.masks import IGNORE, voc_colors
-from wss.errors import UserError, did_you_mean, run_main
+from wss.errors import UserError, did_you_mean
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", None, "Name in TFDS, name/config or name/config:version.", required=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from absl import flags
 
+from wss.command import run_main
 from wss.conversion.converter_flags import convert, define_flags
 from wss.conversion.encode import LabelMap
 from wss.conversion.layouts.voc import LIST_FOLDER, Devkit, ListLine, read_list
@@ -20,7 +21,7 @@ from wss.conversion.sources import Source
 from wss.data.masks import IGNORE, VOC_CLASSES, color_map_of, lookup_table, parse_classes, voc_colors
 from wss.data.published_splits import identify
 from wss.data.splits import Split
-from wss.errors import UserError, did_you_mean, run_main
+from wss.errors import UserError, did_you_mean
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("voc_root", None, "Devkit folder, with JPEGImages in it.", required=True)

@@ -7,19 +7,18 @@ Files are "train-00000-of-00010.tfrecord" or without ".tfrecord"; the part befor
 
 import re
 
-import tensorflow as tf
 from absl import flags
 from etils import epath
 
+from wss.command import run_main
 from wss.conversion.encode import raise_problems
 from wss.conversion.layouts.folder import read_classes
 from wss.conversion.summary import print_summary
 from wss.data.dataset_info import FILE_NAME, DatasetInfo
-from wss.data.example import check_record, parse_boxes, reason_of
 from wss.data.masks import VOC_CLASSES
 from wss.data.record_index import RECORD_OVERHEAD, Entry, count_pixels, image_hash, index_path, write_index
 from wss.data.splits import Split, write_splits
-from wss.errors import UserError, run_main
+from wss.errors import UserError
 from wss.jobs.processes import Tick, run_jobs
 
 FLAGS = flags.FLAGS
@@ -99,6 +98,10 @@ def find_shards(folder: epath.Path) -> dict[str, list[str]]:
 
 def index_file(job: tuple[DatasetInfo, str], tick: Tick) -> list[str]:
     """Writes the index of one file beside where it belongs; returns a line per problem."""
+    import tensorflow as tf
+
+    from wss.data.example import reason_of
+
     info, file = job
     path = epath.Path(info.directory) / file
     entries: list[Entry] = []
@@ -127,6 +130,10 @@ def new_index(path: epath.Path) -> epath.Path:
 
 def entry_of(serialized: bytes, offset: int, info: DatasetInfo) -> Entry:
     """Checks a record and returns its index entry."""
+    import tensorflow as tf
+
+    from wss.data.example import check_record, parse_boxes, reason_of
+
     example = check_record(serialized, info)
     id = example["name"].decode(errors="replace")
     feature = tf.train.Example.FromString(serialized).features.feature

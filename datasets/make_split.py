@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+from wss.command import run_main
 from wss.conversion.layouts.folder import read_ids
 from wss.conversion.layouts.voc import LIST_FOLDER, Devkit, SbdMask, read_list
 from wss.data.balanced_subset import balanced_subset, subset_size, write_list
@@ -29,7 +30,7 @@ from wss.data.dataset_info import DatasetInfo
 from wss.data.masks import IGNORE, VOC_CLASSES, color_map_of, parse_classes, read_mask, voc_colors
 from wss.data.published_splits import describe, get_list, identify, published
 from wss.data.splits import Record, add_splits, check_names, check_not_empty, pick, records_of
-from wss.errors import UserError, run_main
+from wss.errors import UserError
 from wss.progress import track
 
 FLAGS = flags.FLAGS

@@ -1,6 +1,7 @@
 """Shared fixtures. TensorFlow is told about two logical CPUs before anything else touches it, for MirroredStrategy tests."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -10,9 +11,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import gin
 import pytest
 import tensorflow as tf
+from networks import two_convolutions
 from parity_table import ParityTable
 from scripts import load_module
-from tiny import TINY
+from tiny import SMALL, TINY, bindings
 
 import wss.configurables  # noqa: F401  so that gin knows all names
 
@@ -117,4 +119,11 @@ def tiny_shapes(tmp_path_factory) -> Path:
 @pytest.fixture
 def tiny_parameters(tiny_shapes) -> list[str]:
     """Gin bindings of a PseudoSeg run that takes seconds."""
-    return [f"load_dataset.directory = '{tiny_shapes}'", *(f"{name} = {value}" for name, value in TINY.items())]
+    return bindings(TINY, tiny_shapes)
+
+
+@pytest.fixture
+def small_parameters(tiny_shapes) -> Iterator[list[str]]:
+    """Gin bindings of a supervised run on two convolutions: for what the loop does, whatever it trains."""
+    with two_convolutions():
+        yield bindings(SMALL, tiny_shapes)

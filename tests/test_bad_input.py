@@ -1,19 +1,16 @@
 """Mistakes of a user, through the real commands: each is one clear line on stderr and exit code 2, never a traceback."""
 
 import dataclasses
-import os
 import re
 import shutil
 import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run_command
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
 RECIPE = "gin_configs/recipes/shapes/supervised.gin"
 
 
@@ -197,29 +194,26 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory, tiny_shapes) -> dict[str, subprocess.CompletedProcess]:
-    """Runs all commands, two at a time: each starts Python and most import TensorFlow."""
-    workspace = Workspace(tmp_path_factory.mktemp("bad"), tiny_shapes)
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    environment.pop("TF_CONFIG", None)
-
-    def run(command):
-        return subprocess.run(
-            [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900
-        )
-
-    commands = [command(workspace) for command, _ in CASES.values()]
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(CASES, pool.map(run, commands), strict=True))
+# One mistake of each kind of command also in a Python of its own, as a user meets it.
+IN_NEW_PROCESS = ("unknown parameter", "not a run", "label outside the classes", "unknown split to inspect")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
-def test_a_mistake_is_one_line_and_exit_code_2(results, case):
-    result = results[case]
+def check(case: str, result: subprocess.CompletedProcess) -> None:
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
     assert len(errors) == 1, result.stderr
     assert re.search(CASES[case][1], result.stderr), result.stderr
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, tiny_shapes, case):
+    command, _ = CASES[case]
+    check(case, run_command(command(Workspace(tmp_path, tiny_shapes))))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", IN_NEW_PROCESS)
+def test_so_it_is_in_a_process_of_its_own(tmp_path, tiny_shapes, case):
+    command, _ = CASES[case]
+    check(case, run_command(command(Workspace(tmp_path, tiny_shapes)), new_process=True))

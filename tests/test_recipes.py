@@ -6,15 +6,18 @@ import re
 from pathlib import Path
 
 import gin
+import numpy as np
 import pytest
 
-from wss.config import PROJECT_ROOT, parse_config, recipes
+from wss.config import parse_config
 from wss.data.published_splits import load_manifest
 from wss.errors import UserError
+from wss.inference.sliding_window import window_starts
 from wss.methods.dars.rounds import Rounds
 from wss.models.backbones.registry import BACKBONES
+from wss.project import PROJECT_ROOT, recipes
 from wss.training.optimizers import build_optimizer
-from wss.workflows.rounds import Plan
+from wss.workflows.self_training_rounds import Plan
 
 FILES = recipes()
 # A base.gin is what the recipes beside it share.
@@ -132,12 +135,12 @@ ROWS = [
 def trainings(path: str) -> list[list[str]]:
     """The gin bindings of each training of a recipe with rounds."""
     parse_config([path], [])
-    phases = Plan(Rounds(), Path("runs"), [path], []).phases
+    stages = Plan(Rounds(), Path("runs"), gin_files=[path], parameters=[]).stages
     flag = "--gin_param="
     return [
-        [word.removeprefix(flag) for word in phase.command if word.startswith(flag)]
-        for phase in phases
-        if phase.command[0] == "wss.train"
+        [word.removeprefix(flag) for word in stage.command if word.startswith(flag)]
+        for stage in stages
+        if stage.command[0] == "wss.train"
     ]
 
 
@@ -174,15 +177,33 @@ def test_training_and_testing_of_dars(row):
     assert query("Augmentation.blur_probability", "Augmentation.scale_step") == [0.5, 0]
     # Windows of the crop on images of the side at which they are labelled: 1024 of Cityscapes' 2048, 400 of VOC's 500.
     scale = side / (500 if name.startswith("voc") else 2048)
-    (window, _), flip = query("Evaluation.window", "Evaluation.flip")
     assert gin.get_bindings("Evaluation").get("scales", (1.0,)) == (pytest.approx(scale),)
-    assert (round(scale * (window - 1)) + 1, flip) == (crop, True)  # as `predict` scales
+    assert query("Evaluation.window", "Evaluation.flip", "Labeling.window") == [(crop, crop), True, (crop, crop)]
     published = load_manifest()
     assert published[gin.query_parameter("TrainingData.labeled_split")].num_images == labeled
     rest = gin.query_parameter("TrainingData.unlabeled_split")
     assert f"--rest_name={rest}" in header(f"{DARS}{name}.gin")
     whole = published["voc_train_aug10582" if name.startswith("voc") else "cityscapes_train2975"].num_images
     assert whole - labeled == unlabeled
+
+
+# Where windows lay when they were cut before the image was scaled, and their stride was rounded to the nearer pixel.
+OLD_STARTS = {"361": ([0, 304], [0, 481, 962, 1328]), "713": ([0, 312], [0, 475, 950, 1336]), "321": ([0, 112],) * 2}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
+def test_windows_of_dars_lie_where_they_always_lay(row):
+    """To the pixel at full size. Of scaled images they are whole pixels now, and 481 is none at half the size."""
+    name = row[0]
+    parse_config([f"{DARS}{name}.gin"], [])
+    size, (window, _) = query("Evaluation.size", "Evaluation.window")
+    settings = gin.get_bindings("Evaluation")
+    (scale,), stride = settings.get("scales", (1.0,)), settings.get("window_stride", 2 / 3)
+    for side, expected in zip(size, OLD_STARTS[str(window)], strict=True):
+        scaled = round(scale * (side - 1)) + 1
+        starts = np.array(window_starts(scaled, window, stride))
+        in_image = starts * (side - 1) / (scaled - 1)
+        assert np.abs(in_image - expected).max() <= (0 if scale == 1 else 1 / scale)
 
 
 def test_the_network_of_each_row_of_dars():

@@ -18,7 +18,8 @@ from benchmarks import cam, inference, input, label, startup, step
 from benchmarks.measure import Row, measure
 from benchmarks.trace import trace
 
-from wss.errors import UserError, run_main
+from wss.command import run_main
+from wss.errors import UserError
 from wss.files import write_text
 
 WHAT = {

@@ -16,12 +16,14 @@ from pathlib import Path
 from absl import flags
 from PIL import Image
 
+from wss.command import run_main
 from wss.conversion.encode import LabelMap
 from wss.conversion.shapes import CLASS_NAMES, generate
 from wss.conversion.sources import Source
 from wss.conversion.writer import write_dataset
 from wss.data.masks import encode_mask, lookup_table, voc_colors
-from wss.errors import UserError, run_main
+from wss.errors import UserError
+from wss.runtime.memory import peak_process_memory
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -100,16 +102,7 @@ def convert(output: Path, images: int, workers: int, *, result) -> None:
         workers=workers,
     )
     seconds = time.perf_counter() - start
-    result.put({"images_per_second": images / seconds, "peak_mb": peak_memory()})
-
-
-def peak_memory() -> float:
-    """Returns the largest memory of this process so far, in MB.
-
-    Linux only. `resource.getrusage` would give that of the process that started this one, if it was larger.
-    """
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
+    result.put({"images_per_second": images / seconds, "peak_mb": peak_process_memory() / 2**20})
 
 
 if __name__ == "__main__":

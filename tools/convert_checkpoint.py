@@ -11,7 +11,8 @@ from pathlib import Path
 
 from absl import flags
 
-from wss.errors import UserError, run_main
+from wss.command import run_main
+from wss.errors import UserError
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("input", None, "Weights: whatever train.initial_weights takes.")
@@ -65,8 +66,9 @@ def _from_weights():
 
     from wss.data.dataset_info import DatasetInfo
     from wss.experiment import configure
-    from wss.models.deeplab import build_model
+    from wss.methods.pseudoseg.pseudoseg import PseudoSeg
     from wss.models.weights.initial_weights import assign_weights, load_initial_weights, read_weights, weights_file
+    from wss.training.train import build_network
 
     # A file of a network gives its backbone; the flag is for the others.
     backbone = (
@@ -76,7 +78,8 @@ def _from_weights():
 
     def build(num_classes: int):
         names, colors = tuple(f"class_{number}" for number in range(num_classes)), ((0, 0, 0),) * num_classes
-        return build_model(DatasetInfo("converted", names, colors, {}, has_background=FLAGS.background))
+        info = DatasetInfo("converted", names, colors, {}, has_background=FLAGS.background)
+        return build_network(info, PseudoSeg())  # with classifier and self-attention, which a checkpoint may have
 
     if weights_file(FLAGS.input):
         if FLAGS.num_classes is None:
@@ -104,7 +107,7 @@ def _write(model, step: int, output: Path) -> None:
     if output.name.endswith(".weights.h5"):
         model.save_weights(temporary)
     elif output.suffix == ".npz":
-        np.savez(temporary, **tf1_values(model))
+        np.savez(temporary, **tf1_values(model))  # type: ignore[arg-type]  # its names are no keywords of savez
     else:
         write_checkpoint(output, tf1_values(model), step)
         return

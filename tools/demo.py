@@ -3,13 +3,12 @@
 python tools/demo.py --output=runs/demo --seed=0
 """
 
-import os
 import time
 from pathlib import Path
 
 from absl import flags
 
-from wss.errors import run_main
+from wss.command import run_main
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", "runs/demo", "Folder for records, runs and pictures.")
@@ -27,7 +26,6 @@ def main(argv: list[str]) -> None:
     """Builds the records, trains what is not yet trained, compares."""
     del argv
     start = time.monotonic()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from wss import experiment
     from wss.conversion.shapes import build_shapes
     from wss.data.dataset_info import FILE_NAME
@@ -46,11 +44,11 @@ def main(argv: list[str]) -> None:
     for number, (title, recipe) in enumerate(METHODS.items(), 1):
         print(f"\n== {number}/{len(METHODS)} {title} (seed {FLAGS.seed})", flush=True)
         run_dir = output / f"{recipe}_seed{FLAGS.seed}"
-        results[title] = experiment.run(
-            [f"gin_configs/recipes/shapes/{recipe}.gin"], parameters, run_dir=run_dir, strategy=strategy
-        )
-        if results[title] is None:
+        gin_file = f"gin_configs/recipes/shapes/{recipe}.gin"
+        result = experiment.run([gin_file], parameters, run_dir=run_dir, strategy=strategy)
+        if result is None:
             return  # stopped by SIGTERM; the same command goes on
+        results[title] = result
     print(
         f"\nSame steps and initial weights, 20 masks of 320 photos, seed {FLAGS.seed}:\n\n{comparison_table(results)}"
     )

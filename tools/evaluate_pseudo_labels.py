@@ -10,7 +10,8 @@ from pathlib import Path
 
 from absl import flags
 
-from wss.errors import UserError, run_main
+from wss.command import run_main
+from wss.errors import UserError
 from wss.flags import define_launch_flags, gin_parameters
 
 FLAGS = flags.FLAGS
@@ -23,30 +24,31 @@ flags.DEFINE_integer(
 
 
 def main(argv: list[str]) -> None:
-    """Evaluates the parts of the run's pseudo labels."""
+    """Evaluates what the run's pseudo labels are made of."""
     del argv
     from wss.evaluation.evaluation import default_split
-    from wss.evaluation.label_sources import parts_diagram, parts_table, write_parts
-    from wss.evaluation.pseudo_label_quality import evaluate_parts
+    from wss.evaluation.label_sources import label_sources_table, write_label_sources
+    from wss.evaluation.pseudo_label_quality import evaluate_label_sources
     from wss.experiment import open_run
     from wss.inference.photos import SplitExamples
     from wss.runtime.strategy import build_strategy
-    from wss.visualization.overlays import save_png
+    from wss.visualization.charts import label_sources_diagram, require_matplotlib, save_figure
 
     if FLAGS.output is not None and not FLAGS.output.endswith(".json"):
         raise UserError(
             f"--output={FLAGS.output}: expected a name that ends in .json; the diagrams go beside it as .png"
         )
+    require_matplotlib()
     run = open_run(FLAGS.run_dir, gin_parameters(), build_strategy(FLAGS.strategy, FLAGS.tpu))
     split = FLAGS.split or default_split()
     examples = SplitExamples(run.info, split, run.model.mean_pixel, batch_size=FLAGS.batch_size)
     print(f"evaluating pseudo labels by {run.weights} on {run.info.directory}, split {split!r}")
-    parts = evaluate_parts(run.model, run.method, run.info, split, examples)
-    print(parts_table(parts))
-    path = Path(FLAGS.output or run.directory.path / f"pseudo_labels_{split}.json")
+    sources = evaluate_label_sources(run.model, run.method, run.info, split=split, examples=examples)
+    print(label_sources_table(sources))
+    path = Path(FLAGS.output or run.directory.pseudo_label_quality(split))
     picture = path.with_suffix(".png")
-    save_png(picture, parts_diagram(parts))
-    write_parts(parts, path)
+    save_figure(label_sources_diagram(sources), picture)
+    write_label_sources(sources, path)
     print(f"{len(examples)} images, written to {path} and {picture}")
 
 

@@ -14,17 +14,17 @@ ids of an evaluation split in a training split, or a dataset.json or index that 
 import dataclasses
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
+from wss.command import run_main
 from wss.data.dataset_info import DatasetInfo
-from wss.errors import UserError, did_you_mean, run_main
+from wss.errors import UserError, did_you_mean
 from wss.files import write_text
-from wss.inspection.contact_sheet import contact_sheet
-from wss.inspection.findings import PROBLEM, find
-from wss.inspection.inspect import Inspection, inspect_split
-from wss.inspection.report import report
-from wss.visualization.overlays import save_png
+
+if TYPE_CHECKING:
+    from wss.inspection.inspect import Inspection
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", None, "Folder of the records, with dataset.json in it.", required=True)
@@ -37,6 +37,10 @@ flags.DEFINE_integer("sheet_images", 24, "Images in the picture of a split; 0 dr
 
 def main(argv: list[str]) -> int:
     """Writes the report and the pictures, prints the report and returns the exit code."""
+    from wss.inspection.findings import PROBLEM, find
+    from wss.inspection.inspect import inspect_split
+    from wss.inspection.report import report
+
     info = DatasetInfo.load(FLAGS.dataset)
     splits = FLAGS.splits or list(info.splits)
     for split in splits:
@@ -70,8 +74,11 @@ def main(argv: list[str]) -> int:
     return int(any(finding.level == PROBLEM for finding in findings))
 
 
-def draw_sheet(info: DatasetInfo, inspection: Inspection, path: Path) -> None:
+def draw_sheet(info: DatasetInfo, inspection: "Inspection", path: Path) -> None:
     """Writes the contact sheet of a split and forgets its images; an older picture goes if there is nothing to show."""
+    from wss.inspection.contact_sheet import contact_sheet
+    from wss.visualization.picture_files import save_png
+
     chosen = inspection.candidates.choose(inspection.rarest_first(info))
     inspection.candidates.clear()
     records = [candidate.serialized for candidate in chosen]

@@ -8,20 +8,21 @@ regression to the classes, and counts what it gets right on other images, next t
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
+from wss.command import run_main
 from wss.data.dataset_info import DatasetInfo
-from wss.data.example import parse_example, validate_records
-from wss.data.record_files import split_records
-from wss.errors import UserError, did_you_mean, run_main
-from wss.experiment import configure
-from wss.models.deeplab import DeepLab, build_model
-from wss.models.weights.initial_weights import load_initial_weights
+from wss.errors import UserError, did_you_mean
 from wss.progress import track
+from wss.tables import format_columns
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from wss.models.deeplab import DeepLab
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", None, "Folder of the records, with dataset.json in it.", required=True)
@@ -43,6 +44,8 @@ RIDGES = 10.0 ** np.arange(-4, 4)
 
 def main(argv: list[str]) -> None:
     """Prints a table: weights, numbers of images, accuracy on the test split."""
+    from wss.experiment import configure
+
     configure([], [f"build_model.backbone = {FLAGS.backbone!r}", *FLAGS.gin_param])
     info = DatasetInfo.load(FLAGS.dataset)
     classes = class_ids(info, FLAGS.classes)
@@ -65,10 +68,9 @@ def main(argv: list[str]) -> None:
         f"random, mean of {FLAGS.random_seeds}": np.mean([accuracy(seed) for seed in range(FLAGS.random_seeds)]),
         "chance: the largest class": np.bincount(test_labels).max() / len(test_labels),
     }
-    width = max(map(len, rows))
-    print(f"\n{'weights':<{width}}  train images  test images  accuracy")
-    for title, value in rows.items():
-        print(f"{title:<{width}}  {len(train_labels):>12}  {len(test_labels):>11}  {value:>8.3f}")
+    headers = ("weights", "train images", "test images", "accuracy")
+    counts = str(len(train_labels)), str(len(test_labels))
+    print(f"\n{format_columns([headers, *[(title, *counts, f'{value:.3f}') for title, value in rows.items()]])}")
 
 
 def class_ids(info: DatasetInfo, names: list[str]) -> list[int]:
@@ -87,7 +89,7 @@ def class_ids(info: DatasetInfo, names: list[str]) -> list[int]:
 
 def single_class_images(
     info: DatasetInfo, split: str, classes: list[int], *, min_fraction: float, size: int
-) -> tf.data.Dataset:
+) -> "tf.data.Dataset":
     """Returns the images of a split that show exactly one of `classes`.
 
     Args:
@@ -105,6 +107,11 @@ def single_class_images(
     """
     if not info.split(split).num_masks:
         raise UserError(f"{info.directory}: split {split!r} has no masks, which say what its images show")
+    import tensorflow as tf
+
+    from wss.data.example import parse_example, validate_records
+    from wss.data.record_files import split_records
+
     validate_records(info, split)
 
     def example_of(serialized):
@@ -120,7 +127,7 @@ def single_class_images(
     return alone.map(lambda image, label, _: (image, label))
 
 
-def labels_of(info: DatasetInfo, split: str, images: tf.data.Dataset, *, classes: list[int]) -> np.ndarray:
+def labels_of(info: DatasetInfo, split: str, images: "tf.data.Dataset", *, classes: list[int]) -> np.ndarray:
     """Returns the labels [N] of `single_class_images` and prints how many there are of each.
 
     Raises:
@@ -140,8 +147,13 @@ def labels_of(info: DatasetInfo, split: str, images: tf.data.Dataset, *, classes
     return labels
 
 
-def build(info: DatasetInfo, seed: int, initial_weights: str | None = None) -> DeepLab:
+def build(info: DatasetInfo, seed: int, initial_weights: str | None = None) -> "DeepLab":
     """Returns the configured model with random or with pretrained weights."""
+    import keras
+
+    from wss.models.deeplab import build_model
+    from wss.models.weights.initial_weights import load_initial_weights
+
     keras.utils.set_random_seed(seed)
     model = build_model(info)
     if initial_weights:
@@ -149,8 +161,10 @@ def build(info: DatasetInfo, seed: int, initial_weights: str | None = None) -> D
     return model
 
 
-def pooled_features(model: DeepLab, images: tf.data.Dataset, batch_size: int) -> np.ndarray:
+def pooled_features(model: "DeepLab", images: "tf.data.Dataset", batch_size: int) -> np.ndarray:
     """Returns what the image classifier sees: the mean of "cam_features" over space, float64 [N, D]."""
+    import tensorflow as tf
+
     pool = tf.function(lambda batch: tf.reduce_mean(model.features(batch)["cam_features"], axis=(1, 2)))
     pool = pool.get_concrete_function(tf.TensorSpec([None, *images.element_spec[0].shape]))
     batches = images.batch(batch_size).prefetch(tf.data.AUTOTUNE)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from absl import flags
 
-from wss.errors import run_main
+from wss.command import run_main
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("work_dir", "runs/pretrain", "Folder for records and the run.")

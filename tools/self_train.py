@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from wss.errors import run_main
+from wss.command import run_main
 from wss.flags import define_experiment_flags, gin_parameters, strategy_flags
 
 FLAGS = flags.FLAGS
@@ -25,19 +25,26 @@ def main(argv: list[str]) -> None:
     del argv
     from wss.experiment import configure
     from wss.methods.dars.rounds import Rounds
-    from wss.workflows import comparison, rounds
-    from wss.workflows import stages as phases
+    from wss.workflows.self_training_comparison import rounds_table
+    from wss.workflows.self_training_rounds import Plan
+    from wss.workflows.stages import command_line, run_all
 
     configure(FLAGS.gin_file, gin_parameters())
-    files, parameters = FLAGS.gin_file, gin_parameters()
-    plan = rounds.Plan(Rounds(), Path(FLAGS.run_dir), files, parameters, strategy_flags(), FLAGS.seed)
+    plan = Plan(
+        Rounds(),
+        Path(FLAGS.run_dir),
+        gin_files=FLAGS.gin_file,
+        parameters=gin_parameters(),
+        launch=strategy_flags(),
+        seed=FLAGS.seed,
+    )
     if FLAGS.plan:
-        print("\n".join(map(phases.command_line, plan.phases)))
+        print("\n".join(map(command_line, plan.stages)))
         return
     plan.begin()
-    phases.run_all(plan.phases)
+    run_all(plan.stages)
     print(
-        f"\n{comparison.table(plan, FLAGS.tail_share)}\n\nPercent; rare: below {100 * FLAGS.tail_share:g} % of the labels"
+        f"\n{rounds_table(plan, FLAGS.tail_share)}\n\nPercent; rare: below {100 * FLAGS.tail_share:g} % of the labels"
     )
 
 

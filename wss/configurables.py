@@ -4,18 +4,21 @@ from wss.data import augment, dataset_info, resize, training_data
 from wss.evaluation import evaluation
 from wss.inference import photo_predictor
 from wss.methods import classification, supervised
+from wss.methods.components import image_classifier
 from wss.methods.dars import rounds, self_training
-from wss.methods.pseudoseg import pseudoseg
+from wss.methods.pseudoseg import branches, pseudoseg
 from wss.models import deeplab
 from wss.runtime import precision
 from wss.training import optimizers, train
 
 MODULES = (
     augment,
+    branches,
     classification,
     dataset_info,
     deeplab,
     evaluation,
+    image_classifier,
     optimizers,
     photo_predictor,
     precision,

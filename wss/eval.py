@@ -2,11 +2,13 @@
 
 wss-eval --run_dir=runs/shapes
 wss-eval --run_dir=runs/voc --gin_param="Evaluation.scales = (0.5, 1.0, 1.5)" --gin_param="Evaluation.flip = True"
+
+What --gin_param can set, and what it means: wss-train --list_parameters, wss-train --list_parameters=NAME
 """
 
 from absl import flags
 
-from wss.errors import run_main
+from wss.command import run_main
 from wss.flags import define_launch_flags, gin_parameters
 
 FLAGS = flags.FLAGS
@@ -27,15 +29,15 @@ def main(argv: list[str]) -> None:
     split = [] if FLAGS.split is None else [f"Evaluation.split = {FLAGS.split!r}"]
     run = open_run(FLAGS.run_dir, [*gin_parameters(), *split], strategy)
     print(f"evaluating {run.weights} on {run.info.directory}")
-    evaluation = config.call(Evaluation, run.model, run.info, strategy)
+    evaluation = config.call(Evaluation).open(run.model, run.info, strategy)
     with hosts_together(strategy):
         result = evaluation()
         if is_chief(strategy):
-            report(result, run.directory.path, run.step, FLAGS.output)
+            report(result, run.directory, run.step, FLAGS.output)
 
 
 def console_main() -> None:
-    """The command `wss-eval`."""
+    """Runs the command `wss-eval`."""
     run_main(main)
 
 

@@ -10,14 +10,16 @@ import tensorflow as tf
 from wss import config, configurables
 from wss.data.dataset_info import DatasetInfo, load_dataset
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result
+from wss.evaluation.result import Result
 from wss.methods.base import Method
-from wss.models.deeplab import DeepLab, build_model
+from wss.models.deeplab import DeepLab
+from wss.models.weights.weights_file import load_weights
 from wss.run_directory import CONFIG_NAME, RunDirectory
 from wss.runtime.cpu import keep_freed_memory, set_cpu_threads
 from wss.runtime.precision import set_precision
 from wss.runtime.strategy import build_strategy
-from wss.training.train import train
+from wss.training.checkpoints import latest_checkpoint
+from wss.training.train import build_network, train
 
 
 def configure(gin_files: Sequence[str], parameters: Sequence[str] = ()) -> None:
@@ -95,20 +97,19 @@ def open_run(run_dir: str, parameters: Sequence[str], strategy: tf.distribute.St
     Raises:
         UserError: There is no such run, nothing is saved yet, or the configuration no longer fits.
     """
-    file = Path(run_dir) / CONFIG_NAME
-    if not file.is_file():
+    directory = RunDirectory(Path(run_dir), writes=False)
+    if not directory.config.is_file():
         raise UserError(f"--run_dir={run_dir}: no {CONFIG_NAME} in it; expected a folder that wss-train wrote")
-    configure([str(file)], parameters)
-    directory = RunDirectory(run_dir, writes=False)
+    configure([str(directory.config)], parameters)
     set_precision()
     info = load_dataset()
-    with strategy.scope():
-        model = build_model(info)
     method = gin.get_bindings("train")["method"]
-    latest = directory.latest_checkpoint
+    with strategy.scope():
+        model = build_network(info, method)
+    latest = latest_checkpoint(directory)
     step = int(latest.rsplit("-", 1)[1]) if latest else 0
-    if directory.has_weights:
-        directory.load_weights(model)
+    if directory.weights.is_file():
+        load_weights(model, directory.weights)
         weights = "the finished run's weights"
     elif latest:
         tf.train.Checkpoint(model=model).restore(latest).expect_partial().assert_existing_objects_matched()

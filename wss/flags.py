@@ -3,10 +3,11 @@
 from absl import flags
 
 FLAGS = flags.FLAGS
+flags.disclaim_key_flags()  # they belong to the command that asks for them, whose --help lists them
 
 
 def define_launch_flags() -> None:
-    """--run_dir, --gin_param, --data_dir, --strategy, --tpu."""
+    """Defines --run_dir, --gin_param, --data_dir, --strategy and --tpu."""
     flags.DEFINE_string("run_dir", None, "Folder of the run.", required=True)
     flags.DEFINE_multi_string("gin_param", [], 'Gin binding over the files, such as "train.num_steps = 100".')
     flags.DEFINE_string("data_dir", None, "Folder of the records; short for load_dataset.directory.")
@@ -15,18 +16,18 @@ def define_launch_flags() -> None:
 
 
 def define_experiment_flags() -> None:
-    """Those of `define_launch_flags`, and --gin_file."""
+    """Defines the flags of `define_launch_flags`, and --gin_file."""
     define_launch_flags()
     flags.DEFINE_multi_string("gin_file", None, "Gin file of the experiment; give it again to add more.", required=True)
 
 
 def strategy_flags() -> list[str]:
-    """What says where this command runs, for another one that it starts."""
+    """Returns the flags that say where this command runs, for another one that it starts."""
     return [f"--strategy={FLAGS.strategy}", *([f"--tpu={FLAGS.tpu}"] if FLAGS.tpu else [])]
 
 
 def gin_parameters() -> list[str]:
-    """The bindings of the flags, short forms included."""
+    """Returns the gin bindings that the flags give, short forms included."""
     if FLAGS.data_dir is None:
         return FLAGS.gin_param
     return [*FLAGS.gin_param, f"load_dataset.directory = {FLAGS.data_dir!r}"]

@@ -4,11 +4,14 @@ wss-label --run_dir=runs/teacher --split=unlabeled --output_dir=data/pseudo --al
 wss-label ... --policy=cbst --alpha=0.2 --predictions_dir=runs/teacher/predictions      predicts once for several policies
 wss-label ... --policy=threshold --threshold=0.5
 wss-label ... --predictions_dir=/shared/predictions --stage=predict --shard=3/16        the fourth of 16 hosts
+
+What --gin_param can set, and what it means: wss-train --list_parameters, wss-train --list_parameters=NAME
 """
 
 from absl import flags
 
-from wss.errors import UserError, run_main
+from wss.command import run_main
+from wss.errors import UserError
 from wss.flags import define_launch_flags, gin_parameters
 
 FLAGS = flags.FLAGS
@@ -100,7 +103,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def console_main() -> None:
-    """The command `wss-label`."""
+    """Runs the command `wss-label`."""
     run_main(main)
 
 

@@ -1,89 +1,85 @@
-"""What a run directory holds, and how a run is saved, resumed and read back.
+"""Names of a run's files.
 
-<run_dir>/operative_config.gin     every gin parameter that was in force
-<run_dir>/checkpoints/             for resuming: weights, optimizer, random state
-<run_dir>/model.weights.h5         the trained weights for everybody else, with stable names (averaged ones if on)
-<run_dir>/train/, eval/            TensorBoard
-<run_dir>/eval_<split>.json        the last evaluation
+<run_dir>/operative_config.gin       every gin parameter that was in force
+<run_dir>/checkpoints/               for resuming: weights, optimizer, random state
+<run_dir>/model.weights.h5           the trained weights for everybody else, with stable names (averaged ones if on)
+<run_dir>/train/, eval_<split>/      TensorBoard
+<run_dir>/eval_<split>.json          the last evaluation on a split
+<run_dir>/pseudo_labels_<split>.json  how right and how sure the pseudo labels on a split are
+<run_dir>/labels/                    a round of self-training: the data set of its pseudo labels
+<run_dir>/finished                   the run is complete; written by what runs several of them
 """
 
-import tempfile
-import warnings
-import weakref
+import dataclasses
 from pathlib import Path
 
 import gin
-import keras
-import tensorflow as tf
 
-from wss.errors import UserError
 from wss.files import write_text
 
-CHECKPOINTS_NAME = "checkpoints"
 CONFIG_NAME = "operative_config.gin"
 WEIGHTS_NAME = "model.weights.h5"
 
 
+@dataclasses.dataclass(frozen=True)
 class RunDirectory:
-    """Paths and files of one run.
+    """Paths of one run's files.
 
-    Args:
-        path: the run directory; made if absent.
-        writes: whether this process writes (the chief does).
+    Attributes:
+        path: The run directory; made when something is written.
+        writes: Whether this process writes, as the chief of several hosts does.
     """
 
-    def __init__(self, path: str | Path, writes: bool = True):
-        self.path = Path(path)
-        self.writes = writes
+    path: Path
+    writes: bool = True
+
+    def __post_init__(self):
+        object.__setattr__(self, "path", Path(self.path))
+
+    @property
+    def config(self) -> Path:
+        """The gin file of all parameters that were in force."""
+        return self.path / CONFIG_NAME
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def weights(self) -> Path:
+        """The file of the trained weights."""
+        return self.path / WEIGHTS_NAME
+
+    @property
+    def summaries(self) -> Path:
+        """TensorBoard's folder of the training."""
+        return self.path / "train"
+
+    @property
+    def finished(self) -> Path:
+        """The file that says that the run is complete."""
+        return self.path / "finished"
+
+    @property
+    def labels(self) -> Path:
+        """The data set of pseudo labels that a round of self-training learns from."""
+        return self.path / "labels"
+
+    def evaluation(self, split: str) -> Path:
+        """Returns the file of the last evaluation on a split."""
+        return self.path / f"eval_{split}.json"
+
+    def evaluation_summaries(self, split: str) -> Path:
+        """Returns TensorBoard's folder of the evaluations on a split."""
+        return self.path / f"eval_{split}"
+
+    def pseudo_label_quality(self, split: str) -> Path:
+        """Returns the file of how good the pseudo labels on a split are."""
+        return self.path / f"pseudo_labels_{split}.json"
 
     def save_config(self) -> None:
         """Writes the operative gin configuration."""
         if self.writes:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_text(self.path / CONFIG_NAME, gin.operative_config_str(max_line_length=120))
-
-    def save_weights(self, model: keras.Model) -> None:
-        """Writes `model.weights.h5`, whole or not at all. All processes call it: reading statistics is collective."""
-        with tempfile.TemporaryDirectory() as unused:
-            temporary = (self.path if self.writes else Path(unused)) / f"new.{WEIGHTS_NAME}"
-            model.save_weights(temporary)
-            if self.writes:
-                temporary.replace(self.path / WEIGHTS_NAME)
-
-    @property
-    def latest_checkpoint(self) -> str | None:
-        """Prefix of the last checkpoint, such as "<run_dir>/checkpoints/ckpt-1000"."""
-        return tf.train.latest_checkpoint(str(self.path / CHECKPOINTS_NAME))
-
-    @property
-    def has_weights(self) -> bool:
-        return (self.path / WEIGHTS_NAME).is_file()
-
-    def load_weights(self, model: keras.Model) -> None:
-        """Reads `model.weights.h5` into a model of the same configuration."""
-        load_weights(model, self.path / WEIGHTS_NAME)
-
-
-def load_weights(model: keras.Model, path: str | Path) -> None:
-    """Loads a `.weights.h5`; weights of another model are a `UserError`."""
-    try:
-        with warnings.catch_warnings():
-            # Keras only warns of layers that the file does not have.
-            warnings.filterwarnings("error", message="Skipping nested container")
-            model.load_weights(path)
-    except (ValueError, OSError, KeyError, UserWarning) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path}: does not fit this model (backbone, classes, width?): {reason}") from error
-
-
-def checkpoint_manager(checkpoint: tf.train.Checkpoint, run: RunDirectory, keep: int) -> tf.train.CheckpointManager:
-    """Returns a manager of the run's checkpoints.
-
-    Saving is collective, so processes that do not write save too, to a folder that is thrown away.
-    """
-    if run.writes:
-        return tf.train.CheckpointManager(checkpoint, str(run.path / CHECKPOINTS_NAME), max_to_keep=keep)
-    unused = tempfile.TemporaryDirectory()
-    manager = tf.train.CheckpointManager(checkpoint, unused.name, max_to_keep=1)
-    weakref.finalize(manager, unused.cleanup)
-    return manager
+            write_text(self.config, gin.operative_config_str(max_line_length=120))

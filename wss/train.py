@@ -2,18 +2,40 @@
 
 wss-train --gin_file=gin_configs/recipes/shapes/pseudoseg.gin --run_dir=runs/shapes
 wss-train --gin_file=... --run_dir=... --gin_param="train.num_steps = 100" --dry_run
+wss-train --list_parameters               what --gin_param can set, and the defaults
+wss-train --list_parameters=train         what the parameters of "train" mean
 """
+
+import sys
 
 from absl import flags
 
-from wss.errors import run_main
+from wss.command import run_main
 from wss.flags import define_experiment_flags, gin_parameters
+
+
+class _ListParameters(flags.BooleanFlag):
+    """A flag that ends the command, as --help does: it prints the gin parameters of all configurables, or of one."""
+
+    def __init__(self):
+        super().__init__("list_parameters", False, "List the gin parameters; =NAME tells what those of NAME mean.")
+
+    def parse(self, argument: str | bool | None) -> None:
+        if argument in (None, False, "false"):
+            return
+        from wss import config, configurables
+
+        assert configurables.MODULES
+        print(config.describe_all() if argument in (True, "true") else config.describe(str(argument)))
+        sys.exit()
+
 
 FLAGS = flags.FLAGS
 define_experiment_flags()
 flags.DEFINE_integer("seed", None, "Of weights, order and augmentation; short for train.seed.")
 flags.DEFINE_integer("intra_op_threads", 0, "Threads of one operation on a CPU; 0 chooses.", lower_bound=0)
 flags.DEFINE_bool("dry_run", False, "Build everything, take two steps, estimate time and memory, write nothing.")
+flags.DEFINE_flag(_ListParameters())
 
 
 def main(argv: list[str]) -> None:
@@ -34,7 +56,7 @@ def main(argv: list[str]) -> None:
 
 
 def console_main() -> None:
-    """The command `wss-train`."""
+    """Runs the command `wss-train`."""
     run_main(main)
 
 

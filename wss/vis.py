@@ -2,18 +2,20 @@
 
 wss-vis --run_dir=runs/shapes --output=pictures                      first images of the evaluation split
 wss-vis --run_dir=runs/shapes --output=pictures --images=my_photos   any folder of photos
+
+What --gin_param can set, and what it means: wss-train --list_parameters, wss-train --list_parameters=NAME
 """
 
 from absl import flags
 
-from wss.errors import run_main
+from wss.command import run_main
 from wss.flags import define_launch_flags, gin_parameters
 
 FLAGS = flags.FLAGS
 define_launch_flags()
 flags.DEFINE_string("output", None, "Folder for the pictures.", required=True)
 flags.DEFINE_string("split", None, "Split to show; by default that of the evaluation.")
-flags.DEFINE_string("images", None, "Folder of photos (JPEG, PNG) to show instead of a split.")
+flags.DEFINE_string("images", None, "Folder of photos (JPEG, PNG, TIFF, BMP, WebP) to show instead of a split.")
 flags.DEFINE_integer("num_images", 24, "How many images at most; 0 for all.", lower_bound=0)
 flags.DEFINE_integer("max_side", 1025, "Photos with a longer side are reduced to it.", lower_bound=33)
 flags.DEFINE_integer(
@@ -38,11 +40,11 @@ def main(argv: list[str]) -> None:
     else:
         examples = SplitExamples(run.info, FLAGS.split or default_split(), *shared)
     print(f"showing {run.weights}")
-    visualize(run.model, run.method, run.info, examples, FLAGS.output)
+    visualize(run.model, run.method, run.info, examples=examples, output=FLAGS.output)
 
 
 def console_main() -> None:
-    """The command `wss-vis`."""
+    """Runs the command `wss-vis`."""
     run_main(main)
 
 

@@ -25,6 +25,7 @@ from wss.data.splits import Split
 from wss.errors import UserError
 from wss.jobs import beam
 from wss.jobs import processes as execution
+from wss.runtime.memory import peak_process_memory
 
 LABELS = LabelMap(lookup_table(3))
 CLASSES = dict(class_names=("bg", "one", "two"), colors=[(0, 0, 0), (9, 0, 0), (0, 9, 0)], labels=LABELS)
@@ -361,9 +362,7 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path, monkeypatch):
 def _peak_memory(output: Path, count: int, result) -> None:
     pools = {"train": GeneratedPool(count, side=183)}  # 33 kB an image and a mask, 100 MB each in all
     writer.write_dataset(output, "generated", pools=pools, **CLASSES, workers=1)
-    # Not resource.getrusage, whose peak is that of pytest, which started this process.
-    lines = Path("/proc/self/status").read_text().splitlines()
-    result.put(next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")))
+    result.put(peak_process_memory() / 2**20)
 
 
 @pytest.mark.slow

@@ -5,6 +5,9 @@ import pytest
 import tensorflow as tf
 
 from wss.data import augment
+from wss.data.color_jitter import color_jitter
+from wss.data.geometry import Geometry
+from wss.data.padding import cut_out, pad
 from wss.data.resize import blur_crop, crop, nearest_sources, resize_crop, with_margin
 
 GREY = (127.5, 127.5, 127.5)
@@ -31,7 +34,7 @@ def test_color_jitter_equals_original(golden, check, case):
     draws = golden[f"jitter/{case}/draw_brightness_contrast_saturation_hue"]
     order = tf.constant(golden[f"jitter/{case}/perm"])
     image = tf.constant(golden["image"], tf.float32) / 255
-    jitter = lambda x: augment.color_jitter(x, tf.unstack(draws), order)  # noqa: E731
+    jitter = lambda x: color_jitter(x, tf.unstack(draws), order)
     for run in (jitter, tf.function(jitter)):
         check("colour jitter", run(image), f"jitter/{case}/out01")
 
@@ -53,13 +56,13 @@ def test_single_color_operation_equals_original(golden, check, name, position, d
     draws = [0.0, 1.0, 1.0, 0.0]
     draws[position] = draw
     order = tf.constant([position, *(other for other in range(4) if other != position)])
-    out = augment.color_jitter(tf.constant(golden["image"], tf.float32) / 255, draws, order)
+    out = color_jitter(tf.constant(golden["image"], tf.float32) / 255, draws, order)
     check("colour jitter", out, np.clip(golden[f"single_op/{name}"], 0, 1))
 
 
 def test_padding_equals_original(golden, check):
-    check("padding, flip", augment.pad(tf.constant(golden["image"], tf.float32), (48, 64), GREY), "pad/image")
-    check("labels and valid masks", augment.pad(golden["label"], (48, 64), [255]), "pad/label", 0, "different")
+    check("padding, flip", pad(tf.constant(golden["image"], tf.float32), (48, 64), GREY), "pad/image")
+    check("labels and valid masks", pad(golden["label"], (48, 64), [255]), "pad/label", 0, "different")
 
 
 def test_flip_equals_original(golden, check):
@@ -75,7 +78,7 @@ def test_flip_equals_original(golden, check):
 def test_cutout_equals_original(golden, check, case):
     y, x, half_side = golden[f"cutout/{case}/center_yx_pad"]
     valid = tf.cast(tf.range(40)[:, None, None] < 35, tf.float32)  # the golden's input has five rows of padding
-    valid = augment.cut_out(tf.repeat(valid, 56, 1), tf.constant([y, x]), half_side, [0.0])
+    valid = cut_out(tf.repeat(valid, 56, 1), tf.constant([y, x]), half_side, [0.0])
     check("labels and valid masks", valid, f"cutout/{case}/valid", 0, "different")
 
 
@@ -101,15 +104,16 @@ def replay(golden, case, jitter_scope="image"):
     views = augment.Augmentation((129, 129), GREY, jitter_scope=jitter_scope, label_align_corners=True)
     image, label = tf.constant(golden["train/image"], tf.float32), tf.constant(golden["train/label"], tf.int32)
     offset, flip = tf.constant([int(offset_y), int(offset_x)]), tf.constant(flip_draw <= 0.5)
-    geometry = augment.Geometry(augment.scaled_size(image.shape[:2], factor), offset, flip)
+    geometry = Geometry(augment.scaled_size(image.shape[:2], factor), offset, flip)
     if case.startswith("labeled"):
-        return *views.views(image, label, geometry), tf.zeros([129, 129, 1])
+        return views.views(image, label, geometry)[0], None, tf.zeros([129, 129, 1])
     draws, order = golden[f"train/{case}/jitter_b_c_s_h"], tf.constant(golden[f"train/{case}/jitter_perm"])
-    jitter = lambda x: augment.color_jitter(x, tf.unstack(draws), order, 255.0)
+    jitter = lambda x: color_jitter(x, tf.unstack(draws), order, maximum=255.0)
     center = tf.constant(golden[f"train/{case}/cutout_center_yx"])
-    hole = 1 - augment.cut_out(tf.ones([129, 129, 1]), center, 50, [0.0])
+    hole = 1 - cut_out(tf.ones([129, 129, 1]), center, 50, [0.0])
     # The original flips after CutOut.
-    return *views.views(image, label, geometry, jitter), tf.reverse(hole, [1]) if flip else hole
+    weak, (strong,) = views.views(image, label, geometry, [jitter])
+    return weak, strong, tf.reverse(hole, [1]) if flip else hole
 
 
 @pytest.mark.parametrize("case", ["strong_big", "strong_pad", "strong_mixed", "labeled_pad", "labeled_big"])
@@ -125,7 +129,7 @@ def test_views_equal_original(golden, check, case):
 
 def test_jitter_of_the_crop_is_near_that_of_the_image(golden):
     _, strong, hole = replay(golden, "strong_big", jitter_scope="crop")
-    distance = lambda image: np.mean(np.abs(image - golden["train/strong_big/strong"]) * (1 - hole))  # noqa: E731
+    distance = lambda image: np.mean(np.abs(image - golden["train/strong_big/strong"]) * (1 - hole))
     assert distance(strong) < 0.2 * distance(golden["train/strong_big/weak"])
 
 
@@ -139,7 +143,7 @@ def example():
 
 def test_same_seed_same_view_another_seed_another(example):
     views = augment.Augmentation((65, 65), GREY)
-    weak = lambda *seed: views.weak_and_strong(*example, tf.constant(seed, tf.int64))["strong"]  # noqa: E731
+    weak = lambda *seed: views.weak_and_strong(*example, tf.constant(seed, tf.int64))["strong"]
     np.testing.assert_array_equal(weak(1, 2), weak(1, 2))
     assert not np.array_equal(weak(1, 2), weak(1, 3))
 
@@ -186,7 +190,7 @@ def test_image_label_leaves_out_background_and_void():
 
 def test_cut_out_by_hand():
     """Two rows and columns on each side of (1, 4), as far as 3 x 5 pixels go."""
-    out = augment.cut_out(tf.zeros([3, 5, 2]), tf.constant([1, 4]), 2, [1.0, 2.0])
+    out = cut_out(tf.zeros([3, 5, 2]), tf.constant([1, 4]), 2, [1.0, 2.0])
     expected = [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 1, 1, 1]]
     np.testing.assert_array_equal(out[..., 0], expected)
     np.testing.assert_array_equal(out[..., 1], 2 * np.array(expected))
@@ -195,18 +199,18 @@ def test_cut_out_by_hand():
 @pytest.mark.parametrize("left", [False, True])
 def test_pad_by_hand(left):
     image = tf.constant([[[1, 2], [3, 4]]])
-    padded = augment.pad(image, (2, 3), [8, 9], tf.constant(left)).numpy()
+    padded = pad(image, (2, 3), [8, 9], tf.constant(left)).numpy()
     row = [[8, 9], [1, 2], [3, 4]] if left else [[1, 2], [3, 4], [8, 9]]
     assert padded.tolist() == [row, [[8, 9]] * 3]
-    np.testing.assert_array_equal(augment.pad(padded, (2, 3), [0, 0], left), padded)
+    np.testing.assert_array_equal(pad(padded, (2, 3), [0, 0], left), padded)
 
 
 def test_color_jitter_is_the_same_in_parts_of_any_maximum(example):
     draws, image = [0.2, 1.3, 0.7, -0.1], example[0]
     for order in ([0, 1, 2, 3], [3, 2, 1, 0]):
-        parts = augment.color_jitter(image / 255, draws, tf.constant(order))
+        parts = color_jitter(image / 255, draws, tf.constant(order))
         np.testing.assert_allclose(
-            augment.color_jitter(image, draws, tf.constant(order), 255.0), parts * 255, atol=1e-3
+            color_jitter(image, draws, tf.constant(order), maximum=255.0), parts * 255, atol=1e-3
         )
 
 
@@ -231,7 +235,7 @@ def turned(image, angle, fill):
 def still(size, offset=(0, 0), degrees=None, blur=None):
     angle = None if degrees is None else tf.constant(np.radians(degrees), tf.float32)
     blur = None if blur is None else tf.constant(blur)
-    return augment.Geometry(tf.constant(size), tf.constant(offset), tf.constant(False), angle, blur)
+    return Geometry(tf.constant(size), tf.constant(offset), tf.constant(False), angle, blur)
 
 
 def test_a_quarter_turn_by_hand():
@@ -275,7 +279,7 @@ def test_only_the_pixels_of_the_crop_are_computed(example, size, scope):
         turn = {"degrees": 20.0, "blur": True}
         whole, _ = augment.Augmentation(size, GREY).views(*example, still(size, **turn))
         views = augment.Augmentation((20, 30), GREY, jitter_scope=scope)
-        view, strong = views.views(*example, still(size, offset, **turn), lambda pixels: pixels)
+        view, (strong,) = views.views(*example, still(size, offset, **turn), [lambda pixels: pixels])
         for name, value in view.items():
             expected = crop(whole[name], tf.constant(offset), tf.constant([20, 30]))
             np.testing.assert_allclose(value, expected, atol=0.01, err_msg=name)

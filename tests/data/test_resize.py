@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from wss.data.dataset_info import DatasetInfo, SplitInfo
+from wss.data.evaluation_data import evaluation_batches
 from wss.data.example import encode_example, image_size
 from wss.data.masks import encode_mask
 from wss.data.resize import (
@@ -19,7 +20,8 @@ from wss.data.resize import (
     resize_to_range,
     size_in_range,
 )
-from wss.data.training_data import TrainingData, evaluation_batches
+from wss.data.streams import Views
+from wss.data.training_data import TrainingData
 from wss.errors import UserError
 
 GREY = (127.5, 127.5, 127.5)
@@ -144,8 +146,8 @@ def training_view(info, stream: str, image_label_scope: str = "image", factor: f
     for name, value in {"min_scale": factor, "max_scale": factor, "flip_probability": -1.0}.items():
         gin.bind_parameter(f"Augmentation.{name}", value)
     splits = {"labeled_split": "val", "unlabeled_split": "val", "labeled_batch_size": 1, "unlabeled_batch_size": 1}
-    data = TrainingData(info, GREY, 0, crop_size=(65, 65), image_label_scope=image_label_scope, **splits)
-    (batch,) = data.batches((stream,)).take(1).as_numpy_iterator()
+    data = TrainingData(info, GREY, seed=0, crop_size=(65, 65), image_label_scope=image_label_scope, **splits)
+    (batch,) = data.batches({stream: Views(strong=int(stream == "unlabeled"), masks=False)}).take(1).as_numpy_iterator()
     return {name: value[0] for name, value in batch[stream].items()}
 
 

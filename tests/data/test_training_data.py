@@ -10,14 +10,18 @@ import pytest
 import tensorflow as tf
 
 from wss.conversion.shapes import build_shapes
-from wss.data.augment import image_label_of, pad
+from wss.data.augment import image_label_of
 from wss.data.dataset_info import DatasetInfo, SplitInfo
-from wss.data.training_data import Shard, TrainingData, evaluation_batches, padded_size
+from wss.data.evaluation_data import evaluation_batches, padded_size
+from wss.data.padding import pad
+from wss.data.streams import MASKS, Views
+from wss.data.training_data import Shard, TrainingData
 from wss.errors import UserError
 from wss.models.backbones.registry import BACKBONES
 
 GREY = (127.5, 127.5, 127.5)
-BOTH = ("labeled", "unlabeled")
+LABELED, UNLABELED, PSEUDO = {"labeled": MASKS}, {"unlabeled": Views(strong=1, masks=False)}, {"pseudo": MASKS}
+BOTH = {**LABELED, **UNLABELED}
 
 
 @pytest.fixture(scope="module")
@@ -87,16 +91,16 @@ def test_hosts_see_together_what_one_host_sees(info, hosts, replicas):
     """Six steps pass the end of both epochs, of 8 and 32 images; the views are the same too."""
     whole = take(data(info).batches(BOTH, replicas=hosts * replicas, start_step=1), 6 * hosts * replicas)
     for index in range(hosts):
-        part = take(data(info).batches(BOTH, replicas, 1, Shard(index, hosts)), 6 * replicas)
+        part = take(data(info).batches(BOTH, replicas, start_step=1, shard=Shard(index, hosts)), 6 * replicas)
         for step in range(6):
             first = (step * hosts + index) * replicas
             assert_equal(part[step * replicas : (step + 1) * replicas], whole[first : first + replicas])
 
 
 def test_pseudo_labels_are_a_stream_of_their_own(info, pseudo):
-    streams = ("labeled", "pseudo")
+    streams = {**LABELED, **PSEUDO}
     whole = take(data(info, **pseudo).batches(streams), 12)
-    alone = take(data(info).batches(("labeled",)), 12)
+    alone = take(data(info).batches(LABELED), 12)
     for batch, labeled in zip(whole, alone, strict=True):
         assert_equal(batch["labeled"], labeled["labeled"])
         assert {name: value.shape for name, value in batch["pseudo"].items()} == {
@@ -113,7 +117,7 @@ def test_pseudo_labels_are_those_of_their_records(info, pseudo):
     for name in ("min_scale", "max_scale"):
         gin.bind_parameter(f"Augmentation.{name}", 1.0)
     gin.bind_parameter("Augmentation.flip_probability", 0.0)
-    views = [part["pseudo"] for part in take(data(info, crop_size=(48, 48), **pseudo).batches(("pseudo",)), 10)]
+    views = [part["pseudo"] for part in take(data(info, crop_size=(48, 48), **pseudo).batches(PSEUDO), 10)]
     records = take(evaluation_batches(DatasetInfo.load(pseudo["pseudo_directory"]), "train", 20, GREY, (48, 48)), 1)[0]
     whole = lambda parts: sorted(np.concatenate([p["image"], p["label"]], -1).tobytes() for p in parts)
     rows = lambda batch: [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
@@ -135,7 +139,7 @@ def test_hidden_masks_are_not_seen(info):
     """Neither the label of the stream nor, without stored ones, image-level labels."""
     hidden = dataclasses.replace(info.split("train"), hide_masks=True)
     hiding = dataclasses.replace(info, splits={**info.splits, "train": hidden})
-    (seen,), (unseen,) = (take(data(i).batches(("unlabeled",)), 1) for i in (info, hiding))
+    (seen,), (unseen,) = (take(data(i).batches(UNLABELED), 1) for i in (info, hiding))
     assert (seen["unlabeled"]["label"] < 255).any() and seen["unlabeled"]["image_label_known"].all()
     assert (unseen["unlabeled"]["label"] == 255).all() and not unseen["unlabeled"]["image_label_known"].any()
     assert not unseen["unlabeled"]["image_label"].any()
@@ -143,7 +147,7 @@ def test_hidden_masks_are_not_seen(info):
 
 
 def test_image_labels_are_of_the_image_or_of_the_crop(info):
-    unlabeled = lambda scope: take(data(info, image_label_scope=scope).batches(("unlabeled",)), 4)
+    unlabeled = lambda scope: take(data(info, image_label_scope=scope).batches(UNLABELED), 4)
     for whole, crop in zip(unlabeled("image"), unlabeled("crop"), strict=True):
         whole, crop = whole["unlabeled"], crop["unlabeled"]
         present = np.stack([[np.any(label == c) for c in range(1, 7)] for label in crop["label"]])
@@ -190,7 +194,7 @@ def test_wrong_streams_are_refused(info, change, message):
 def test_wrong_pseudo_labels_are_refused(info, pseudo, tmp_path):
     def refused(message, **changes):
         with pytest.raises(UserError, match=message) as caught:
-            data(info, **{**pseudo, **changes}).check(("labeled", "pseudo"))
+            data(info, **{**pseudo, **changes}).check({**LABELED, **PSEUDO})
         assert str(caught.value).count("\n") == str(caught.value).count("In call to configurable")  # which gin appends
 
     refused("pseudo_directory is not set, but .* label images with wss-label", pseudo_directory=None)

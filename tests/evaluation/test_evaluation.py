@@ -10,9 +10,11 @@ from wss import config
 from wss.data.dataset_info import DatasetInfo, SplitInfo, load_dataset
 from wss.data.example import encode_example
 from wss.data.masks import encode_mask
+from wss.errors import UserError
 from wss.evaluation.evaluation import Evaluation, report
 from wss.experiment import open_run
 from wss.models.deeplab import build_model
+from wss.models.weights.weights_file import save_weights
 from wss.run_directory import CONFIG_NAME, RunDirectory
 
 GREY = (127.5, 127.5, 127.5)
@@ -44,7 +46,7 @@ def info(tmp_path) -> DatasetInfo:
 
 
 def test_without_resize_every_pixel_is_right(model, info, two_replicas):
-    result = Evaluation(model, info, two_replicas, batch_size=2)()
+    result = Evaluation(batch_size=2).open(model, info, two_replicas)()
     np.testing.assert_array_equal(result.confusion, [[40, 0], [0, 50]])
     assert result.mean_iou == 1.0
 
@@ -54,7 +56,7 @@ def test_resized_images_are_compared_with_resized_masks(model, info, two_replica
     the model, at exactly 0.5, says class 0."""
     gin.bind_parameter("ResizeToRange.min_size", 9)
     gin.bind_parameter("ResizeToRange.factor", 8)
-    result = Evaluation(model, info, two_replicas, batch_size=2)()
+    result = Evaluation(batch_size=2).open(model, info, two_replicas)()
     np.testing.assert_array_equal(result.confusion, [[2 * 9 * 7, 0], [2 * 9, 2 * 9 * 9]])
     np.testing.assert_allclose(result.mean_iou, (7 / 8 + 9 / 10) / 2)
     assert result.num_images == 2
@@ -62,16 +64,32 @@ def test_resized_images_are_compared_with_resized_masks(model, info, two_replica
 
 def test_windows_a_few_at_once_change_nothing(model, info, two_replicas):
     results = [
-        Evaluation(model, info, two_replicas, batch_size=2, window=(3, 3), windows_at_once=at_once)()
+        Evaluation(batch_size=2, window=(3, 3), windows_at_once=at_once).open(model, info, two_replicas)()
         for at_once in (3, None)
     ]
     for result in results:
         np.testing.assert_array_equal(result.confusion, [[40, 0], [0, 50]])
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"batch_size": 0}, "Evaluation.batch_size = 0, expected 1 or more"),
+        ({"size": 513}, r"Evaluation.size = 513, expected \(height, width\)"),
+        ({"window": (361, 0)}, "Evaluation.window"),
+        ({"window_stride": 1.5}, "Evaluation.window_stride = 1.5"),
+        ({"scales": ()}, r"Evaluation.scales = \(\)"),
+        ({"windows_at_once": 0}, "Evaluation.windows_at_once = 0"),
+    ],
+)
+def test_impossible_settings_are_one_line(settings, expected):
+    with pytest.raises(UserError, match=expected):
+        Evaluation(**settings)
+
+
 def test_report_says_how_fast_it_was(model, info, two_replicas, tmp_path, capsys):
-    result = Evaluation(model, info, two_replicas, batch_size=2)()
-    report(result, tmp_path, step=1)
+    result = Evaluation(batch_size=2).open(model, info, two_replicas)()
+    report(result, RunDirectory(tmp_path), step=1)
     assert "2 images in " in capsys.readouterr().out
 
 
@@ -85,12 +103,12 @@ def test_a_float32_run_can_be_evaluated_in_bfloat16(tmp_path, tiny_parameters, f
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     config.parse_config([], tiny_parameters)
     (tmp_path / CONFIG_NAME).write_text("\n".join(tiny_parameters))
-    RunDirectory(tmp_path).save_weights(build_model(load_dataset()))
+    save_weights(build_model(load_dataset()), RunDirectory(tmp_path))
     results = {}
     for policy in ("float32", "mixed_bfloat16"):
         run = open_run(str(tmp_path), [f"set_precision.policy = {policy!r}"], strategy)
         assert run.model.backbone.output["features"].dtype == policy.removeprefix("mixed_")
-        results[policy] = config.call(Evaluation, run.model, run.info, strategy)()
+        results[policy] = config.call(Evaluation).open(run.model, run.info, strategy)()
     assert results["mixed_bfloat16"].num_images == 6
     assert results["mixed_bfloat16"].confusion.sum() == results["float32"].confusion.sum()
     np.testing.assert_allclose(*(result.calibration[:, 1].sum() for result in results.values()), rtol=0.01)

@@ -11,7 +11,9 @@ from tensorflow.core.util import event_pb2
 
 from wss.data.dataset_info import DatasetInfo, SplitInfo
 from wss.errors import UserError
-from wss.evaluation import evaluator
+from wss.evaluation.evaluation import write_scalars
+from wss.evaluation.evaluator import Evaluator
+from wss.evaluation.result import read_json, write_json
 from wss.inference.prediction import predict
 from wss.ops import metrics
 
@@ -61,7 +63,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def result(model):
-    return evaluator.evaluate(model, batches(), INFO, "val")
+    return Evaluator(model, INFO)(batches(), "val")
 
 
 def test_numbers_by_hand(result):
@@ -78,7 +80,7 @@ def test_numbers_by_hand(result):
 def test_two_replicas_give_the_same(result, two_replicas):
     with two_replicas.scope():
         model = build_model()
-    mirrored = evaluator.evaluate(model, batches(), INFO, "val", two_replicas)
+    mirrored = Evaluator(model, INFO, strategy=two_replicas)(batches(), "val")
     np.testing.assert_array_equal(mirrored.confusion, result.confusion)
     # Confidences are float32, and some processors round them differently in batches of another size.
     np.testing.assert_allclose(mirrored.calibration, result.calibration, rtol=1e-6)
@@ -86,14 +88,12 @@ def test_two_replicas_give_the_same(result, two_replicas):
 
 
 def test_batch_size_does_not_matter(model, result):
-    other = evaluator.evaluate(model, batches(batch_size=4), INFO, "val")
+    other = Evaluator(model, INFO)(batches(batch_size=4), "val")
     np.testing.assert_array_equal(other.confusion, result.confusion)
 
 
 def test_predict_fn_and_number_of_bins(model, result):
-    flipped = evaluator.evaluate(
-        model, batches(), INFO, "val", predict_fn=functools.partial(predict, flip=True), num_bins=4
-    )
+    flipped = Evaluator(model, INFO, predict_fn=functools.partial(predict, flip=True), num_bins=4)(batches(), "val")
     np.testing.assert_array_equal(flipped.confusion, result.confusion)
     assert flipped.calibration.shape == (4, 3)
 
@@ -105,7 +105,7 @@ def test_step_is_traced_once(model):
         traces.append(images.shape)
         return predict(model, images)
 
-    evaluate = evaluator.Evaluator(model, INFO, predict_fn=counting)
+    evaluate = Evaluator(model, INFO, predict_fn=counting)
     first = evaluate(batches(), "val")
     model.layers[-1].bias.assign_add([100.0, 0, 0, 0])
     second = evaluate(batches(), "val")
@@ -116,29 +116,29 @@ def test_step_is_traced_once(model):
 
 def test_split_without_masks(model):
     with pytest.raises(UserError, match="'unlabeled': it has no masks"):
-        evaluator.evaluate(model, batches(), INFO, "unlabeled")
+        Evaluator(model, INFO)(batches(), "unlabeled")
 
 
 def test_unknown_label_value(model):
     with pytest.raises(UserError, match=r"neither a class \(0 .. 3\) nor the ignore label \(255\)"):
-        evaluator.evaluate(model, batches(np.where(LABEL == 1, 9, LABEL)), INFO, "val")
+        Evaluator(model, INFO)(batches(np.where(LABEL == 1, 9, LABEL)), "val")
 
 
 def test_model_of_another_data_set():
     model = build_model()
     model.num_classes = 21
     with pytest.raises(UserError, match="21 classes and data set toy has 4"):
-        evaluator.Evaluator(model, INFO)
+        Evaluator(model, INFO)
 
 
 def test_json_says_null_for_absent_classes_and_reads_back(result, tmp_path):
     path = tmp_path / "new" / "val.json"
-    evaluator.write_json(result, path)
+    write_json(result, path)
     content = json.loads(path.read_text())
     assert content["iou"] == {"background": 0.75, "cat": 0.75, "dog": None, "cow": None}
     assert content["mean_iou"] == result.mean_iou == 0.5
     assert [child.name for child in path.parent.iterdir()] == ["val.json"]
-    again = evaluator.read_json(path)
+    again = read_json(path)
     assert again.as_dict() == result.as_dict()
 
 
@@ -148,13 +148,13 @@ def test_unreadable_json_is_one_line(content, tmp_path):
     if content is not None:
         path.write_text(content)
     with pytest.raises(UserError, match="not a readable evaluation result") as caught:
-        evaluator.read_json(path)
+        read_json(path)
     assert "\n" not in str(caught.value)
 
 
 def test_scalars_reach_tensorboard(result, tmp_path):
     writer = tf.summary.create_file_writer(str(tmp_path))
-    evaluator.write_scalars(result, writer, step=7)
+    write_scalars(result, writer, step=7)
     (path,) = tmp_path.iterdir()
     values = {}
     for record in tf.data.TFRecordDataset(str(path)):

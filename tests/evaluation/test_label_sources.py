@@ -1,4 +1,4 @@
-"""What pseudo labels are made of: counts by hand on logits that are chosen, the same as `explain` on a tiny model."""
+"""What pseudo labels are made of: counts by hand on logits that are chosen, the same as the maps of a tiny model."""
 
 import dataclasses
 import json
@@ -12,21 +12,22 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from networks import pseudoseg_network
 from PIL import Image
 
 from wss import config
 from wss.data.dataset_info import DatasetInfo, SplitInfo
 from wss.errors import UserError
-from wss.evaluation.evaluator import evaluate
-from wss.evaluation.label_sources import Gate, Parts, parts_table, read_parts, write_parts
-from wss.evaluation.pseudo_label_quality import default_fusions, evaluate_parts
+from wss.evaluation.evaluator import Evaluator
+from wss.evaluation.label_sources import Gate, LabelSources, label_sources_table, write_label_sources
+from wss.evaluation.pseudo_label_quality import default_fusions, evaluate_label_sources
 from wss.inference.photos import Batch, SplitExamples
 from wss.inference.prediction import valid_pixels
 from wss.methods.pseudoseg.pseudoseg import PseudoSeg
 from wss.methods.supervised import Supervised
-from wss.models.deeplab import build_model
-from wss.models.layers.convolution import resize_bilinear
+from wss.models.weights.weights_file import save_weights
 from wss.ops import metrics
+from wss.ops.resizing import resize_bilinear
 from wss.run_directory import CONFIG_NAME, RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +56,10 @@ class ToyModel:
     def segment(self, features):
         return features["all"][..., :3]
 
+    @property
+    def branches(self):
+        return self
+
     def classify(self, features):
         return features["all"][:, 0, 0, 6:]
 
@@ -80,8 +85,8 @@ def batch_of(images, labels, sizes=None, number=None) -> Batch:
     return Batch([f"image_{i}" for i in range(number or len(images))], images, sizes, labels)
 
 
-def toy_parts(*batches: Batch, method=None, stride=1) -> Parts:
-    return evaluate_parts(ToyModel(stride), method or PseudoSeg(), TOY, "val", batches)
+def toy_parts(*batches: Batch, method=None, stride=1) -> LabelSources:
+    return evaluate_label_sources(ToyModel(stride), method or PseudoSeg(), TOY, split="val", examples=batches)
 
 
 def random_images(number: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -94,7 +99,7 @@ def random_images(number: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     )
 
 
-def assert_same(one: Parts, other: Parts, titles) -> None:
+def assert_same(one: LabelSources, other: LabelSources, titles) -> None:
     np.testing.assert_array_equal(one.gate.counts, other.gate.counts)
     for title in titles:
         np.testing.assert_array_equal(one.results[title].confusion, other.results[title].confusion, title)
@@ -125,7 +130,7 @@ def test_counts_by_hand():
         np.testing.assert_allclose(result.calibration.sum(axis=0), [3, 3 * confidence, np.trace(confusion)], atol=1e-4)
         assert result.num_images == 1 and result.class_names == TOY.class_names
     assert list(parts.results) == list(default_fusions(PseudoSeg()))
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in parts_table(parts).splitlines()]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in label_sources_table(parts).splitlines()]
     assert rows[0] == ["part", "mIoU", "pixel acc.", "mean confidence", "ECE"]
     assert rows[2] == ["decoder", "50.00", "66.67", "78.33", "31.67"]
     assert rows[-1] == ["classes", "100.00", "100.00"]
@@ -188,14 +193,15 @@ def test_without_a_background_every_class_has_an_image_label():
     info = dataclasses.replace(TOY, class_names=("cat", "dog"), colors=TOY.colors[:2], has_background=False)
     image = np.concatenate([np.zeros([1, 2, 6]), np.ones([1, 2, 2])], axis=-1).astype(np.float32)
     fusions = {"decoder": default_fusions(PseudoSeg())["decoder"]}
-    parts = evaluate_parts(ToyModel(), PseudoSeg(), info, "val", [batch_of([image], [[[0, 0]]])], fusions)
+    examples = [batch_of([image], [[[0, 0]]])]
+    parts = evaluate_label_sources(ToyModel(), PseudoSeg(), info, split="val", examples=examples, fusions=fusions)
     np.testing.assert_array_equal(parts.gate.counts, [[1, 0, 0], [0, 1, 0]])
     assert list(parts.gate.recall_per_class) == ["cat", "dog"] and list(parts.results) == ["decoder"]
 
 
 def evaluated(batch: Batch, stride: int):
     dataset = tf.data.Dataset.from_tensors({"image": batch.images, "label": batch.labels[..., None]})
-    return evaluate(ToyModel(stride), dataset, TOY, "val")
+    return Evaluator(ToyModel(stride), TOY)(dataset, "val")
 
 
 def test_decoder_is_what_the_evaluator_counts():
@@ -263,29 +269,18 @@ def test_masks_that_are_wrong_or_absent_are_refused():
 
 def test_another_method_is_refused():
     with pytest.raises(UserError, match="train.method is Supervised, .* expected a run of PseudoSeg"):
-        evaluate_parts(ToyModel(), Supervised(), TOY, "val", [])
+        evaluate_label_sources(ToyModel(), Supervised(), TOY, split="val", examples=[])
 
 
 def test_json_reads_back(tmp_path):
     path = tmp_path / "parts.json"
     parts = toy_parts(batch_of([image_of(np.zeros([1, 3, 3]), classifier=(1, -1))], [[[0, 1, 1]]]))
-    write_parts(parts, path)
+    write_label_sources(parts, path)
     gate = json.loads(path.read_text())["gate"]
     assert gate["recall_per_class"] == {"cat": 1.0, "dog": None} and gate["counts"] == [[1, 0, 0], [0, 0, 0]]
-    again = read_parts(path)
-    assert again.as_dict() == parts.as_dict() and parts_table(again) == parts_table(parts)
+    again = LabelSources.from_dict(json.loads(path.read_text()))
+    assert again.as_dict() == parts.as_dict() and label_sources_table(again) == label_sources_table(parts)
     assert [file.name for file in tmp_path.iterdir()] == ["parts.json"]
-
-
-@pytest.mark.parametrize(
-    "content", [None, "[]", '{"gate": 1}', '{"gate": {"class_names": [], "counts": []}, "parts": 1}']
-)
-def test_unreadable_json_is_one_line(content, tmp_path):
-    path = tmp_path / "parts.json"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(UserError, match=r"parts.json: not a readable evaluation of pseudo labels .*again$"):
-        read_parts(path)
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +290,7 @@ def info(tiny_shapes) -> DatasetInfo:
 
 def surer(model):
     """Untrained, all classes are equally probable but for rounding, and the CAM is 0."""
-    for kernel, factor in ((model.segmentation_head.layers[-1].kernel, 1e7), (model.classifier.kernel, 1e12)):
+    for kernel, factor in ((model.segmentation_head.layers[-1].kernel, 1e7), (model.branches.classifier.kernel, 1e12)):
         kernel.assign(factor * kernel)
     return model
 
@@ -303,18 +298,21 @@ def surer(model):
 @pytest.fixture(scope="module")
 def model(info):
     keras.utils.set_random_seed(0)
-    return surer(build_model(info, backbone="mobilenet_v2", depth_multiplier=0.25))
+    return surer(pseudoseg_network(info, backbone="mobilenet_v2", depth_multiplier=0.25))
 
 
 def test_parts_are_those_that_the_method_explains(info, model):
     """In two batches of 3, whose CAM has some of the classes."""
     method = PseudoSeg()
     examples = SplitExamples(info, "val", GREY, batch_size=3)
-    parts = evaluate_parts(model, method, info, "val", examples)
+    parts = evaluate_label_sources(model, method, info, split="val", examples=examples)
     expected = {"prediction": [], "pseudo label": []}
     for batch in examples:
         shape = batch.images.shape[1:3]
-        maps = method.explain(model, tf.constant(batch.images), valid_pixels(batch.sizes, shape))
+        features = model.features(tf.constant(batch.images))
+        logits = model.segment(features)
+        figures = method.intermediate_maps(model, features, logits, valid_pixels(batch.sizes, shape))
+        maps = {"prediction": tf.nn.softmax(logits), **{figure.title: figure.values for figure in figures}}
         for title, counts in expected.items():
             counts.append(metrics.calibration_histogram(batch.labels, resize_bilinear(maps[title], shape)))
     for title, own in (("prediction", "decoder"), ("pseudo label", "norm of the batch, T=0.5")):
@@ -330,8 +328,8 @@ def run_dir(tmp_path, tiny_parameters) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / CONFIG_NAME).write_text("\n".join(tiny_parameters) + "\n")
-    RunDirectory(folder).save_weights(
-        surer(build_model(DatasetInfo.load(gin.query_parameter("load_dataset.directory"))))
+    save_weights(
+        surer(pseudoseg_network(DatasetInfo.load(gin.query_parameter("load_dataset.directory")))), RunDirectory(folder)
     )
     return folder
 
@@ -346,8 +344,8 @@ def run_tool(*arguments: str) -> subprocess.CompletedProcess:
 def test_the_tool_writes_table_json_and_diagrams(run_dir):
     done = run_tool(f"--run_dir={run_dir}", "--batch_size=4")
     assert done.returncode == 0, done.stderr
-    parts = read_parts(run_dir / "pseudo_labels_val.json")
-    assert parts_table(parts) in done.stdout
+    parts = LabelSources.from_dict(json.loads((run_dir / "pseudo_labels_val.json").read_text()))
+    assert label_sources_table(parts) in done.stdout
     assert all(result.num_images == 6 and result.split == "val" for result in parts.results.values())
     assert Image.open(run_dir / "pseudo_labels_val.png").mode == "RGB"
 

@@ -4,13 +4,9 @@ import numpy as np
 import pytest
 
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result
-from wss.evaluation.tables import (
-    ABSENT_CLASSES,
-    comparison_table,
-    evaluation_table,
-    format_table,
-)
+from wss.evaluation.result import Result
+from wss.evaluation.tables import ABSENT_CLASSES, comparison_table, evaluation_table
+from wss.tables import format_columns, format_table
 
 
 def make_result(confusion, split="val"):
@@ -39,6 +35,12 @@ def test_table_without_rows():
 def test_rows_must_fit_the_headers():
     with pytest.raises(ValueError):
         format_table(["a", "b"], [("x",)])
+
+
+def test_plain_columns():
+    rows = [("", "train", "b"), ("images", "3", "1000"), ("c", "-", "x")]
+    assert format_columns(rows) == "        train     b\nimages      3  1000\nc           -     x"
+    assert format_columns(rows, "<><") == "        train  b\nimages      3  1000\nc           -  x"
 
 
 def test_evaluation_table():

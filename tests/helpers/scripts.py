@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -21,14 +22,16 @@ def load_module(path: Path) -> ModuleType:
 def separate_flags() -> Iterator[None]:
     """Flags that are defined inside go again: all commands share one registry, and some flags have the same name."""
     by_module = flags.FLAGS.flags_by_module_dict()
-    hidden = {flag.name: flag for module in by_module if module.startswith("wss") for flag in by_module[module]}
-    for name in hidden:
-        delattr(flags.FLAGS, name)
+    hidden = {module: list(by_module[module]) for module in by_module if module.startswith("wss")}
+    for flag in itertools.chain.from_iterable(hidden.values()):
+        delattr(flags.FLAGS, flag.name)
     before = set(flags.FLAGS)
     try:
         yield
     finally:
         for name in set(flags.FLAGS) - before:
             delattr(flags.FLAGS, name)
-        for name, flag in hidden.items():
-            flags.FLAGS[name] = flag
+        for module, its_flags in hidden.items():
+            for flag in its_flags:
+                flags.FLAGS[flag.name] = flag
+                flags.FLAGS.register_flag_by_module(module, flag)

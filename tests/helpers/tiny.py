@@ -1,4 +1,6 @@
-"""Gin bindings of a PseudoSeg run that takes seconds."""
+"""Gin bindings of runs that take seconds."""
+
+from pathlib import Path
 
 TINY = {
     "build_model.backbone": "'mobilenet_v2'",
@@ -16,3 +18,10 @@ TINY = {
     "train.steps_per_loop": 2,
     "train.pictures_every": 0,
 }
+# With `networks.two_convolutions`: a head without atrous branches and one stream, so that little is left to trace.
+SMALL = {**TINY, "build_model.aspp_rates": "()", "build_model.head_depth": 8, "train.method": "@Supervised()"}
+
+
+def bindings(parameters: dict, data_dir: Path) -> list[str]:
+    """Returns a dictionary such as `TINY` as gin bindings, for the data set of a folder."""
+    return [f"load_dataset.directory = '{data_dir}'", *(f"{name} = {value}" for name, value in parameters.items())]

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from wss.data.evaluation_data import padded_size
 from wss.data.resize import ResizeToRange
-from wss.data.training_data import padded_size
 from wss.errors import UserError
 from wss.inference import photo_predictor as teacher_module
-from wss.inference.photo_predictor import Labeling, Photo, Teacher
+from wss.inference.photo_predictor import Labeling, Teacher
+from wss.inference.photos import Photo
 from wss.inference.prediction import predict
 
 GREY = (100.0, 110.0, 120.0)

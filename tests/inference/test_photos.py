@@ -6,6 +6,7 @@ import tensorflow as tf
 from PIL import Image
 
 from wss.data.dataset_info import DatasetInfo
+from wss.data.photos import SUFFIXES
 from wss.errors import UserError
 from wss.inference import photos as examples
 from wss.inference.photos import Batch, FolderExamples, SplitExamples, reduced_size, run_examples
@@ -53,7 +54,7 @@ def test_photos_are_read_while_one_goes_through_them(tmp_path, monkeypatch):
         save(tmp_path / f"{i:02d}.png", 8, 8)
     monkeypatch.setattr(examples, "THREADS", 2)
     read = []
-    monkeypatch.setattr(examples, "_read_photo", lambda path, side: read.append(path) or np.zeros([8, 8, 3]))
+    monkeypatch.setattr(examples, "_read_reduced", lambda path, side: read.append(path) or np.zeros([8, 8, 3]))
     next(iter(FolderExamples(str(tmp_path), 100, GREY, batch_size=4)))
     assert 4 <= len(read) <= 10
 
@@ -65,6 +66,14 @@ def test_sizes_from_headers_are_those_of_the_reduced_photo():
         photo = Image.new("1", (width, height))
         photo.thumbnail((side, side))
         assert reduced_size(width, height, side) == photo.size, (width, height, side)
+
+
+def test_a_folder_that_converts_can_be_shown_too(tmp_path):
+    for suffix in SUFFIXES:
+        save(tmp_path / f"{suffix[1:]}{suffix}", 20, 10, color=200)
+    (batch,) = FolderExamples(str(tmp_path), 100, GREY, batch_size=len(SUFFIXES))
+    assert batch.names == sorted(suffix[1:] for suffix in SUFFIXES)
+    np.testing.assert_allclose(batch.images[:, :10, :20], 200, atol=3)
 
 
 @pytest.mark.parametrize("name", ["broken.jpg", "broken.png"])

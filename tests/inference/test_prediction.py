@@ -5,9 +5,21 @@ import pytest
 import tensorflow as tf
 
 from wss.inference import prediction as inference
-from wss.inference.prediction import predict, predict_and_explain, predict_sliding, to_image_size, valid_pixels
+from wss.inference.photo_predictor import Labeling, Teacher
+from wss.inference.photos import Photo
+from wss.inference.prediction import (
+    predict,
+    predict_and_explain,
+    predict_sliding,
+    scaled_size,
+    to_image_size,
+    valid_pixels,
+)
+from wss.methods.base import Figure
+from wss.ops.resizing import resize_bilinear
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, [2, 9, 13, 3]).astype(np.float32)
+BLACK = (0.0, 0.0, 0.0)
 KERNEL = np.random.default_rng(1).normal(size=[3, 4]).astype(np.float32)
 
 
@@ -88,16 +100,37 @@ def test_flip_changes_nothing_for_a_pixelwise_model():
     np.testing.assert_allclose(predict(pixelwise, IMAGES, flip=True), softmax(IMAGES @ KERNEL), rtol=1e-5)
 
 
-@pytest.mark.parametrize("window", [(9, 13), (100, 100)])
-def test_one_window_is_the_whole_image(window):
-    expected = predict(strided, IMAGES, (1.0, 1.5), flip=True)
-    actual = predict_sliding(strided, IMAGES, window, scales=(1.0, 1.5), flip=True)
+def test_one_window_is_the_whole_image():
+    expected = predict(strided, IMAGES, flip=True)
+    actual = predict_sliding(strided, IMAGES, (9, 13), pad_value=BLACK, flip=True)
     np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("scale", "size"), [(0.5, (5, 7)), (1.5, (13, 19))])
+def test_one_window_of_the_scaled_images_size_is_the_whole_scaled_image(scale, size):
+    expected = resize_bilinear(predict(strided, resize_bilinear(IMAGES, size), flip=True), (9, 13))
+    actual = predict_sliding(strided, IMAGES, size, pad_value=BLACK, scales=(scale,), flip=True)
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+def test_an_image_smaller_than_a_window_lies_in_the_middle_of_its_padding():
+    """9 x 13 in 12 x 13: one row above, two below; and the padding is not predicted."""
+    seen = []
+
+    def model(images, training):
+        seen.append(images)
+        return pixelwise(images, training)
+
+    actual = predict_sliding(model, IMAGES, (12, 5), pad_value=(1.0, 2.0, 3.0), stride=0.8)
+    padded = np.broadcast_to(np.float32([1, 2, 3]), [2, 12, 13, 3]).copy()
+    padded[:, 1:10] = IMAGES
+    np.testing.assert_array_equal(seen[0][2:4], padded[:, :, 4:9])  # the second window, of both images
+    np.testing.assert_allclose(actual, softmax(IMAGES @ KERNEL), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("window", "stride"), [((4, 4), 0.5), ((5, 3), 2 / 3), ((9, 1), 1.0)])
 def test_windows_cover_the_image_and_each_image_keeps_its_own(window, stride):
-    actual = tf.function(predict_sliding)(pixelwise, IMAGES, window, stride)
+    actual = tf.function(predict_sliding)(pixelwise, IMAGES, window, pad_value=BLACK, stride=stride)
     np.testing.assert_allclose(actual, softmax(IMAGES @ KERNEL), rtol=1e-5)
 
 
@@ -106,7 +139,7 @@ def test_windows_average_where_they_overlap():
     s0, s1, s2 = sigmoid([0, 1, 2])
     expected = [s0, s1, (s2 + s0) / 2, (s1 + s0) / 2, (s2 + s1) / 2, s2]
     images = np.zeros([1, 1, 6, 3], np.float32)
-    probabilities = predict_sliding(by_column, images, (1, 3), stride=2 / 3)
+    probabilities = predict_sliding(by_column, images, (1, 3), pad_value=BLACK, stride=2 / 3)
     np.testing.assert_allclose(probabilities[0, 0, :, 0], expected, rtol=1e-5)
 
 
@@ -119,8 +152,9 @@ def test_the_number_of_windows_at_once_changes_only_the_batches(at_once):
         sizes.append(images.shape[0])
         return by_column(images, training)
 
-    expected = predict_sliding(by_column, IMAGES, (9, 5), 0.4, windows_at_once=5)
-    actual = tf.function(predict_sliding)(model, IMAGES, (9, 5), 0.4, windows_at_once=at_once)
+    settings = {"window": (9, 5), "pad_value": BLACK, "stride": 0.4}
+    expected = predict_sliding(by_column, IMAGES, **settings, windows_at_once=5)
+    actual = tf.function(predict_sliding)(model, IMAGES, **settings, windows_at_once=at_once)
     np.testing.assert_allclose(actual, expected, rtol=1e-6)
     assert set(sizes) == {{1: 2, 2: 4, 3: 6, 5: 10, None: 10}[at_once]}
 
@@ -140,8 +174,38 @@ def test_windows_average_in_both_directions():
         [(a + c) / 2, (a + b + c + d) / 4, (b + d) / 2],
         [c, (c + d) / 2, d],
     ]
-    probabilities = predict_sliding(top_left, images, (2, 2), stride=0.5)
+    probabilities = predict_sliding(top_left, images, (2, 2), pad_value=(0.0,), stride=0.5)
     np.testing.assert_allclose(probabilities[0, ..., 0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize(
+    ("window", "stride", "scales"),
+    [
+        ((9, 13), 2 / 3, (1.0,)),
+        ((5, 4), 2 / 3, (1.0,)),
+        ((7, 5), 0.3, (1.0,)),
+        ((4, 4), 1.0, (0.5, 1.0)),
+        ((12, 5), 2 / 3, (0.75, 1.5)),  # some scaled images are lower than a window, and padded
+        ((40, 40), 0.5, (1.0, 2.0)),
+    ],
+)
+def test_evaluation_and_labelling_see_the_same_windows(window, stride, scales, flip):
+    """The windows of a scaled image give labelling what evaluation brings back to the image's size."""
+    grey, images = (0.1, 0.2, 0.3), tf.constant(IMAGES)
+    evaluated = predict_sliding(
+        strided, images, window, pad_value=grey, stride=stride, scales=scales, flip=flip, windows_at_once=3
+    )
+    labelled = np.zeros([2, 9, 13, 4], np.float32)
+    settings = Labeling(window=window, stride=stride, flip=flip, average="probabilities")
+    teacher = Teacher(strided, tf.distribute.get_strategy(), grey, settings, set())
+    for scale in scales:
+        scaled = resize_bilinear(images, scaled_size((9, 13), scale)).numpy()
+        photos = [Photo(str(number), image) for number, image in enumerate(scaled)]
+        averages = np.stack([np.exp(logs) for logs in teacher.map(lambda photo, logs: logs, photos)])
+        labelled += resize_bilinear(averages, (9, 13)).numpy() / len(scales)
+    np.testing.assert_allclose(evaluated, labelled, atol=1e-6)
+    np.testing.assert_array_equal(np.argmax(evaluated, -1), labelled.argmax(-1))
 
 
 @pytest.mark.parametrize(("on_cpu", "batches"), [(True, [2, 2]), (False, [4])])
@@ -186,18 +250,19 @@ class FakeModel:
 class MeanOfBatch:
     """A method whose map is a mean over its batch."""
 
-    def explain(self, model, images, valid):
-        logits = model.segment(model.features(images))
-        mean = tf.reduce_mean(model(images) * model.factor(), axis=0, keepdims=True)
-        return {"prediction": logits, "mean": mean, "inside": tf.cast(valid, tf.float16)}
+    def intermediate_maps(self, network, features, logits, valid):
+        mean = tf.reduce_mean(logits * network.factor(), axis=0, keepdims=True)
+        inside = Figure("inside", "heat", tf.cast(valid, tf.float16))
+        return [Figure("mean", "probabilities", mean + 0 * features["features"][:, :1, :1, :1]), inside]
 
 
 def test_one_pass_of_the_network_gives_the_prediction_and_maps_of_each_image_alone():
     model, sizes = FakeModel(), tf.constant([[9, 13], [4, 5]])
-    outputs = predict_and_explain(model, MeanOfBatch(), tf.constant(IMAGES), sizes)
+    prediction, figures = predict_and_explain(model, MeanOfBatch(), tf.constant(IMAGES), sizes)
     assert model.passes == 1
-    assert list(outputs) == ["prediction", "mean", "inside"]
-    np.testing.assert_array_equal(outputs["prediction"], np.argmax(predict(strided, IMAGES), axis=-1))
+    outputs = {figure.title: figure.values for figure in figures}
+    assert list(outputs) == ["mean", "inside"]
+    np.testing.assert_array_equal(prediction, np.argmax(predict(strided, IMAGES), axis=-1))
     np.testing.assert_allclose(outputs["mean"], 2 * strided(IMAGES, False), rtol=1e-6)
     assert outputs["inside"].dtype == tf.float32
     assert tf.reduce_sum(outputs["inside"], axis=[1, 2, 3]).numpy().tolist() == [9 * 13, 4 * 5]

@@ -2,52 +2,27 @@
 
 import dataclasses
 
+import networks
 import numpy as np
 import pytest
 import tensorflow as tf
+from networks import random_batch
 
-from wss.data.dataset_info import DatasetInfo
-from wss.methods.pseudoseg.pseudoseg import STATISTICS, PseudoSeg, pseudo_label_quality
+from wss.methods.pseudoseg.pseudo_label import pseudo_label_quality
+from wss.methods.pseudoseg.pseudoseg import STATISTICS, PseudoSeg
 from wss.methods.supervised import Supervised
-from wss.models.deeplab import build_model
-from wss.models.layers.convolution import BatchNorm
+from wss.models.layers.normalization import BatchNorm
 
-CLASSES, SIZE = 4, 33
-INFO = DatasetInfo("tiny", ("background", "a", "b", "c"), ((0, 0, 0),) * CLASSES, {})
+CLASSES = 4
 
 
-def tiny_model(**kwargs):
-    tf.keras.utils.set_random_seed(1)
-    return build_model(INFO, backbone="mobilenet_v2", depth_multiplier=0.25, dropout=0.0, **kwargs)
+def tiny_model(**options):
+    return networks.tiny_model(CLASSES, dropout=0.0, **options)
 
 
 @pytest.fixture(scope="module")
 def model():
     return tiny_model()
-
-
-def random_batch(seed=0, batch_size=2):
-    rng = np.random.default_rng(seed)
-    images = lambda: tf.constant(rng.uniform(0, 255, (batch_size, SIZE, SIZE, 3)), tf.float32)
-    label = rng.integers(0, CLASSES, (batch_size, SIZE, SIZE, 1))
-    label[:, :4] = 255
-    ones = tf.ones([batch_size, SIZE, SIZE, 1])
-    hole = np.ones((batch_size, SIZE, SIZE, 1), np.float32)
-    hole[:, 8:16, 8:16] = 0
-    label = tf.constant(label, tf.int32)
-    image_label = tf.constant([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]][:batch_size])
-    return {
-        "labeled": {"image": images(), "label": label, "valid": ones, "image_label": image_label},
-        "unlabeled": {
-            "weak": images(),
-            "strong": images(),
-            "label": label,
-            "valid": tf.constant(hole),
-            "not_padding": ones,
-            "image_label": image_label,
-            "image_label_known": tf.ones([batch_size]),
-        },
-    }
 
 
 def weak_features(model, unlabeled):
@@ -57,8 +32,8 @@ def weak_features(model, unlabeled):
 PARTS = {
     "backbone": lambda model: model.backbone.trainable_variables,
     "decoder": lambda model: model.segmentation_head.trainable_variables,
-    "classifier": lambda model: model.classifier.trainable_variables,
-    "sgc": lambda model: model.sgc.trainable_variables,
+    "classifier": lambda model: model.branches.classifier.trainable_variables,
+    "sgc": lambda model: model.branches.sgc.trainable_variables,
 }
 ROUTES = {  # Figure 7 of the paper: which part each loss trains
     "segmentation": {"backbone", "decoder"},
@@ -81,7 +56,7 @@ def parts_with_gradient(model, gradients_of):
 def test_each_loss_trains_its_parts_only(model, use_image_labels):
     method = PseudoSeg(use_image_labels=use_image_labels)
     with tf.GradientTape(persistent=True) as tape:
-        losses, _ = method.losses(model, random_batch(), tf.constant(0, tf.int64))
+        losses = method.losses(model, random_batch(), tf.constant(0, tf.int64)).losses
     assert losses.keys() == ROUTES.keys()
     for name, loss in losses.items():
         assert parts_with_gradient(model, lambda v, loss=loss: tape.gradient(loss, v)) == ROUTES[name], name
@@ -92,7 +67,9 @@ def test_joining_labelled_and_strong_changes_batch_norm_only():
     step = tf.constant(0, tf.int64)
     for fine_tune in (False, True):
         model = tiny_model(fine_tune_batch_norm=fine_tune)
-        apart, joined = (PseudoSeg(join_strong=join).losses(model, random_batch(), step)[0] for join in (False, True))
+        apart, joined = (
+            PseudoSeg(join_strong=join).losses(model, random_batch(), step).losses for join in (False, True)
+        )
         for name in ("segmentation", "consistency", "classification"):
             assert np.isclose(apart[name], joined[name], rtol=1e-5) == (not fine_tune), name
 
@@ -112,7 +89,7 @@ def test_no_gradient_into_the_weak_view(model):
     batch = random_batch()
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([batch["unlabeled"]["weak"], batch["unlabeled"]["strong"]])
-        losses, _ = PseudoSeg().losses(model, batch, tf.constant(0, tf.int64))
+        losses = PseudoSeg().losses(model, batch, tf.constant(0, tf.int64)).losses
     assert tape.gradient(losses["consistency"], batch["unlabeled"]["weak"]) is None
     assert np.any(tape.gradient(losses["consistency"], batch["unlabeled"]["strong"]))
 
@@ -123,7 +100,7 @@ def test_image_labels_train_the_classifier_on_the_weak_view(model):
     for use_image_labels, trained in ((True, 0), (False, 1)):
         with tf.GradientTape() as tape:
             tape.watch(views)
-            losses, _ = PseudoSeg(use_image_labels).losses(model, batch, tf.constant(0, tf.int64))
+            losses = PseudoSeg(use_image_labels=use_image_labels).losses(model, batch, tf.constant(0, tf.int64)).losses
         gradients = tape.gradient(losses["classification"], views)
         assert np.any(gradients[trained])
         assert gradients[1 - trained] is None
@@ -157,7 +134,7 @@ def test_each_part_of_the_pseudo_label_has_its_statistics(model, cam_statistics,
     chosen = {"cam_statistics": cam_statistics, "decoder_statistics": decoder_statistics}
     pseudo = PseudoSeg(class_threshold=0.0, **chosen).pseudo_label(model, weak, unlabeled)
     gate = tf.ones([2, CLASSES - 1])
-    np.testing.assert_allclose(pseudo.cam, model.cam(weak[cam_statistics], gate), atol=1e-5)
+    np.testing.assert_allclose(pseudo.cam, model.branches.cam(weak[cam_statistics], gate), atol=1e-5)
     decoder = model.segment(weak[decoder_statistics], training=decoder_statistics == "batch")
     np.testing.assert_allclose(pseudo.decoder, decoder, atol=1e-5)
 
@@ -182,7 +159,7 @@ def test_only_the_passes_that_are_asked_for(settings, weak_passes, monkeypatch):
         return features(images, training=training)
 
     monkeypatch.setattr(model, "features", counted)
-    losses, _ = PseudoSeg(**settings).losses(model, batch, tf.constant(0, tf.int64))
+    losses = PseudoSeg(**settings).losses(model, batch, tf.constant(0, tf.int64)).losses
     assert passes == weak_passes
     assert all(np.isfinite(loss) for loss in losses.values())
 
@@ -202,9 +179,9 @@ def test_a_hidden_hole_changes_attention_only_if_asked(model):
 def test_only_named_views_move_batch_norm():
     def moved(views):
         model = tiny_model()
-        before = [[v.numpy() for v in part.non_trainable_variables] for part in (model.backbone, model.sgc)]
+        before = [[v.numpy() for v in part.non_trainable_variables] for part in (model.backbone, model.branches.sgc)]
         PseudoSeg(batch_norm_views=views).losses(model, random_batch(), tf.constant(0, tf.int64))
-        after = [[v.numpy() for v in part.non_trainable_variables] for part in (model.backbone, model.sgc)]
+        after = [[v.numpy() for v in part.non_trainable_variables] for part in (model.backbone, model.branches.sgc)]
         return [any(np.any(x != y) for x, y in zip(*pair, strict=True)) for pair in zip(before, after, strict=True)]
 
     assert moved(()) == [False, False]
@@ -212,11 +189,11 @@ def test_only_named_views_move_batch_norm():
     assert moved(("weak",)) == moved(("labeled",)) == [True, True]
 
 
-def test_pictures_move_no_statistics():
+def test_training_figures_move_no_statistics():
     """Only one host draws them."""
     model = tiny_model()
     before = [variable.numpy() for variable in model.variables]
-    PseudoSeg().pictures(model, random_batch())
+    PseudoSeg().training_figures(model, random_batch())
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value, variable.path)
 
@@ -224,11 +201,11 @@ def test_pictures_move_no_statistics():
 def test_one_momentum_for_all_batch_norms():
     model = tiny_model(batch_norm_momentum=0.5)
     layers = [layer for layer in model._flatten_layers() if isinstance(layer, BatchNorm)]
-    assert model.sgc.norm in layers and {layer.momentum for layer in layers} == {0.5}
+    assert model.branches.sgc.norm in layers and {layer.momentum for layer in layers} == {0.5}
 
 
 def test_supervised_reads_the_labelled_stream_only(model):
-    losses, _ = Supervised().losses(model, {"labeled": random_batch()["labeled"]}, tf.constant(0, tf.int64))
+    losses = Supervised().losses(model, {"labeled": random_batch()["labeled"]}, tf.constant(0, tf.int64)).losses
     assert losses.keys() == {"segmentation"}
 
 
@@ -259,19 +236,32 @@ def test_quality_of_a_gate_by_hand(model):
         np.testing.assert_allclose(found, [1.5, share, share], rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", [Supervised(), PseudoSeg(), PseudoSeg(use_image_labels=True)])
+METHODS = [Supervised(), PseudoSeg(), PseudoSeg(use_image_labels=True)]
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_step_is_the_same_eagerly_compiled_and_on_two_replicas(method, two_replicas):
+    assert_same_eagerly_compiled_and_on_two_replicas(method, networks.small_model, two_replicas)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_step_of_mobilenet_is_the_same_eagerly_compiled_and_on_two_replicas(method, two_replicas):
+    assert_same_eagerly_compiled_and_on_two_replicas(method, tiny_model, two_replicas)
+
+
+def assert_same_eagerly_compiled_and_on_two_replicas(method, build, two_replicas):
     def eager():
-        return method.losses(tiny_model(), random_batch(), tf.constant(0, tf.int64))[0]
+        return method.losses(build(), random_batch(), tf.constant(0, tf.int64)).losses
 
     def compiled():
-        model = tiny_model()
-        return tf.function(lambda batch: method.losses(model, batch, tf.constant(0, tf.int64))[0])(random_batch())
+        model = build()
+        return tf.function(lambda batch: method.losses(model, batch, tf.constant(0, tf.int64)).losses)(random_batch())
 
     def mirrored():
         with two_replicas.scope():
-            model = tiny_model()
-        losses_of = lambda batch: method.losses(model, batch, tf.constant(0, tf.int64))[0]
+            model = build()
+        losses_of = lambda batch: method.losses(model, batch, tf.constant(0, tf.int64)).losses
         run = tf.function(lambda batch: two_replicas.run(losses_of, (batch,)))
         losses = run(random_batch())  # both replicas get the whole batch, so both must agree with one device
         return {name: two_replicas.experimental_local_results(loss) for name, loss in losses.items()}

@@ -34,7 +34,7 @@ def test_supervised_losses_equal_original(golden, check, upsample_logits):
         ("logits_seg", "semantic_merged_logits"),
         ("sgc_logits_labeled", "self-attention_self-attention_logits"),
     ):
-        loss = lambda x: losses.segmentation_loss(x, golden["in/seg_label"], upsample_logits=upsample_logits)  # noqa: E731
+        loss = lambda x: losses.segmentation_loss(x, golden["in/seg_label"], upsample_logits=upsample_logits)
         value, gradient = with_gradient(loss, golden[f"in/{logits}"])
         check(value, f"{case}/loss_collection/{name}/mul_1")
         check(gradient, f"{case}/grad/{logits}")
@@ -53,7 +53,7 @@ def test_supervised_losses_equal_original(golden, check, upsample_logits):
 )
 def test_consistency_loss_equals_original(golden, check, case, fusion):
     label, confident = CalibratedFusion(**fusion)(golden["in/logits_weak"], golden["in/sgc_logits_weak"])
-    loss = lambda x: losses.consistency_loss(x, label, golden["default/valid_mask"], confident)  # noqa: E731
+    loss = lambda x: losses.consistency_loss(x, label, golden["default/valid_mask"], confident)
     value, gradient = with_gradient(loss, golden["in/logits_strong"])
     check(value, f"{case}/loss_consistency")
     check(gradient, f"{case}/grad/logits_strong")
@@ -61,7 +61,7 @@ def test_consistency_loss_equals_original(golden, check, case, fusion):
 
 @pytest.mark.parametrize(("case", "stream"), [("default", "seg"), ("weakly", "unl")])
 def test_image_label_loss_equals_original(golden, check, case, stream):
-    loss = lambda x: losses.image_label_loss(x, golden[f"in/{stream}_cls_label"])  # noqa: E731
+    loss = lambda x: losses.image_label_loss(x, golden[f"in/{stream}_cls_label"])
     value, gradient = with_gradient(loss, golden[f"in/cls_logits_{stream}"])
     check(value, f"{case}/loss_cls")
     check(gradient, f"{case}/grad/cls_logits_{stream}")
@@ -84,7 +84,7 @@ def test_hard_pseudo_label_equals_sparse_cross_entropy():
 def test_area_does_not_change_the_mean():
     logits = tf.random.stateless_normal([1, 3, 3, 4], [0, 1])
     pseudo, valid = tf.nn.softmax(-logits), tf.ones([1, 3, 3, 1])
-    twice = lambda x: tf.concat([x, x], axis=1)  # noqa: E731
+    twice = lambda x: tf.concat([x, x], axis=1)
     np.testing.assert_allclose(
         losses.consistency_loss(twice(logits), twice(pseudo), twice(valid)),
         losses.consistency_loss(logits, pseudo, valid),

@@ -39,6 +39,7 @@ from wss.inspection.inspect import inspect_split
 from wss.jobs.processes import ConversionStoppedError
 from wss.methods.dars.class_quotas import kl_divergence, quotas
 from wss.models.deeplab import build_model
+from wss.models.weights.weights_file import save_weights
 from wss.pseudo_labels import jobs, predicting
 from wss.pseudo_labels import label as label_module
 from wss.pseudo_labels import prediction_store as predictions
@@ -121,7 +122,7 @@ def write_run(folder: Path, data: Path, seed: int = 0) -> Path:
     last.bias.assign(np.float32([3] + [0] * (NUM_CLASSES - 1)))
     folder.mkdir()
     (folder / CONFIG_NAME).write_text("\n".join(parameters) + "\n")
-    RunDirectory(folder).save_weights(model)
+    save_weights(model, RunDirectory(folder))
     return folder
 
 

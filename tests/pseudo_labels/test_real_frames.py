@@ -7,7 +7,8 @@ import tensorflow as tf
 from PIL import Image
 
 from wss.data.dataset_info import DatasetInfo
-from wss.inference.photo_predictor import Labeling, Photo, Teacher
+from wss.inference.photo_predictor import Labeling, Teacher
+from wss.inference.photos import Photo
 from wss.methods.dars.class_quotas import distribution, quotas
 from wss.methods.dars.confidence import histogram, of_logits
 from wss.methods.dars.exact_sampling import Cut, count, image_key, label, merge

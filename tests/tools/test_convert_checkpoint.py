@@ -15,10 +15,10 @@ from wss.models.weights.tf1_checkpoint import read_checkpoint, write_checkpoint
 ROOT = Path(__file__).resolve().parents[2]
 
 
-# The peak of the new program alone: what the operating system reports of a child includes its parent at the fork.
 RUN_AND_TELL_MEMORY = """
-import atexit, re, runpy, sys
-atexit.register(lambda: print("peak kB", re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]))
+import atexit, runpy, sys
+from wss.runtime.memory import peak_process_memory
+atexit.register(lambda: print("peak bytes", peak_process_memory()))
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -29,8 +29,8 @@ def convert(*arguments):
     tool = str(ROOT / "tools/convert_checkpoint.py")
     command = [sys.executable, "-c", RUN_AND_TELL_MEMORY, tool, *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    output, _, peak = done.stdout.rpartition("peak kB")
-    return done.returncode, output, int(peak) * 1024
+    output, _, peak = done.stdout.rpartition("peak bytes")
+    return done.returncode, output, int(peak)
 
 
 @pytest.mark.slow

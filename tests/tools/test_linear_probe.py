@@ -131,11 +131,11 @@ def test_classes_by_name(probe, info):
 
 
 def test_features_are_the_mean_of_what_the_classifier_sees(probe, info):
-    model = build_model(info, "mobilenet_v2", depth_multiplier=0.25)
+    model = build_model(info, backbone="mobilenet_v2", depth_multiplier=0.25)
     images = np.random.default_rng(0).uniform(0, 255, (5, 33, 33, 3)).astype(np.float32)
     features = probe.pooled_features(model, tf.data.Dataset.from_tensor_slices((images, np.zeros(5))), batch_size=2)
     expected = model.backbone(images)["cam_features"].numpy().mean(axis=(1, 2))
-    assert features.shape == (5, model.classifier.kernel.shape[0])
+    assert features.shape == (5, model.feature_channels["cam_features"])
     np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-5)
 
 
@@ -145,7 +145,7 @@ def test_the_command_loads_weights(info, tmp_path):
     plain ones, to which weights of the default network do not fit."""
     plain = {"depth_multiplier": 0.25, "depth_divisor": 1, "aspp_rates": (), "use_decoder": False}
     keras.utils.set_random_seed(0)
-    model = build_model(info, "mobilenet_v2", **plain)
+    model = build_model(info, backbone="mobilenet_v2", **plain)
     model.save_weights(tmp_path / "seed0.weights.h5")
 
     def run(*arguments: str) -> subprocess.CompletedProcess:

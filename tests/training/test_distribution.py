@@ -28,9 +28,9 @@ SAME_BATCHES = {
     "build_model.depth_multiplier": 0.5,
     "build_model.fine_tune_batch_norm": False,
     "build_model.synchronized_batch_norm": True,  # SGC's statistics are of the batch even then
-    "build_model.sgc_projection_init": "'identity'",
+    "build_sgc.projection_init": "'identity'",
     "build_model.dropout": 0.0,
-    "build_model.classifier_dropout": 0.0,
+    "build_classifier.dropout": 0.0,
     "build_optimizer.learning_rate": 0.001,
     "TrainingData.unlabeled_split": "'train_1_4'",
     "TrainingData.labeled_batch_size": 4,
@@ -186,7 +186,7 @@ def test_sigterm_at_one_host_stops_both_and_both_go_on(tmp_path, parameters, two
 
 HOST = """
 import sys
-from wss.errors import run_main
+from wss.command import run_main
 
 def main(argv):
     from wss.runtime.strategy import build_strategy, hosts_together, is_chief, number_of_hosts, of_all_replicas

@@ -23,6 +23,8 @@ from wss.training.optimizers import build_optimizer
 from wss.training.step import TrainStep
 from wss.training.train import train
 
+PSEUDOSEG = "train.method = @PseudoSeg()"
+
 
 def one_device():
     return tf.distribute.MirroredStrategy(["CPU:0"])
@@ -68,9 +70,9 @@ def test_a_run_writes_what_it_says(tmp_path, tiny_parameters):
     assert "eval/mean_iou" in scalars(tmp_path / "eval_val")
 
 
-def test_a_finished_run_is_not_trained_again_and_can_be_opened(tmp_path, tiny_parameters, capsys):
-    first = run(tmp_path, tiny_parameters)
-    again = run(tmp_path, tiny_parameters)
+def test_a_finished_run_is_not_trained_again_and_can_be_opened(tmp_path, small_parameters, capsys):
+    first = run(tmp_path, small_parameters)
+    again = run(tmp_path, small_parameters)
     assert "after 6 of 6 steps" in capsys.readouterr().out
     np.testing.assert_array_equal(first.confusion, again.confusion)
     opened = open_run(str(tmp_path), [], one_device())
@@ -87,7 +89,7 @@ def test_a_fixed_batch_is_learnt(tiny_parameters):
     info, strategy = load_dataset(), one_device()
     with strategy.scope():
         step = TrainStep(strategy, build_model(info), Supervised(), build_optimizer(1000), weight_decay=0.0)
-    batches = TrainingData(info, step.model.mean_pixel, seed=0).batches(("labeled",)).take(1).repeat()
+    batches = TrainingData(info, step.model.mean_pixel, seed=0).batches(Supervised.streams).take(1).repeat()
     iterator = iter(strategy.experimental_distribute_dataset(batches))
     losses = []
     for _ in range(3):
@@ -96,8 +98,8 @@ def test_a_fixed_batch_is_learnt(tiny_parameters):
     assert losses[2] < 0.3 * losses[0]
 
 
-def test_divergence_names_the_step_the_losses_and_the_images(tmp_path, tiny_parameters):
-    parameters = [*tiny_parameters, "build_optimizer.learning_rate = 1e30", "train.checkpoint_every = 1"]
+def test_divergence_names_the_step_the_losses_and_the_images(tmp_path, small_parameters):
+    parameters = [*small_parameters, "build_optimizer.learning_rate = 1e30", "train.checkpoint_every = 1"]
     with pytest.raises(
         TrainingDiverged, match=r"loss of step \d+ is not finite .*labeled: shapes_\d+.*ckpt-\d+"
     ) as error:
@@ -108,33 +110,44 @@ def test_divergence_names_the_step_the_losses_and_the_images(tmp_path, tiny_para
     assert not (tmp_path / "model.weights.h5").exists()
 
 
-def test_two_replicas_train_and_evaluate(tmp_path, tiny_parameters, two_replicas):
-    result = run(tmp_path, [*tiny_parameters, "build_model.synchronized_batch_norm = True"], two_replicas)
+def test_two_replicas_train_and_evaluate(tmp_path, small_parameters, two_replicas):
+    parameters = [*small_parameters, PSEUDOSEG, "build_model.synchronized_batch_norm = True"]
+    result = run(tmp_path, parameters, two_replicas)
     assert result.num_images == 6
     one = open_run(str(tmp_path), [], one_device())
     assert one.step == 6
 
 
+@pytest.fixture
+def float32_afterwards():
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_trains(tmp_path, tiny_parameters, policy):
-    try:
-        result = run(tmp_path, [*tiny_parameters, f"set_precision.policy = '{policy}'", "train.clip_norm = 5.0"])
-    finally:
-        keras.config.set_dtype_policy("float32")
+def test_mixed_precision_trains(tmp_path, small_parameters, float32_afterwards, policy):
+    parameters = [*small_parameters, PSEUDOSEG, f"set_precision.policy = '{policy}'", "train.clip_norm = 5.0"]
+    assert np.isfinite(run(tmp_path, parameters).mean_iou)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_mobilenet(tmp_path, tiny_parameters, float32_afterwards, policy):
+    result = run(tmp_path, [*tiny_parameters, f"set_precision.policy = '{policy}'", "train.clip_norm = 5.0"])
     assert np.isfinite(result.mean_iou)
 
 
-def test_weight_average_is_what_is_evaluated_and_exported(tmp_path, tiny_parameters):
-    run(tmp_path / "plain", tiny_parameters)
+def test_weight_average_is_what_is_evaluated_and_exported(tmp_path, small_parameters):
+    run(tmp_path / "plain", small_parameters)
     config.gin.clear_config()
-    run(tmp_path / "averaged", [*tiny_parameters, "train.ema_decay = 0.9"])
+    run(tmp_path / "averaged", [*small_parameters, "train.ema_decay = 0.9"])
     plain, averaged = (weights_of(tmp_path / name / "model.weights.h5") for name in ("plain", "averaged"))
     assert plain.keys() == averaged.keys()
     assert any(np.any(plain[name] != averaged[name]) for name in plain)
 
 
-def test_dry_run_estimates_and_writes_nothing(tmp_path, tiny_parameters, capsys):
-    run(tmp_path / "run", tiny_parameters, dry_run=True)
+def test_dry_run_estimates_and_writes_nothing(tmp_path, small_parameters, capsys):
+    run(tmp_path / "run", [*small_parameters, PSEUDOSEG], dry_run=True)
     printed = capsys.readouterr().out
     assert "s a step of 4 images, so 6 steps take about" in printed and "GiB" in printed
     assert not (tmp_path / "run").exists()

@@ -6,14 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from networks import dataset_of, pseudoseg_network, tiny_model
 
-from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
-from wss.methods.components.ema import WeightAverage
-from wss.models.deeplab import build_model
+from wss.methods.components.ema import ExponentialMovingAverage
 from wss.training.optimizers import Momentum, PolySchedule, build_optimizer
-
-INFO = DatasetInfo("voc", tuple(f"class {i}" for i in range(21)), ((0, 0, 0),) * 21, {})
 
 
 @pytest.mark.parametrize(
@@ -61,7 +58,7 @@ def test_momentum_by_hand_while_the_rate_changes(replicas, two_replicas):
 
 def test_weight_decay_covers_what_the_original_decays(goldens):
     golden = json.loads((goldens / "bn_decay_and_weight_decay.json").read_text())["xception_65/weight_decayed"]
-    model = build_model(INFO, backbone="xception_65")
+    model = pseudoseg_network(dataset_of(21), backbone="xception_65")
     names = {variable.path: name for name, variable in _tf1(model).items()}
     decayed = {names[variable.path] for variable in model.decayed_kernels()}
     assert decayed == {name for name in golden if not name.endswith("/logits/weights")} | {
@@ -77,9 +74,9 @@ def _tf1(model):
 
 
 def test_last_layers_have_their_gradient_multipliers():
-    model = build_model(INFO, backbone="mobilenet_v2", depth_multiplier=0.25)
+    model = tiny_model()
     names = {variable.path: name for name, variable in _tf1(model).items()}
-    multipliers = {names[path]: factor for path, factor in model.gradient_multipliers(last_layer=10.0).items()}
+    multipliers = {names[path]: factor for path, factor in model.rate_factors(last_layer=10.0).items()}
     assert multipliers == {
         "logits/semantic/weights": 10.0,
         "logits/semantic/biases": 20.0,
@@ -92,12 +89,12 @@ def test_weight_average_by_hand():
     model = keras.Sequential(
         [keras.layers.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")]
     )
-    average = WeightAverage(model, decay=0.5)
+    average = ExponentialMovingAverage(model, decay=0.5)
     kernel = model.layers[0].kernel
     for step, value in enumerate([2.0, 4.0]):
         kernel.assign([[value]])
         average.update(tf.constant(step + 100, tf.int64))
-    average.copy_to(model)
+    average.copy_into_network()
     np.testing.assert_allclose(kernel.numpy(), [[0.25 * 1 + 0.25 * 2 + 0.5 * 4]])
 
 
@@ -105,10 +102,10 @@ def test_first_steps_of_a_weight_average_follow_faster():
     model = keras.Sequential(
         [keras.layers.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")]
     )
-    average = WeightAverage(model, decay=0.999)
+    average = ExponentialMovingAverage(model, decay=0.999)
     model.layers[0].kernel.assign([[10.0]])
     average.update(tf.constant(0, tf.int64))
-    average.copy_to(model)
+    average.copy_into_network()
     np.testing.assert_allclose(model.layers[0].kernel.numpy(), [[9.0]])  # decay (1 + 0) / (10 + 0)
 
 
@@ -177,9 +174,9 @@ def test_a_factor_multiplies_the_rate_of_every_optimizer(name):
 
 
 def test_self_attention_has_its_multiplier():
-    model = build_model(INFO, backbone="mobilenet_v2", depth_multiplier=0.25)
+    model = tiny_model()
     names = {variable.path: name for name, variable in _tf1(model).items()}
-    fast = {names[path] for path, factor in model.gradient_multipliers(sgc=7.0).items() if factor == 7.0}
+    fast = {names[path] for path, factor in model.rate_factors(sgc=7.0).items() if factor == 7.0}
     assert fast == {
         *(f"{scope}/weights" for scope in ("hyper_column/query", "hyper_column/key", "pixel_normalization")),
         "pixel_normalization/BatchNorm/beta",

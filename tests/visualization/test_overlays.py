@@ -1,11 +1,17 @@
 """Pictures: exact colours where they are known, and layout that can be measured."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from etils import epath
 from PIL import Image
 
 from wss.data.dataset_info import DatasetInfo
+from wss.data.masks import IGNORE_COLOR
 from wss.errors import UserError
+from wss.pseudo_labels import jobs
+from wss.visualization import layout, picture_files
 from wss.visualization import overlays as pictures
 
 RED, BLUE = (200, 0, 0), (0, 0, 200)
@@ -18,13 +24,20 @@ def test_colorize_by_hand():
     colors = pictures.colorize(np.array([[0, 1], [2, 255]]), INFO)
     np.testing.assert_array_equal(colors[0], [(0, 0, 0), RED])
     np.testing.assert_array_equal(colors[1, 0], BLUE)
-    assert colors.dtype == np.uint8 and colors[1, 1].min() > 200
+    np.testing.assert_array_equal(colors[1, 1], IGNORE_COLOR)
+    assert colors.dtype == np.uint8
 
 
-def test_ignored_pixels_are_hatched():
-    hatch = pictures.colorize(np.full([16, 16], 255), INFO)
-    assert np.unique(hatch).tolist() == [215, 250]
-    assert 0.4 < np.mean(hatch == 250) < 0.6
+@pytest.mark.parametrize("ignore_label", [255, 3, 2])
+def test_wss_label_and_wss_vis_show_a_mask_in_the_same_colours(tmp_path, ignore_label):
+    """The ignore label may lie among the classes."""
+    info = dataclasses.replace(INFO, ignore_label=ignore_label)
+    mask = np.array([[0, 1, 2], [ignore_label, 1, ignore_label]], np.uint8)
+    jobs._write_png(epath.Path(tmp_path) / "mask.png", mask, info)
+    with Image.open(tmp_path / "mask.png") as of_label:
+        np.testing.assert_array_equal(np.asarray(of_label), mask)
+        np.testing.assert_array_equal(np.asarray(of_label.convert("RGB")), pictures.colorize(mask, info))
+    assert (pictures.colorize(mask, info)[1, 0] == IGNORE_COLOR).all()
 
 
 @pytest.mark.parametrize("value", [3, -1])
@@ -105,13 +118,13 @@ def count(picture, color):
     [((65, 33), (260, 132)), ((256, 100), (256, 100)), ((1000, 1280), (500, 640))],
 )
 def test_tiles_are_enlarged_by_whole_factors_or_reduced(size, shown):
-    picture = pictures.panel([("a title", np.full([*size, 3], RED))])
+    picture = layout.panel([("a title", np.full([*size, 3], RED))])
     assert count(picture, RED) == shown[0] * shown[1]
 
 
 def test_enlarging_is_not_smoothed():
     checkers = np.indices([64, 64]).sum(0) % 2 * 200
-    picture = pictures.panel([("", np.stack([checkers] * 3, -1))])
+    picture = layout.panel([("", np.stack([checkers] * 3, -1))])
     assert count(picture, (0, 0, 0)) + count(picture, (200, 200, 200)) == 256 * 256
 
 
@@ -119,9 +132,9 @@ def test_grid_holds_every_tile_and_drops_repeated_titles():
     def row(*names):
         return [(name, np.full([256, 256, 3], color)) for name, color in zip(names, (RED, BLUE), strict=True)]
 
-    one = pictures.panel_grid([row("image", "truth")])
-    same = pictures.panel_grid([row("image", "truth"), row("image", "truth")])
-    other = pictures.panel_grid([row("image", "truth"), row("image", "CAM")])
+    one = layout.panel_grid([row("image", "truth")])
+    same = layout.panel_grid([row("image", "truth"), row("image", "truth")])
+    other = layout.panel_grid([row("image", "truth"), row("image", "CAM")])
     assert count(same, RED) == count(same, BLUE) == 2 * 256 * 256
     assert same.shape[1] == one.shape[1]
     assert one.shape[0] < same.shape[0] < 2 * one.shape[0] == other.shape[0]
@@ -129,46 +142,46 @@ def test_grid_holds_every_tile_and_drops_repeated_titles():
 
 def test_rows_may_differ_and_names_take_room():
     rows = [[("a", GREY), ("b", GREY)], [("a", GREY)]]
-    plain = pictures.panel_grid(rows)
-    named = pictures.panel_grid(rows, ["first", "second"])
+    plain = layout.panel_grid(rows)
+    named = layout.panel_grid(rows, ["first", "second"])
     assert named.shape[1] == plain.shape[1]
     assert named.shape[0] > plain.shape[0]
 
 
 def test_a_long_title_does_not_run_into_the_next():
     title = "a very long title that is wider than its picture"
-    picture = pictures.panel([(title, GREY), ("b", GREY)])
-    short = pictures.panel([("a", GREY), ("b", GREY)])
+    picture = layout.panel([(title, GREY), ("b", GREY)])
+    short = layout.panel([("a", GREY), ("b", GREY)])
     assert picture.shape[1] > short.shape[1]
 
 
 def test_legend_has_a_square_of_each_color_and_wraps():
-    wide = pictures.legend(INFO, [1, 2, 255], width=600)
-    narrow = pictures.legend(INFO, [1, 2, 255], width=120)
+    wide = layout.legend(INFO, [1, 2, 255], width=600)
+    narrow = layout.legend(INFO, [1, 2, 255], width=120)
     assert wide.shape[1] == 600 and narrow.shape[1] == 120
     assert narrow.shape[0] >= wide.shape[0] + 2 * 18
     for picture in (wide, narrow):
         assert count(picture, RED) == count(picture, BLUE) == 16 * 16
-        assert count(picture, (215,) * 3) > 50
+        assert count(picture, IGNORE_COLOR) == 16 * 16
 
 
 def test_legend_below_a_picture():
-    picture = pictures.panel([("image", GREY)])
-    both = pictures.with_legend(picture, INFO, pictures.classes_in([np.array([[1, 2]])]))
+    picture = layout.panel([("image", GREY)])
+    both = layout.with_legend(picture, INFO, layout.classes_in([np.array([[1, 2]])]))
     np.testing.assert_array_equal(both[: len(picture)], picture)
     assert count(both, BLUE) == 16 * 16
 
 
 def test_classes_in():
-    assert pictures.classes_in([np.array([[5, 0]]), np.array([[255, 5]])]) == [0, 5, 255]
+    assert layout.classes_in([np.array([[5, 0]]), np.array([[255, 5]])]) == [0, 5, 255]
 
 
 def test_save_png_replaces_whole_files_only(tmp_path):
     path = tmp_path / "new" / "a.png"
-    pictures.save_png(path, GREY)
+    picture_files.save_png(path, GREY)
     np.testing.assert_array_equal(np.asarray(Image.open(path)), GREY)
     with pytest.raises(TypeError):
-        pictures.save_png(path, np.zeros([2, 2, 7]))
+        picture_files.save_png(path, np.zeros([2, 2, 7]))
     np.testing.assert_array_equal(np.asarray(Image.open(path)), GREY)
     assert [child.name for child in path.parent.iterdir()] == ["a.png"]
 
@@ -177,6 +190,6 @@ def test_a_picture_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_pat
     folder = tmp_path / "a.png"
     folder.mkdir()
     with pytest.raises(UserError, match="a.png: cannot be written") as caught:
-        pictures.save_png(folder, GREY)
+        picture_files.save_png(folder, GREY)
     assert "\n" not in str(caught.value)
     assert [child.name for child in tmp_path.iterdir()] == ["a.png"]

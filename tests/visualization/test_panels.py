@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from networks import pseudoseg_network
 from PIL import Image
 
 from wss.data.dataset_info import DatasetInfo
@@ -11,8 +12,9 @@ from wss.inference.photos import FolderExamples, SplitExamples
 from wss.methods.classification import Classification
 from wss.methods.pseudoseg.pseudoseg import PseudoSeg
 from wss.methods.supervised import Supervised
-from wss.models.deeplab import build_model
-from wss.visualization import overlays as pictures
+from wss.training.train import build_network
+from wss.visualization import panels
+from wss.visualization.layout import MARGIN
 from wss.visualization.panels import predictions_of, visualize
 
 GREY = (127.5, 127.5, 127.5)
@@ -26,7 +28,7 @@ def info(tiny_shapes):
 @pytest.fixture(scope="module")
 def model(info):
     keras.utils.set_random_seed(0)
-    model = build_model(info, backbone="mobilenet_v2", depth_multiplier=0.25)
+    model = pseudoseg_network(info, backbone="mobilenet_v2", depth_multiplier=0.25)
     last = model.segmentation_head.layers[-1].kernel
     last.assign(1e7 * last)  # untrained, all classes are equally probable but for rounding
     return model
@@ -39,7 +41,7 @@ def read(path):
 def test_pictures_of_a_split(info, model, tmp_path):
     examples = SplitExamples(info, "val", GREY, 3, batch_size=2)
     predicted = predictions_of(model, examples)
-    visualize(model, PseudoSeg(), info, examples, tmp_path, before={"other": predicted})
+    visualize(model, PseudoSeg(), info, examples=examples, output=tmp_path, before={"other": predicted})
     for kind in ("masks", "overlays", "panels"):
         assert sorted(path.stem for path in (tmp_path / kind).iterdir()) == sorted(predicted)
     name, prediction = next(iter(predicted.items()))
@@ -52,7 +54,8 @@ def test_pictures_of_a_split(info, model, tmp_path):
 def test_the_batch_size_does_not_matter(info, model, tmp_path):
     """Nor does which images share a batch, though PseudoSeg's fusion normalises over batches."""
     for batch_size in (1, 4):
-        visualize(model, PseudoSeg(), info, SplitExamples(info, "val", GREY, 5, batch_size), tmp_path / str(batch_size))
+        examples = SplitExamples(info, "val", GREY, 5, batch_size)
+        visualize(model, PseudoSeg(), info, examples=examples, output=tmp_path / str(batch_size))
     files = sorted(path.relative_to(tmp_path / "1") for path in (tmp_path / "1").rglob("*.png"))
     assert len(files) == 3 * 5 + 1
     for file in files:
@@ -62,10 +65,11 @@ def test_the_batch_size_does_not_matter(info, model, tmp_path):
 
 
 @pytest.mark.parametrize(("method", "titles"), [(Supervised(), 3), (Classification(), 4)])
-def test_every_method_explains_itself(info, model, tmp_path, method, titles):
-    visualize(model, method, info, SplitExamples(info, "val", GREY, 1), tmp_path)
+def test_every_method_shows_its_maps(info, tmp_path, method, titles):
+    network = build_network(info, method, backbone="mobilenet_v2", depth_multiplier=0.25)
+    visualize(network, method, info, examples=SplitExamples(info, "val", GREY, 1), output=tmp_path)
     (path,) = (tmp_path / "panels").iterdir()
-    assert Image.open(path).width == titles * 240 + (titles + 1) * pictures.MARGIN  # 48 pixels five times as large
+    assert Image.open(path).width == titles * 240 + (titles + 1) * MARGIN  # 48 pixels five times as large
 
 
 def test_pictures_of_a_folder_of_photos(info, model, tmp_path, capsys):
@@ -73,7 +77,7 @@ def test_pictures_of_a_folder_of_photos(info, model, tmp_path, capsys):
     photos.mkdir()
     Image.fromarray(np.zeros([30, 80, 3], np.uint8)).save(photos / "wide.jpg")
     Image.fromarray(np.zeros([400, 100], np.uint8)).save(photos / "tall_grey.png")
-    visualize(model, PseudoSeg(), info, FolderExamples(str(photos), 100, GREY), tmp_path / "out")
+    visualize(model, PseudoSeg(), info, examples=FolderExamples(str(photos), 100, GREY), output=tmp_path / "out")
     assert Image.open(tmp_path / "out/overlays/wide.png").size == (80, 30)
     assert Image.open(tmp_path / "out/overlays/tall_grey.png").size == (25, 100)
     assert "of 2 images in " in capsys.readouterr().out
@@ -83,6 +87,6 @@ def test_a_full_disk_is_one_line(info, model, tmp_path, monkeypatch):
     def full(path, picture):
         raise UserError(f"{path}: cannot be written (No space left on device)")
 
-    monkeypatch.setattr(pictures, "save_png", full)
+    monkeypatch.setattr(panels, "save_png", full)
     with pytest.raises(UserError, match="No space left on device"):
-        visualize(model, Supervised(), info, SplitExamples(info, "val", GREY, 4), tmp_path)
+        visualize(model, Supervised(), info, examples=SplitExamples(info, "val", GREY, 4), output=tmp_path)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from wss.errors import UserError
-from wss.workflows.stages import Phase, command_line, run_all
+from wss.workflows.stages import Stage, command_line, run_all
 
 STUB = """
 import pathlib, sys, time
@@ -33,14 +33,16 @@ sys.exit(1 if name == "fails" else 0)
 
 
 @pytest.fixture
-def phase(tmp_path, monkeypatch):
+def stage(tmp_path, monkeypatch):
     """Makes trainings that do as their name says, in `tmp_path`."""
     (tmp_path / "stub.py").write_text(STUB)
     monkeypatch.chdir(tmp_path)
 
-    def make(name: str) -> Phase:
+    def make(name: str) -> Stage:
         folder = tmp_path / name
-        return Phase(f"{name} training", ["stub", name, str(folder)], folder / "finished", folder / "eval_val.json")
+        command = ["stub", name, str(folder)]
+        done, result = folder / "finished", folder / "eval_val.json"
+        return Stage(title=f"{name} training", command=command, done=done, result=result)
 
     return make
 
@@ -49,25 +51,25 @@ def calls(tmp_path: Path) -> list[str]:
     return (tmp_path / "calls").read_text().split()
 
 
-def test_a_finished_phase_does_not_run_again(tmp_path, phase, capfd):
-    run_all([phase("good")])
+def test_a_finished_stage_does_not_run_again(tmp_path, stage, capfd):
+    run_all([stage("good")])
     assert calls(tmp_path) == ["good"] and (tmp_path / "good/finished").exists()
-    run_all([phase("good")])
+    run_all([stage("good")])
     assert calls(tmp_path) == ["good"]
     assert f"== good training: finished before ({tmp_path}/good/finished)" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(("name", "status"), [("fails", 1), ("unfinished", 0), ("leaves_nothing", 0)])
-def test_a_phase_that_fails_or_leaves_no_result_stops_the_rounds(tmp_path, phase, name, status):
+def test_a_stage_that_fails_or_leaves_no_result_stops_the_rounds(tmp_path, stage, name, status):
     with pytest.raises(UserError) as error:
-        run_all([phase(name), phase("good")])
+        run_all([stage(name), stage("good")])
     assert str(error.value) == f"{name} training stopped (exit code {status}); the same command goes on there"
     assert calls(tmp_path) == [name] and not (tmp_path / name / "finished").exists()
 
 
-def test_labels_need_no_weights(tmp_path, phase):
+def test_labels_need_no_weights(tmp_path, stage):
     """A labelling is finished by what it leaves."""
-    labels = dataclasses.replace(phase("unfinished"), done=tmp_path / "unfinished/eval_val.json")
+    labels = dataclasses.replace(stage("unfinished"), done=tmp_path / "unfinished/eval_val.json")
     run_all([labels])
     run_all([labels])
     assert calls(tmp_path) == ["unfinished"]
@@ -76,13 +78,14 @@ def test_labels_need_no_weights(tmp_path, phase):
 RUN = """
 import sys
 from pathlib import Path
-from wss.workflows.stages import Phase, run_all
+from wss.workflows.stages import Stage, run_all
 folder = Path(sys.argv[1])
-run_all([Phase("training", ["stub", "waits", str(folder)], folder / "finished", folder / "eval_val.json")])
+command = ["stub", "waits", str(folder)]
+run_all([Stage(title="training", command=command, done=folder / "finished", result=folder / "eval_val.json")])
 """
 
 
-def test_sigterm_goes_on_to_the_running_phase_and_stops_the_rounds(tmp_path, phase):
+def test_sigterm_goes_on_to_the_running_stage_and_stops_the_rounds(tmp_path, stage):
     """The stub ends well on SIGTERM, as a training does."""
     pipe = subprocess.PIPE
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
@@ -99,7 +102,8 @@ def test_sigterm_goes_on_to_the_running_phase_and_stops_the_rounds(tmp_path, pha
 
 def test_commands_are_printed_as_a_user_types_them():
     folder = Path("runs/a b")
-    training = Phase("training", ["wss.train", f"--run_dir={folder}"], folder / "finished", folder / "eval_val.json")
+    files = {"done": folder / "finished", "result": folder / "eval_val.json"}
+    training = Stage(title="training", command=["wss.train", f"--run_dir={folder}"], **files)
     assert command_line(training) == "wss-train '--run_dir=runs/a b'"
     tool = dataclasses.replace(training, command=["tools.run_table", "--plan"])
     assert command_line(tool) == "python -m tools.run_table --plan"

@@ -33,7 +33,7 @@ def build(closed_form: bool, num_classes: int = 21, batch: int = 4, side: int = 
     if closed_form:
         cam = tf.function(lambda features, present: pooled_linear_cam(features, kernel, present))
     else:
-        head = lambda features: tf.reduce_mean(features, axis=(1, 2)) @ kernel  # noqa: E731
+        head = lambda features: tf.reduce_mean(features, axis=(1, 2)) @ kernel
         cam = tf.function(GradCAM(head))
     flops = count_flops(cam.get_concrete_function(features, present))
     return Workload(lambda: cam(features, present).numpy(), batch, flops)

@@ -7,7 +7,7 @@ from benchmarks.measure import Case, Workload
 
 def cases() -> list[Case]:
     """Xception-65 at 513 x 513 and 21 classes, one image and four, both precisions; then the slower ways to predict."""
-    case = lambda name, **options: Case(name, build, options)  # noqa: E731
+    case = lambda name, **options: Case(name, build, options)
     return [
         case("513, 1 image, float32"),
         case("513, 1 image, mixed_bfloat16", precision="mixed_bfloat16"),
@@ -55,14 +55,19 @@ def build(
 
     set_precision(precision)
     keras.utils.set_random_seed(0)
-    model = build_model(dataset_of(num_classes), backbone)
+    model = build_model(dataset_of(num_classes), backbone=backbone)
     images = tf.random.stateless_uniform([batch, size, size, 3], [0, 1], maxval=255.0)
 
     def labels_by(windows_at_once: int | None) -> tf.types.experimental.PolymorphicFunction:
         probabilities = functools.partial(predict, scales=scales, flip=flip)
         if window is not None:
             probabilities = functools.partial(
-                predict_sliding, window=(window, window), scales=scales, flip=flip, windows_at_once=windows_at_once
+                predict_sliding,
+                window=(window, window),
+                pad_value=model.mean_pixel,
+                scales=scales,
+                flip=flip,
+                windows_at_once=windows_at_once,
             )
         return tf.function(lambda images: tf.argmax(probabilities(model, images), axis=-1, output_type=tf.int32))
 

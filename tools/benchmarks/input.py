@@ -102,8 +102,18 @@ def _batches(info: "DatasetInfo", stream: str, crop: int, batch: int, jitter_str
     import gin
 
     from wss.data.training_data import TrainingData
+    from wss.methods.pseudoseg.pseudoseg import PseudoSeg
 
     gin.bind_parameter("Augmentation.jitter_strength", jitter_strength)
     grey = (127.5, 127.5, 127.5)
-    data = TrainingData(info, grey, 0, "train", "train", batch, batch, (crop, crop))
-    return data.batches((stream,))
+    data = TrainingData(
+        info,
+        grey,
+        seed=0,
+        labeled_split="train",
+        unlabeled_split="train",
+        labeled_batch_size=batch,
+        unlabeled_batch_size=batch,
+        crop_size=(crop, crop),
+    )
+    return data.batches({stream: PseudoSeg().streams[stream]})

@@ -3,13 +3,12 @@
 import dataclasses
 import multiprocessing
 import os
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
+
+from wss.runtime.memory import peak_memory_with_children
 
 MATMUL_SIDE = 1536
 
@@ -149,7 +148,6 @@ class _Worker:
 
 def warmed_up(case: Case) -> Workload:
     """Builds a case in this process, on its cores, and runs it once."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # all cases are loaded at a time
     if case.cores is not None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: case.cores])
@@ -167,7 +165,7 @@ def _serve(case: Case, pipe) -> None:
         except EOFError:
             return
         if request == "memory":
-            pipe.send(peak_mb())
+            pipe.send(peak_memory_with_children() / 1e6)
             continue
         start = time.perf_counter()
         workload.run()
@@ -182,14 +180,3 @@ def matmul() -> Workload:
     product = tf.function(lambda x: tf.reduce_sum(tf.matmul(x, x)))
     number = 5
     return Workload(lambda: [product(a) for _ in range(number)][-1].numpy(), flops=2.0 * number * MATMUL_SIDE**3)
-
-
-def peak_mb() -> float:
-    """Largest resident memory so far of this process or of one that it started, in 10^6 bytes."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    status = Path("/proc/self/status")
-    if status.exists():  # ru_maxrss of a spawned process starts at that of its parent
-        own = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return max(own, children) * 1024 / 1e6
-    unit = 1 if sys.platform == "darwin" else 1024
-    return max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, children) * unit / 1e6

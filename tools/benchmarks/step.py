@@ -14,7 +14,7 @@ STEPS = 2  # of one repeat
 
 def cases() -> list[Case]:
     """The step at the sizes that the original was timed at, and with the options that change what it computes."""
-    case = lambda name, **options: Case(name, build, options)  # noqa: E731
+    case = lambda name, **options: Case(name, build, options)
     return [
         case("crop 129, 2 + 2, 21 classes, float32"),
         case("crop 129, 2 + 2, 21 classes, float32, join_strong", parameters=("PseudoSeg.join_strong = True",)),
@@ -80,21 +80,22 @@ def _step(crop, batch, num_classes, precision, backbone, parameters, jit_compile
 
     from wss import configurables  # noqa: F401  registers what gin configures
     from wss.methods.pseudoseg.pseudoseg import PseudoSeg
-    from wss.models.deeplab import build_model
     from wss.runtime.cpu import set_cpu_threads
     from wss.runtime.precision import set_precision
     from wss.training.optimizers import build_optimizer
     from wss.training.step import TrainStep
+    from wss.training.train import build_network
 
     gin.parse_config(["train.method = @PseudoSeg()", *parameters])
     set_cpu_threads(intra_op)
     set_precision(precision)
     keras.utils.set_random_seed(0)
     strategy = tf.distribute.MirroredStrategy([f"{_device()}:0"])
+    method = PseudoSeg()
     with strategy.scope():
-        model = build_model(dataset_of(num_classes), backbone)
+        model = build_network(dataset_of(num_classes), method, backbone=backbone)
         optimizer = build_optimizer(30_000)
-    step = TrainStep(strategy, model, PseudoSeg(), optimizer, weight_decay=4e-5, jit_compile=jit_compile)
+    step = TrainStep(strategy, model, method, optimizer, weight_decay=4e-5, jit_compile=jit_compile)
     data = tf.data.Dataset.from_tensors(batch_of(crop, batch, num_classes)).repeat()
     iterator = iter(strategy.distribute_datasets_from_function(lambda _: data))
     return step, iterator

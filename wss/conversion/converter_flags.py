@@ -13,6 +13,7 @@ from wss.data.splits import Split
 from wss.jobs.processes import hide_accelerators
 
 FLAGS = flags.FLAGS
+flags.disclaim_key_flags()  # they belong to the converter that asks for them, whose --help lists them
 
 
 def define_flags(name: str | None = None) -> None:

@@ -7,18 +7,16 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image
 
 from wss.conversion.sources import MaskReader, Source
 from wss.data.boxes import Box
-from wss.data.example import encode_example
 from wss.data.masks import BROKEN_IMAGE, IGNORE, INVALID, encode_mask, read_file, read_mask, wrong_values
+from wss.data.photos import is_upright, upright_rgb
 from wss.data.record_index import Entry, count_pixels, image_hash
 from wss.errors import UserError
 
 JPEG_QUALITY = 95
-EXIF_ORIENTATION = 0x0112
 MAX_PROBLEMS_SHOWN = 50
 
 
@@ -109,12 +107,14 @@ def load_image(image: str | os.PathLike | bytes, name: str) -> EncodedImage:
     Raises:
         UserError: The file is missing, empty or broken.
     """
+    import tensorflow as tf  # here, so that --help of the converters need not wait for it
+
     path = _name(image, name)
     content = image if isinstance(image, bytes) else read_file(image)
     try:
         with Image.open(io.BytesIO(content)) as opened:
             image_format = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}.get(opened.format or "", "")
-            plain = opened.mode in ("RGB", "L") and opened.getexif().get(EXIF_ORIENTATION, 1) == 1
+            plain = opened.mode in ("RGB", "L") and is_upright(opened)
             if not (image_format and plain):
                 content, image_format = _encode_again(opened, image_format or "png")
         # What training will do, so that a file that only TensorFlow rejects is found here.
@@ -165,6 +165,8 @@ def raise_problems(problems: Iterable[str]) -> None:
 
 def _encode(source: Source, image: EncodedImage, mask: np.ndarray | None, labels: LabelMap) -> tuple[bytes, Entry]:
     """Returns a checked image as a serialized example and as its entry in the index."""
+    from wss.data.example import encode_example  # here for TensorFlow, as in `load_image`
+
     image_labels = None if source.image_labels is None else tuple(labels.image_labels(source.image_labels))
     boxes = None if source.boxes is None else labels.boxes(source.boxes)
     serialized = encode_example(
@@ -189,11 +191,10 @@ def _encode(source: Source, image: EncodedImage, mask: np.ndarray | None, labels
 
 
 def _encode_again(image: Image.Image, image_format: str) -> tuple[bytes, str]:
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    upright = ImageOps.exif_transpose(image).convert("RGB")
     buffer = io.BytesIO()
-    upright.save(buffer, image_format.upper(), **({"quality": JPEG_QUALITY} if image_format == "jpeg" else {}))
+    upright_rgb(image).save(
+        buffer, image_format.upper(), **({"quality": JPEG_QUALITY} if image_format == "jpeg" else {})
+    )
     return buffer.getvalue(), image_format
 
 

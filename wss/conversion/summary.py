@@ -2,6 +2,7 @@
 
 from wss.data.dataset_info import DatasetInfo
 from wss.data.splits import Statistics
+from wss.tables import format_columns
 
 
 def print_summary(info: DatasetInfo, statistics: dict[str, Statistics]) -> None:
@@ -24,13 +25,7 @@ def summary(info: DatasetInfo, statistics: dict[str, Statistics]) -> str:
     rows.append(["largest (h x w)", *("{}x{}".format(*statistics[split].max_size) for split in splits)])
     for label, name in [*enumerate(info.class_names), (info.ignore_label, "ignored")]:
         rows.append([f"{label} {name} %", *(_share(statistics[split], label, info.ignore_label) for split in splits)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    )
+    return format_columns(rows)
 
 
 def _share(statistics: Statistics, label: int, ignore_label: int) -> str:

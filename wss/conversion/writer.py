@@ -13,7 +13,6 @@ import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
 from etils import epath
 
 from wss.conversion.encode import LabelMap, check_source, duplicate_ids, raise_problems
@@ -141,6 +140,8 @@ def write_record_file(path: epath.Path, examples: Iterable[tuple[bytes, Entry]])
 
     The entries of the index get their offsets here.
     """
+    import tensorflow as tf  # here, so that --help of the converters need not wait for it
+
     entries: list[Entry] = []
     offset = 0
     with disk_errors(path), whole(path) as temporary:

@@ -9,6 +9,7 @@ from etils import epath
 
 from wss.errors import UserError, did_you_mean
 from wss.files import write_text
+from wss.project import converter
 
 FILE_NAME = "dataset.json"
 SPLITS_FOLDER = "splits"
@@ -129,8 +130,8 @@ class DatasetInfo:
         path = epath.Path(directory) / FILE_NAME
         if not path.is_file():
             raise UserError(
-                f"{path}: not found. Build the records with a datasets/build_*.py, or describe existing DeepLab "
-                "records with datasets/describe_records.py"
+                f"{path}: not found. Build the records with {converter('build_*')} (build_shapes: the embedded ones), "
+                f"or describe existing DeepLab records with {converter('describe_records')}"
             )
         try:
             content = json.loads(path.read_text())

@@ -11,6 +11,7 @@ from PIL import Image
 from wss.errors import UserError
 
 IGNORE = 255
+IGNORE_COLOR = (224, 224, 192)  # the void of PASCAL VOC's own masks
 INVALID = -1
 MAX_VALUES_SHOWN = 5
 # Of an image that a file declares, in pixels: what is larger is a mistake, and drawing it takes all memory.
@@ -100,16 +101,19 @@ def color_map_of(colors: Sequence[Sequence[int]], values: Sequence[int] | None =
     return {tuple(int(part) for part in color): value for color, value in zip(colors, values, strict=True)}
 
 
-def color_table(colors: Sequence[Sequence[int]], ignore_color=(224, 224, 192)) -> np.ndarray:
-    """Returns the colour of each value of a mask, uint8 [256, 3]; those without a colour get `ignore_color`."""
-    table = np.full([256, 3], ignore_color, np.uint8)
+def color_table(colors: Sequence[Sequence[int]], ignore_label: int = IGNORE) -> np.ndarray:
+    """Returns the colour of each value of a mask, uint8 [256, 3].
+
+    The ignore label and the values that are no class get `IGNORE_COLOR`.
+
+    Args:
+        colors: RGB colours of the classes, 0 .. 255.
+        ignore_label: Label of pixels that count nowhere; it may lie among the classes.
+    """
+    table = np.full([256, 3], IGNORE_COLOR, np.uint8)
     table[: len(colors)] = colors
+    table[ignore_label] = IGNORE_COLOR
     return table
-
-
-def colorize(mask: np.ndarray, colors: Sequence[Sequence[int]], ignore_color=(224, 224, 192)) -> np.ndarray:
-    """Colours class ids, uint8 [H, W] -> uint8 [H, W, 3], see `color_table`."""
-    return color_table(colors, ignore_color)[mask]
 
 
 def lookup_table(

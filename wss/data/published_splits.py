@@ -19,6 +19,7 @@ import numpy as np
 
 from wss.data.splits import checksum
 from wss.errors import UserError, did_you_mean
+from wss.tables import format_columns
 
 MANIFEST = Path(__file__).with_name("published_splits.json")
 TIMEOUT = 30  # seconds
@@ -234,5 +235,4 @@ def describe(name: str | None = None) -> str:
         )
     rows = [("list", "images", "paper", "where")]
     rows += [(entry.name, str(entry.num_images), entry.paper, entry.place) for entry in load_manifest().values()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:<{widths[2]}}  {row[3]}" for row in rows)
+    return format_columns(rows, "<><")

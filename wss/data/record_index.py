@@ -10,6 +10,7 @@ from etils import epath
 
 from wss.errors import UserError
 from wss.files import write_text
+from wss.project import converter
 
 SUFFIX = ".index.jsonl"
 # Length, its checksum and the checksum of the data surround each record of an uncompressed TFRecord file.
@@ -74,7 +75,7 @@ def read_index(record_file: epath.Path) -> Iterator[Entry]:
     if not path.exists():
         raise UserError(
             f"{path}: not found; build the data set again, or, if it is not of this project, describe it with "
-            "datasets/describe_records.py --overwrite"
+            f"{converter('describe_records')} --overwrite"
         )
     number = 0
     try:

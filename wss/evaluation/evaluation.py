@@ -1,75 +1,119 @@
-"""How a run is evaluated: the split, the image size, scales and windows; configured by gin."""
+"""The evaluation of a run: split, image size, scales and windows, configured by gin; and what is written of its result."""
 
+import dataclasses
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gin
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
+from wss.data.evaluation_data import evaluation_batches
 from wss.data.example import validate_records
-from wss.data.training_data import evaluation_batches
 from wss.errors import UserError
-from wss.evaluation.evaluator import Evaluator, Result, write_json, write_scalars
+from wss.evaluation.evaluator import Evaluator
+from wss.evaluation.result import Result, write_json
 from wss.evaluation.tables import evaluation_table
 from wss.inference.prediction import predict, predict_sliding
+from wss.inference.sliding_window import is_size
 from wss.models.deeplab import DeepLab
 from wss.progress import format_seconds
+from wss.run_directory import RunDirectory
 
 
 @gin.configurable
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Evaluation of a model on a split with masks.
+    """The settings of an evaluation on a split with masks.
 
-    Args:
-        model: built under `strategy`.
-        info: the data set.
-        strategy: to run under.
-        split: with masks.
-        batch_size: images of one step, over all replicas.
-        size: (height, width) to pad the images to, once resized by `ResizeToRange`; by default what the largest needs.
-        scales: factors of the image size, averaged.
-        flip: average with the mirrored image.
-        window: (height, width) of sliding windows; None takes whole images, as the original does.
-        window_stride: distance of windows as a fraction of the window.
-        windows_at_once: how many windows of each image go through the network in one batch at most; None for all.
+    Attributes:
+        split: Name of the split.
+        batch_size: Number of images of one step, over all replicas.
+        size: (height, width) to pad the images to, once resized by `ResizeToRange`; None takes what the largest needs.
+        scales: Factors of the image size, averaged.
+        flip: Whether to average with the mirrored image.
+        window: (height, width) of sliding windows over the scaled image, best the crop size of training; None takes whole
+            images, as the original does.
+        window_stride: Distance of windows as a fraction of the window, rounded up.
+        windows_at_once: Largest number of windows of each image in one batch; None for all.
     """
 
-    def __init__(
-        self,
-        model: DeepLab,
-        info: DatasetInfo,
-        strategy: tf.distribute.Strategy,
-        split: str = "val",
-        batch_size: int = 8,
-        size: tuple[int, int] | None = None,
-        scales: Sequence[float] = (1.0,),
-        flip: bool = False,
-        window: tuple[int, int] | None = None,
-        window_stride: float = 2 / 3,
-        windows_at_once: int | None = 4,
-    ):
-        if info.split(split).num_masks == 0:
-            raise UserError(f"Evaluation.split = {split!r} of {info.directory} has no masks to evaluate on")
-        validate_records(info, split)
-        if batch_size % strategy.num_replicas_in_sync:
+    split: str = "val"
+    batch_size: int = 8
+    size: tuple[int, int] | None = None
+    scales: Sequence[float] = (1.0,)
+    flip: bool = False
+    window: tuple[int, int] | None = None
+    window_stride: float = 2 / 3
+    windows_at_once: int | None = 4
+
+    def __post_init__(self):
+        for name in ("size", "window"):
+            if (value := getattr(self, name)) is not None and not is_size(value):
+                raise UserError(f"Evaluation.{name} = {value}, expected (height, width) or None")
+        if self.batch_size < 1:
+            raise UserError(f"Evaluation.batch_size = {self.batch_size}, expected 1 or more")
+        if not self.scales or min(self.scales) <= 0:
+            raise UserError(f"Evaluation.scales = {self.scales}, expected one or more numbers above 0")
+        if not 0 < self.window_stride <= 1:
             raise UserError(
-                f"Evaluation.batch_size = {batch_size} does not divide among {strategy.num_replicas_in_sync} replicas"
+                f"Evaluation.window_stride = {self.window_stride}, expected a part of the window above 0 and at most 1"
             )
-        predict_fn = functools.partial(predict, scales=scales, flip=flip)
-        if window is not None:
-            predict_fn = functools.partial(
-                predict_sliding,
-                window=window,
-                stride=window_stride,
-                scales=scales,
-                flip=flip,
-                windows_at_once=windows_at_once,
+        if self.windows_at_once is not None and self.windows_at_once < 1:
+            raise UserError(f"Evaluation.windows_at_once = {self.windows_at_once}, expected 1 or more, or None")
+
+    def open(self, model: DeepLab, info: DatasetInfo, strategy: tf.distribute.Strategy) -> "SplitEvaluation":
+        """Returns the evaluation of a model on the split of a data set.
+
+        Args:
+            model: Network that was built under `strategy`.
+            info: The data set.
+            strategy: The strategy to run under.
+
+        Raises:
+            UserError: The split has no masks or damaged records, or a batch does not divide among the replicas.
+        """
+        if info.split(self.split).num_masks == 0:
+            raise UserError(f"Evaluation.split = {self.split!r} of {info.directory} has no masks to evaluate on")
+        validate_records(info, self.split)
+        if self.batch_size % strategy.num_replicas_in_sync:
+            raise UserError(
+                f"Evaluation.batch_size = {self.batch_size} does not divide among "
+                f"{strategy.num_replicas_in_sync} replicas"
             )
-        self.split, self.info = split, info
-        self.evaluator = Evaluator(model, info, strategy, predict_fn)
-        self.batches = evaluation_batches(info, split, batch_size, model.mean_pixel, size)
+        evaluator = Evaluator(model, info, strategy=strategy, predict_fn=self._predict_fn(model.mean_pixel))
+        batches = evaluation_batches(info, self.split, self.batch_size, model.mean_pixel, self.size)
+        return SplitEvaluation(self.split, evaluator, batches)
+
+    def _predict_fn(self, mean_pixel: Sequence[float]) -> Callable:
+        if self.window is None:
+            return functools.partial(predict, scales=self.scales, flip=self.flip)
+        return functools.partial(
+            predict_sliding,
+            window=self.window,
+            pad_value=mean_pixel,
+            stride=self.window_stride,
+            scales=self.scales,
+            flip=self.flip,
+            windows_at_once=self.windows_at_once,
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SplitEvaluation:
+    """The evaluation of one model on one split, as often as it is called.
+
+    Attributes:
+        split: Name of the split.
+        evaluator: The evaluator with the model.
+        batches: The images of the split with their masks, see `evaluation_batches`.
+    """
+
+    split: str
+    evaluator: Evaluator
+    batches: tf.data.Dataset
 
     def __call__(self, number_of_batches: int | None = None) -> Result:
         """Evaluates the split, or only its first batches."""
@@ -78,20 +122,32 @@ class Evaluation:
 
 
 def default_split() -> str:
-    """The split of the evaluation, or "val"."""
+    """Returns the split of the evaluation, or "val"."""
     return gin.get_bindings("Evaluation").get("split", "val")
 
 
-def result_file(run_dir: Path, split: str) -> Path:
-    """Where a run directory has the evaluation on a split."""
-    return run_dir / f"eval_{split}.json"
+def report(result: Result, run: RunDirectory, step: int, output: str | None = None) -> None:
+    """Prints a result as a table and writes it as JSON and to TensorBoard.
 
-
-def report(result: Result, run_dir: Path, step: int, output: str | None = None) -> None:
-    """Prints a result as a table and writes it as JSON (by default <run_dir>/eval_<split>.json) and to TensorBoard."""
-    path = Path(output) if output else result_file(run_dir, result.split)
+    Args:
+        result: The result.
+        run: The run's folder.
+        step: Step of the weights that were evaluated.
+        output: JSON file; None takes <run_dir>/eval_<split>.json.
+    """
+    path = Path(output) if output else run.evaluation(result.split)
     write_json(result, path)
-    write_scalars(result, tf.summary.create_file_writer(str(run_dir / f"eval_{result.split}")), step)
+    write_scalars(result, tf.summary.create_file_writer(str(run.evaluation_summaries(result.split))), step)
     print(evaluation_table(result))
     rate = result.num_images / max(result.seconds, 1e-9)
     print(f"{result.num_images} images in {format_seconds(result.seconds)} ({rate:.1f} images/s), written to {path}")
+
+
+def write_scalars(result: Result, writer: tf.summary.SummaryWriter, step: int) -> None:
+    """Writes `eval/<name>` and `eval/iou/<class>` to TensorBoard; what is NaN is left out."""
+    values = {**result.scalars(), **{f"iou/{name}": value for name, value in result.iou.items()}}
+    with writer.as_default():
+        for name, value in values.items():
+            if not math.isnan(value):
+                tf.summary.scalar(f"eval/{name}", value, step)
+    writer.flush()

@@ -1,4 +1,4 @@
-"""What an evaluation of pseudo labels counted: numbers, a table, a diagram, JSON. Figure 5a of the paper is of this kind."""
+"""What an evaluation of pseudo labels counted: numbers, a table, JSON. Figure 5a of the paper is of this kind."""
 
 import dataclasses
 import json
@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from wss.errors import UserError
-from wss.evaluation.evaluator import Result, without_nan
-from wss.evaluation.tables import Cell, format_table
+from wss.evaluation.result import Result, without_nan
 from wss.files import write_text
 from wss.ops.metrics import divide
-from wss.visualization.charts import reliability_diagram
+from wss.tables import Cell, format_table
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,8 +17,8 @@ class Gate:
     """Which classes the image classifier lets into the CAM, against those in the masks.
 
     Attributes:
-        class_names: names of the K classes that an image-level label can name.
-        counts: int64 [K, 3], numbers of images by class: true positives, false positives, false negatives.
+        class_names: Names of the K classes that an image-level label can name.
+        counts: Numbers of images, int64 [K, 3], by class: true positives, false positives, false negatives.
     """
 
     class_names: tuple[str, ...]
@@ -28,20 +26,22 @@ class Gate:
 
     @property
     def recall(self) -> float:
-        """Share of the classes in the images that pass the gate, 0 .. 1; NaN without any."""
+        """The share of the classes in the images that pass the gate, 0 .. 1; NaN without any."""
         return float(_recall(self.counts.sum(axis=0)))
 
     @property
     def precision(self) -> float:
-        """Share of the classes that pass the gate that are in their images, 0 .. 1; NaN if none passes."""
+        """The share of the classes that pass the gate that are in their images, 0 .. 1; NaN if none passes."""
         return float(_precision(self.counts.sum(axis=0)))
 
     @property
     def recall_per_class(self) -> dict[str, float]:
+        """The recall of each class by its name; NaN for a class that no image shows."""
         return dict(zip(self.class_names, _recall(self.counts).tolist(), strict=True))
 
     @property
     def precision_per_class(self) -> dict[str, float]:
+        """The precision of each class by its name; NaN for a class that never passes."""
         return dict(zip(self.class_names, _precision(self.counts).tolist(), strict=True))
 
     def as_dict(self) -> dict:
@@ -56,12 +56,12 @@ class Gate:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Parts:
-    """What `wss.evaluation.pseudo_label_quality.evaluate_parts` counted.
+class LabelSources:
+    """How good decoder, SGC and their fusions are, as `evaluate_label_sources` counts it.
 
     Attributes:
-        results: by title of the part; each has the seconds of the one pass that they come from.
-        gate: of the CAM, and so of SGC.
+        results: Evaluations by title of the source. Each has the seconds of the one pass that they all come from.
+        gate: The gate of the CAM, and so of SGC.
     """
 
     results: dict[str, Result]
@@ -69,56 +69,36 @@ class Parts:
 
     def as_dict(self) -> dict:
         """Returns everything, ready for JSON; NaN becomes None."""
-        parts = {title: result.as_dict() for title, result in self.results.items()}
-        return {"gate": self.gate.as_dict(), "parts": parts}
+        results = {title: result.as_dict() for title, result in self.results.items()}
+        return {"gate": self.gate.as_dict(), "parts": results}
 
     @classmethod
-    def from_dict(cls, content: dict) -> "Parts":
-        """Returns what `as_dict` describes; a `KeyError`, `TypeError`, `ValueError` or `AttributeError` if it is not."""
+    def from_dict(cls, content: dict) -> "LabelSources":
+        """Returns what `as_dict` describes."""
         gate = Gate(tuple(content["gate"]["class_names"]), np.array(content["gate"]["counts"], np.int64))
         return cls({title: Result.from_dict(result) for title, result in content["parts"].items()}, gate)
 
 
-def parts_table(parts: Parts) -> str:
-    """Returns a row for each part, then a line on the gate. Values in percent."""
+def label_sources_table(sources: LabelSources) -> str:
+    """Returns a row for each source, then a line on the gate. Values are in percent."""
     rows: list[tuple[Cell, ...]] = []
-    for title, result in parts.results.items():
+    for title, result in sources.results.items():
         pixels, confidences, _ = result.calibration.sum(axis=0)
         confidence = float(divide(confidences, pixels))
         values = result.mean_iou, result.pixel_accuracy, confidence, result.expected_calibration_error
         rows.append((title, *[100 * value for value in values]))
-    of_parts = format_table(("part", "mIoU", "pixel acc.", "mean confidence", "ECE"), rows)
-    gate = ("classes", 100 * parts.gate.recall, 100 * parts.gate.precision)
-    return f"{of_parts}\n\n{format_table(('gate', 'recall', 'precision'), [gate])}"
+    by_source = format_table(("part", "mIoU", "pixel acc.", "mean confidence", "ECE"), rows)
+    gate = ("classes", 100 * sources.gate.recall, 100 * sources.gate.precision)
+    return f"{by_source}\n\n{format_table(('gate', 'recall', 'precision'), [gate])}"
 
 
-def parts_diagram(parts: Parts, number: int = 6) -> np.ndarray:
-    """Returns reliability diagrams of the first parts, uint8 [H, W, 3]."""
-    first = list(parts.results.items())[:number]
-    return reliability_diagram({title: result.calibration for title, result in first})
-
-
-def write_parts(parts: Parts, path: str | Path) -> None:
+def write_label_sources(sources: LabelSources, path: str | Path) -> None:
     """Writes JSON to `path`, whole or not at all.
 
     Raises:
-        WriteError: it cannot be written.
+        WriteError: The file cannot be written.
     """
-    write_text(path, json.dumps(parts.as_dict(), indent=1, allow_nan=False) + "\n")
-
-
-def read_parts(path: str | Path) -> Parts:
-    """Reads what `write_parts` wrote.
-
-    Raises:
-        UserError: there is no such file, or it holds something else.
-    """
-    try:
-        return Parts.from_dict(json.loads(Path(path).read_text()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path}: not a readable evaluation of pseudo labels ({error!r}); run tools/evaluate_pseudo_labels.py again"
-        ) from error
+    write_text(path, json.dumps(sources.as_dict(), indent=1, allow_nan=False) + "\n")
 
 
 def _recall(counts: np.ndarray) -> np.ndarray:

@@ -10,8 +10,9 @@ import tensorflow as tf
 from wss.data.augment import image_label_of
 from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result, no_masks, unknown_labels
-from wss.evaluation.label_sources import Gate, Parts
+from wss.evaluation.evaluator import no_masks, unknown_labels
+from wss.evaluation.label_sources import Gate, LabelSources
+from wss.evaluation.result import Result
 from wss.inference.photos import Batch, Examples
 from wss.inference.prediction import valid_pixels
 from wss.inference.streaming import one_behind
@@ -19,58 +20,63 @@ from wss.methods.base import Method
 from wss.methods.pseudoseg.calibrated_fusion import CalibratedFusion
 from wss.methods.pseudoseg.pseudoseg import PseudoSeg
 from wss.models.deeplab import DeepLab
-from wss.models.layers.convolution import resize_bilinear
 from wss.ops import metrics
+from wss.ops.resizing import resize_bilinear
 from wss.progress import track
 
 
 def default_fusions(method: PseudoSeg) -> dict[str, CalibratedFusion]:
-    """The parts to compare, by title, the telling ones first; gamma and temperature are the run's, the labels soft."""
-    gamma, temperature = method.fusion.gamma, method.fusion.temperature
-    own = f"T={temperature:g}"  # T=1 gives some parts twice, under one title
+    """Returns the sources to compare, by title, the telling ones first.
+
+    Gamma and temperature are those of the run, and the labels are soft.
+    """
+    fusion = functools.partial(CalibratedFusion, gamma=method.gamma, temperature=method.temperature)
+    own = f"T={method.temperature:g}"  # T=1 gives some sources twice, under one title
     return {
         "decoder": CalibratedFusion(temperature=1.0, source="decoder"),
         "SGC": CalibratedFusion(temperature=1.0, source="sgc"),
-        "no norm, T=1": CalibratedFusion(gamma, 1.0, "none"),
-        f"no norm, {own}": CalibratedFusion(gamma, temperature, "none"),
-        "norm of the batch, T=1": CalibratedFusion(gamma, 1.0, "batch"),
-        f"norm of the batch, {own}": CalibratedFusion(gamma, temperature, "batch"),
-        f"norm of the image, {own}": CalibratedFusion(gamma, temperature, "image"),
-        f"norm of the pixel, {own}": CalibratedFusion(gamma, temperature, "pixel"),
-        f"sum over the image, {own}": CalibratedFusion(gamma, temperature, "image", "sum"),
+        "no norm, T=1": fusion(temperature=1.0, norm_scope="none"),
+        f"no norm, {own}": fusion(norm_scope="none"),
+        "norm of the batch, T=1": fusion(temperature=1.0, norm_scope="batch"),
+        f"norm of the batch, {own}": fusion(norm_scope="batch"),
+        f"norm of the image, {own}": fusion(norm_scope="image"),
+        f"norm of the pixel, {own}": fusion(norm_scope="pixel"),
+        f"sum over the image, {own}": fusion(norm_scope="image", norm_reduce="sum"),
     }
 
 
-def evaluate_parts(
+def evaluate_label_sources(
     model: DeepLab,
     method: Method,
     info: DatasetInfo,
+    *,
     split: str,
     examples: Examples,
     fusions: Mapping[str, CalibratedFusion] | None = None,
-) -> Parts:
-    """Measures the parts of pseudo labels as `PseudoSeg.explain` makes them: in inference mode, gated by the classifier.
+) -> LabelSources:
+    """Measures what pseudo labels come from as `PseudoSeg.explain` makes them: in inference mode, gated by the classifier.
 
-    One pass of the network serves all parts. They are probabilities on the decoder's grid, SGC's logits resized to it as
-    in the fusion, and are brought to image size as probabilities. `Evaluator` brings logits there, so its numbers
+    One pass of the network serves all sources. They are probabilities on the decoder's grid, with SGC's logits resized to
+    it as in the fusion. They are brought to image size as probabilities. `Evaluator` brings logits there, so its numbers
     for the decoder differ a little at borders between classes.
 
-    A fusion sees a batch as it is: a norm of the batch or of an image is over the padding too, as in training. That
-    of the batch depends on which images share one; the last batch is only of the images that are left.
+    A fusion sees a batch as it is. So a norm of the batch or of an image is over the padding too, as in training. That of
+    the batch depends on which images share one; the last batch is only of the images that are left.
 
     Args:
-        model, method: of the run.
-        info: the data set.
-        split: name of the split that the examples come from.
-        examples: with masks.
-        fusions: what to measure, by title; by default `default_fusions`.
+        model: Network of the run.
+        method: Method of the run; it must be PseudoSeg.
+        info: The data set.
+        split: Name of the split that the examples come from.
+        examples: Examples with masks.
+        fusions: Sources to measure, by title; None for `default_fusions`.
 
     Returns:
-        Counts of the labelled pixels inside the images. The gate counts the classes that the labelled pixels of an image
-        show as in it; images without such pixels count nowhere.
+        Counts of the labelled pixels inside the images. The gate counts a class as in an image if its labelled pixels show
+        it. Images without such pixels count nowhere.
 
     Raises:
-        UserError: the method is not PseudoSeg, there are no masks, or they have a value that is no class.
+        UserError: The method is not PseudoSeg, there are no masks, or they have a value that is no class.
     """
     if not isinstance(method, PseudoSeg):
         raise UserError(
@@ -91,9 +97,9 @@ def evaluate_parts(
     images, seconds = int(totals["images"]), time.monotonic() - start
     results = {
         title: Result(info.name, split, info.class_names, confusion, calibration, images, seconds)
-        for title, (confusion, calibration) in totals["parts"].items()
+        for title, (confusion, calibration) in totals["sources"].items()
     }
-    return Parts(results, Gate(info.class_names[int(info.has_background) :], totals["gate"]))
+    return LabelSources(results, Gate(info.class_names[int(info.has_background) :], totals["gate"]))
 
 
 def _count(
@@ -110,19 +116,21 @@ def _count(
     valid = valid_pixels(sizes, images.shape[1:3])
     labels = tf.where(valid[..., 0] > 0, labels, ignore)
     labeled = tf.reduce_any(labels != ignore, axis=[1, 2])
-    decoder, sgc, _, gated = method.infer(model, images, valid)
-    parts: dict[str, tuple[tf.Tensor, tf.Tensor]] = {}
+    features = model.features(images)
+    decoder = model.segment(features)
+    sgc, _, gated = method.infer(model, features, decoder, valid)
+    sources: dict[str, tuple[tf.Tensor, tf.Tensor]] = {}
     for title, fusion in fusions.items():
         # One after the other: at image size probabilities take much memory.
-        with tf.control_dependencies([tensor for counts in parts.values() for tensor in counts]):
+        with tf.control_dependencies([tensor for counts in sources.values() for tensor in counts]):
             probabilities = resize_bilinear(fusion(decoder, sgc)[0], images.shape[1:3])
             prediction = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
-            parts[title] = (
+            sources[title] = (
                 metrics.confusion_matrix(labels, prediction, num_classes, ignore),
                 metrics.calibration_histogram(labels, probabilities, ignore_label=ignore),
             )
     return {
-        "parts": parts,
+        "sources": sources,
         "gate": _count_gate((gated > 0) & labeled[:, None], labels, info),
         "images": tf.math.count_nonzero(labeled),
         "unknown": metrics.num_unknown_labels(labels, num_classes, ignore),
@@ -130,7 +138,7 @@ def _count(
 
 
 def _count_gate(gated: tf.Tensor, labels: tf.Tensor, info: DatasetInfo) -> tf.Tensor:
-    """The counts of a `Gate` from bool [B, K] and masks [B, H, W]."""
+    """Returns the counts of a `Gate` from the classes that pass, bool [B, K], and masks [B, H, W]."""
     # The ignore label may lie among the classes.
     labels = tf.where(labels == info.ignore_label, info.num_classes, labels)
     classes = [image_label_of(label, info.num_classes, info.has_background) for label in tf.unstack(labels)]
@@ -140,7 +148,7 @@ def _count_gate(gated: tf.Tensor, labels: tf.Tensor, info: DatasetInfo) -> tf.Te
 
 
 def _named(batch: Batch, info: DatasetInfo, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images, sizes and labels of a batch without those that fill it up, which would move the norm of the batch."""
+    """Returns images, sizes and labels without those that fill up a batch, which would move the norm of the batch."""
     if batch.labels is None:
         raise no_masks(info, split)
     number = len(batch.names)

@@ -1,35 +1,16 @@
-"""Aligned Markdown tables, to read in a terminal as well as in a document."""
+"""Tables of the results of evaluations."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result
-
-Cell = str | int | float
+from wss.evaluation.result import Result
+from wss.tables import Cell, format_table
 
 ABSENT_CLASSES = """\
 Values in percent. A class that is absent from the labels has no IoU (-): predicted somewhere,
 it counts as 0 in the mIoU; predicted nowhere, it is left out. The mean accuracy is over the
 classes in the labels."""
 SUMMARY_HEADERS = ("mIoU", "pixel acc.", "mean acc.", "ECE", "images")
-
-
-def format_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]], footnote: str = "") -> str:
-    """Returns a Markdown table whose columns are aligned: text to the left, numbers to the right.
-
-    Floats get two digits and NaN is "-". The footnote follows after an empty line.
-    """
-    columns = list(zip(headers, *[[_format(cell) for cell in row] for row in rows], strict=True))
-    widths = [max(3, *map(len, column)) for column in columns]
-    right = [bool(rows) and not any(isinstance(row[i], str) for row in rows) for i in range(len(headers))]
-    lines = [
-        [cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(line, widths, right, strict=True)]
-        for line in zip(*columns, strict=True)
-    ]
-    lines.insert(1, ["-" * (w - 1) + (":" if r else "-") for w, r in zip(widths, right, strict=True)])
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{text}\n\n{footnote}" if footnote else text
 
 
 def evaluation_table(result: Result) -> str:
@@ -46,8 +27,7 @@ def comparison_table(results: Mapping[str, Result]) -> str:
     """Returns two tables of results by name: a row of means for each, then the IoUs of each class.
 
     Raises:
-        UserError: the results are not of the same split and classes, so that comparing them would
-            mislead.
+        UserError: The results are not of the same split and classes, so that comparing them would mislead.
     """
     first, *others = results.items()
     for name, other in others:
@@ -69,9 +49,3 @@ def _summary(result: Result) -> tuple[Cell, ...]:
 
 def _measured_on(result: Result) -> str:
     return f"{result.dataset}/{result.split} ({', '.join(result.class_names)})"
-
-
-def _format(cell: Cell) -> str:
-    if isinstance(cell, float):
-        return "-" if math.isnan(cell) else f"{cell:.2f}"
-    return str(cell)

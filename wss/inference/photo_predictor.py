@@ -11,12 +11,13 @@ import gin
 import numpy as np
 import tensorflow as tf
 
+from wss.data.evaluation_data import padded_size
 from wss.data.resize import ResizeToRange, size_in_range
-from wss.data.training_data import padded_size
 from wss.errors import UserError
-from wss.inference.sliding_window import Canvas
+from wss.inference.photos import Photo
+from wss.inference.sliding_window import SlidingWindowAverage, SlidingWindows, is_size
 from wss.inference.streaming import in_threads, one_behind
-from wss.models.layers.convolution import resize_bilinear
+from wss.ops.resizing import resize_bilinear
 from wss.runtime.devices import on_cpu
 
 AVERAGES = ("logits", "probabilities")
@@ -51,7 +52,7 @@ class Labeling:
     windows_at_once: int | None = None
 
     def __post_init__(self):
-        if self.window is not None and not (_is_size(self.window) and min(self.window) > 0):
+        if self.window is not None and not is_size(self.window):
             raise UserError(f"Labeling.window = {self.window}, expected (height, width) or None")
         if self.average not in AVERAGES:
             raise UserError(f"Labeling.average = {self.average!r}, expected 'logits' or 'probabilities'")
@@ -62,21 +63,6 @@ class Labeling:
         for name in ("base_size", "windows_at_once"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"Labeling.{name} = {value}, expected 1 or more, or None")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Photo:
-    """An image to be labelled.
-
-    Attributes:
-        name: its id.
-        image: uint8 or float32 [H, W, 3] in 0 .. 255.
-        label: int32 [H, W], where it is needed.
-    """
-
-    name: str
-    image: np.ndarray
-    label: np.ndarray | None = None
 
 
 class Teacher:
@@ -118,24 +104,24 @@ class Teacher:
                 are averaged.
             photos: a few are taken ahead.
         """
-        waiting: collections.deque[tuple[Photo, list[Canvas]]] = collections.deque()
+        waiting: collections.deque[tuple[Photo, list[SlidingWindowAverage]]] = collections.deque()
 
         def windows() -> Iterator[np.ndarray]:
-            for photo, canvases in in_threads(self._cut, photos, THREADS, ahead=THREADS):
-                waiting.append((photo, canvases))
-                for canvas in canvases:
-                    yield from canvas.windows()
+            for photo, averages in in_threads(self._cut, photos, THREADS, ahead=THREADS):
+                waiting.append((photo, averages))
+                for average in averages:
+                    yield from average.windows()
 
-        def finished() -> Iterator[tuple[Photo, list[Canvas]]]:
+        def finished() -> Iterator[tuple[Photo, list[SlidingWindowAverage]]]:
             predictions = self._predictions(windows())
             for first in predictions:
-                photo, canvases = waiting.popleft()
+                photo, averages = waiting.popleft()
                 # One chain, so that nothing is taken from the network before its place is known.
                 here = itertools.chain([first], predictions)
-                for canvas in canvases:
-                    for prediction in itertools.islice(here, len(canvas)):
-                        canvas.add(prediction)
-                yield photo, canvases
+                for average in averages:
+                    for prediction in itertools.islice(here, len(average)):
+                        average.add(prediction)
+                yield photo, averages
 
         done = lambda job: function(job[0], self._average(*job))
         yield from in_threads(done, finished(), THREADS, ahead=THREADS)
@@ -157,22 +143,22 @@ class Teacher:
         heights, widths = zip(*(self._size(size, scale) for size in sizes), strict=True)
         return padded_size((max(heights), max(widths)), output_stride)
 
-    def _cut(self, photo: Photo) -> tuple[Photo, list[Canvas]]:
-        settings, canvases = self.settings, []
+    def _cut(self, photo: Photo) -> tuple[Photo, list[SlidingWindowAverage]]:
+        settings, averages = self.settings, []
         size = photo.image.shape[:2]
         for scale in settings.scales:
             image = _resized(photo.image.astype(np.float32), self._size(size, scale))
             # Whole images lie at the top and left, as in evaluation.
             centered = settings.window is not None
-            window = self._windows[scale]
-            canvases.append(Canvas(image, window, settings.stride, self.mean_pixel, centered, settings.flip))
-        return photo, canvases
+            windows = SlidingWindows(image.shape[:2], self._windows[scale], settings.stride, centered)
+            averages.append(SlidingWindowAverage(image, windows, self.mean_pixel, settings.flip))
+        return photo, averages
 
-    def _average(self, photo: Photo, canvases: Sequence[Canvas]) -> np.ndarray:
-        total = _resized(canvases[0].mean(), photo.image.shape[:2])
-        for canvas in canvases[1:]:
-            total += _resized(canvas.mean(), photo.image.shape[:2])
-        mean = total / np.float32(len(canvases))
+    def _average(self, photo: Photo, averages: Sequence[SlidingWindowAverage]) -> np.ndarray:
+        total = _resized(averages[0].mean(), photo.image.shape[:2])
+        for average in averages[1:]:
+            total += _resized(average.mean(), photo.image.shape[:2])
+        mean = total / np.float32(len(averages))
         return np.log(np.maximum(mean, TINY)) if self.settings.average == "probabilities" else mean
 
     def _predictions(self, windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -209,7 +195,3 @@ def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return values
     with tf.device("CPU:0"):
         return tf.raw_ops.ResizeBilinear(images=values[None], size=size, half_pixel_centers=True)[0].numpy()
-
-
-def _is_size(value) -> bool:
-    return isinstance(value, Sequence) and len(value) == 2 and all(isinstance(side, int) for side in value)

@@ -9,26 +9,22 @@ from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
-from PIL import ExifTags, Image, ImageOps
 
 from wss.data.dataset_info import DatasetInfo
-from wss.data.training_data import evaluation_batches, padded_size
+from wss.data.evaluation_data import evaluation_batches, padded_size
+from wss.data.photos import SUFFIXES, photo_size, read_photo
 from wss.errors import UserError
 from wss.inference.streaming import THREADS, in_threads, one_behind
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap the sides
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Example:
+class Photo:
     """One image without padding.
 
     Attributes:
-        name: of its files.
-        image: float32 [h, w, 3] in 0 .. 255.
-        label: int32 [h, w], or None without truth.
+        name: Its id, or the name of its file.
+        image: uint8 or float32 `[h, w, 3]`, 0 .. 255.
+        label: int32 `[h, w]`, or None without truth.
     """
 
     name: str
@@ -41,10 +37,10 @@ class Batch:
     """Images that are padded at the bottom and the right; the last batch is filled up with such as have no name.
 
     Attributes:
-        names: of the first images; the others do not count.
-        images: float32 [B, H, W, 3] in 0 .. 255.
-        sizes: int32 [B, 2], (height, width) without padding.
-        labels: int32 [B, H, W], or None without truth.
+        names: Names of the first images; the others do not count.
+        images: float32 `[B, H, W, 3]`, 0 .. 255.
+        sizes: int32 `[B, 2]`, (height, width) without padding.
+        labels: int32 `[B, H, W]`, or None without truth.
     """
 
     names: list[str]
@@ -52,30 +48,35 @@ class Batch:
     sizes: np.ndarray
     labels: np.ndarray | None = None
 
-    def __iter__(self) -> Iterator[Example]:
+    def __iter__(self) -> Iterator[Photo]:
+        """Yields the images without their padding."""
         for i, name in enumerate(self.names):
             height, width = self.sizes[i]
             label = None if self.labels is None else self.labels[i, :height, :width]
-            yield Example(name, self.images[i, :height, :width], label)
+            yield Photo(name, self.images[i, :height, :width], label)
 
 
 class Examples(Protocol):
-    """Batches of one shape, to go through as often as one likes; its length is the number of images."""
+    """Batches of one shape, to go through as often as one likes."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Returns the number of images."""
+        ...
 
-    def __iter__(self) -> Iterator[Batch]: ...
+    def __iter__(self) -> Iterator[Batch]:
+        """Yields the batches."""
+        ...
 
 
 class SplitExamples:
     """The first images of a split.
 
     Args:
-        info: the data set.
-        split: its split.
+        info: The data set.
+        split: Name of the split.
         mean_pixel: RGB of the padding.
-        number: how many images at most; None for all.
-        batch_size: images of one batch at most.
+        number: Largest number of images; None for all.
+        batch_size: Largest number of images of one batch.
     """
 
     def __init__(
@@ -94,9 +95,11 @@ class SplitExamples:
         self._has_masks = info.split(split).num_masks > 0
 
     def __len__(self) -> int:
+        """Returns the number of images."""
         return self._number
 
     def __iter__(self) -> Iterator[Batch]:
+        """Yields the batches."""
         left = self._number
         for batch in self._batches.as_numpy_iterator():
             names = [name.decode() for name in batch["name"][:left]]
@@ -108,14 +111,14 @@ class FolderExamples:
     """Photos of a folder, sorted by name, upright, the longer side at most `max_side`; read a few at a time.
 
     Args:
-        folder: its files with one of `SUFFIXES` count.
-        max_side: pixels.
+        folder: Folder whose files with one of `SUFFIXES` count.
+        max_side: Longest side in pixels; larger photos are reduced to it.
         mean_pixel: RGB of the padding.
-        number: how many photos at most; None for all.
-        batch_size: photos of one batch at most.
+        number: Largest number of photos; None for all.
+        batch_size: Largest number of photos of one batch.
 
     Raises:
-        UserError: no folder, no photos in it, a file that is none, or two of one name.
+        UserError: There is no folder, no photo in it, a file that is no image, or there are two of one name.
     """
 
     def __init__(
@@ -129,14 +132,16 @@ class FolderExamples:
         self._paths = _photos_in(folder)[:number]
         self._max_side, self._mean_pixel = max_side, mean_pixel
         self._batch_size = min(batch_size, len(self._paths))
-        heights, widths = zip(*in_threads(lambda path: _photo_size(path, max_side), self._paths), strict=True)
+        heights, widths = zip(*in_threads(lambda path: _reduced_photo_size(path, max_side), self._paths), strict=True)
         self._shape = padded_size((max(heights), max(widths)))
 
     def __len__(self) -> int:
+        """Returns the number of images."""
         return len(self._paths)
 
     def __iter__(self) -> Iterator[Batch]:
-        read = lambda path: _read_photo(path, self._max_side)
+        """Yields the batches."""
+        read = lambda path: _read_reduced(path, self._max_side)
         photos = in_threads(read, self._paths, ahead=self._batch_size + THREADS)
         for first in range(0, len(self), self._batch_size):
             images = np.tile(np.array(self._mean_pixel, np.float32), (self._batch_size, *self._shape, 1))
@@ -150,12 +155,12 @@ class FolderExamples:
 
 def run_examples(
     step: Callable[[np.ndarray, np.ndarray], dict[str, tf.Tensor]], batches: Iterable[Batch]
-) -> Iterator[tuple[Example, dict[str, np.ndarray]]]:
+) -> Iterator[tuple[Photo, dict[str, np.ndarray]]]:
     """Yields each example with its part of what `step` returns, while the device works on the next batch.
 
     Args:
-        step: `step(images, sizes)`, see `Batch`, that returns tensors with B rows by name; best a `tf.function`.
-        batches: of one shape.
+        step: Callable `step(images, sizes)`, see `Batch`, that returns tensors with B rows by name; best a `tf.function`.
+        batches: Batches of one shape.
     """
     for batch, outputs in one_behind((batch, step(batch.images, batch.sizes)) for batch in batches):
         arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
@@ -178,33 +183,21 @@ def _photos_in(folder: str) -> list[Path]:
     return paths
 
 
-def _photo_size(path: Path, max_side: int) -> tuple[int, int]:
-    """The (height, width) that `_read_photo` will return, from the header alone."""
-    try:
-        with Image.open(path) as file:
-            sideways = file.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
-            width, height = reduced_size(*(file.size[::-1] if sideways else file.size), max_side)
-            return height, width
-    except UNREADABLE as error:
-        raise _unreadable(path, error) from error
+def _reduced_photo_size(path: Path, max_side: int) -> tuple[int, int]:
+    """Returns the (height, width) of what `_read_reduced` returns, from the header alone."""
+    height, width = photo_size(path)
+    width, height = reduced_size(width, height, max_side)
+    return height, width
 
 
-def _read_photo(path: Path, max_side: int) -> np.ndarray:
-    try:
-        with Image.open(path) as file:
-            photo = ImageOps.exif_transpose(file).convert("RGB")
-            photo.thumbnail((max_side, max_side))
-            return np.asarray(photo)
-    except UNREADABLE as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: not a readable image ({error})")
+def _read_reduced(path: Path, max_side: int) -> np.ndarray:
+    photo = read_photo(path)
+    photo.thumbnail((max_side, max_side))
+    return np.asarray(photo)
 
 
 def reduced_size(width: int, height: int, max_side: int) -> tuple[int, int]:
-    """The (width, height) that `PIL.Image.thumbnail` reduces to: the shorter side is rounded to the nearer aspect."""
+    """Returns the (width, height) that `PIL.Image.thumbnail` reduces to, by the nearer aspect of the two roundings."""
     if max(width, height) <= max_side:
         return width, height
     aspect = width / height

@@ -1,16 +1,16 @@
 """From images to class probabilities: whole image, scaled and mirrored, or by sliding window."""
 
-import itertools
+import dataclasses
 import math
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 import tensorflow as tf
 
-from wss.methods.base import Method
-from wss.models.deeplab import DeepLab, Features
-from wss.models.layers.convolution import resize_bilinear
+from wss.inference.sliding_window import SlidingWindows, mean_of_windows, pad_for_windows
+from wss.methods.base import Figure, Method
+from wss.models.deeplab import DeepLab
+from wss.ops.resizing import resize_bilinear
 from wss.runtime.devices import on_cpu
 
 
@@ -21,10 +21,10 @@ def predict(model, images, scales: Sequence[float] = (1.0,), flip: bool = False)
     that is slower by a tenth or more than one after the other, so there it is not done.
 
     Args:
-        model: callable `model(images, training=False)` that returns logits `[B, h, w, C]`.
+        model: Callable `model(images, training=False)` that returns logits `[B, h, w, C]`.
         images: float `[B, H, W, 3]`, 0 .. 255, H and W static.
-        scales: factors of the image size; their probabilities are averaged.
-        flip: whether to average with the prediction of the mirrored image.
+        scales: Factors of the image size; their probabilities are averaged.
+        flip: Whether to average with the prediction of the mirrored image.
 
     Returns:
         Probabilities, float32 `[B, H, W, C]`.
@@ -34,9 +34,7 @@ def predict(model, images, scales: Sequence[float] = (1.0,), flip: bool = False)
     height, width = images.shape[1:3]
     total = 0.0
     for scale in scales:
-        # Grids 2^n + 1 stay aligned: corners map to corners.
-        size = [round(scale * (side - 1)) + 1 for side in (height, width)]
-        scaled = resize_bilinear(images, size)
+        scaled = resize_bilinear(images, scaled_size((height, width), scale))
         if not flip:
             total += _probabilities(model, scaled, (height, width))
             continue
@@ -53,86 +51,107 @@ def predict_sliding(
     model,
     images,
     window: tuple[int, int],
+    *,
+    pad_value: Sequence[float],
     stride: float = 2 / 3,
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
     windows_at_once: int | None = 4,
 ) -> tf.Tensor:
-    """Predicts overlapping windows and averages the probabilities where they overlap.
+    """Predicts overlapping windows of the scaled images and averages the probabilities where they overlap.
 
     The model's memory is that of `windows_at_once` windows of each image. The probabilities of all windows are kept
-    until they are averaged: with the default stride up to (3/2)^2 times as much as the result.
+    until they are averaged: with the default stride up to (3/2)^2 times as much as the scaled image's.
 
     Args:
-        model: as for `predict`.
+        model: Network as for `predict`.
         images: float `[B, H, W, 3]`, 0 .. 255, H and W static.
-        window: height and width of a window; cut to the image where it is larger.
-        stride: distance of neighbouring windows as a fraction of the window; the last one is moved
-            back to the border.
-        scales: as for `predict`, of each window.
-        flip: as for `predict`, of each window.
-        windows_at_once: how many windows of each image go through the model in one batch at most; None for all.
+        window: (height, width) of the windows, in pixels of the scaled image; see `SlidingWindows`.
+        pad_value: RGB around scaled images that are smaller than a window.
+        stride: Distance of neighbouring windows as a fraction of the window, rounded up.
+        scales: Factors of the image size; their probabilities are averaged.
+        flip: Whether to average with the prediction of each mirrored window.
+        windows_at_once: Largest number of windows of each image in one batch; None for all.
 
     Returns:
-        Probabilities, float32 `[B, H, W, C]`; those of `predict` if one window covers the image.
+        Probabilities, float32 `[B, H, W, C]`.
     """
-    height, width = images.shape[1:3]
-    h, w = min(window[0], height), min(window[1], width)
-    tops = window_starts(height, h, max(1, round(stride * h)))
-    lefts = window_starts(width, w, max(1, round(stride * w)))
-    corners = list(itertools.product(tops, lefts))
-    batch = images.shape[0] or tf.shape(images)[0]
+    size = images.shape[1:3]
+    total = 0.0
+    for scale in scales:
+        scaled = resize_bilinear(images, scaled_size(size, scale))
+        windows = SlidingWindows(tuple(scaled.shape[1:3]), window, stride)
+        padded = pad_for_windows(scaled, windows, pad_value)
+        predictions = _predict_windows(model, padded, windows, flip, windows_at_once)
+        total += resize_bilinear(mean_of_windows(predictions, windows), size)
+    return total / len(scales)
 
-    def predict_windows(corners) -> tf.Tensor:
-        crops = [tf.slice(images, [0, *tf.unstack(corner), 0], [batch, h, w, images.shape[-1]]) for corner in corners]
-        return predict(model, tf.concat(crops, axis=0), scales, flip)
 
-    groups = math.ceil(len(corners) / (windows_at_once or len(corners)))
-    at_once = math.ceil(len(corners) / groups)
+def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
+    """Returns (height, width) times a scale; grids of 2^n + 1 stay aligned, so that corners map to corners."""
+    height, width = (round(scale * (side - 1)) + 1 for side in size)
+    return height, width
+
+
+def _predict_windows(
+    model, padded: tf.Tensor, windows: SlidingWindows, flip: bool, at_once: int | None
+) -> list[tf.Tensor]:
+    """Returns the probabilities `[B, *window, C]` of each window, which go through the model a few at once."""
+    corners, batch = windows.corners, padded.shape[0] or tf.shape(padded)[0]
+    extent = [batch, *windows.window, padded.shape[-1]]
+
+    def predict_group(corners: list[tf.Tensor]) -> tf.Tensor:
+        crops = [tf.slice(padded, [0, *tf.unstack(corner), 0], extent) for corner in corners]
+        return predict(model, tf.concat(crops, axis=0), flip=flip)
+
+    groups = math.ceil(len(corners) / (at_once or len(corners)))
+    group_size = math.ceil(len(corners) / groups)
     if groups == 1:
-        probabilities = predict_windows(tf.unstack(tf.constant(corners)))
+        probabilities = predict_group(tf.unstack(tf.constant(corners)))
     else:
         # The last group is filled up; what is past the end is not read below.
-        filled = [*corners, *[corners[-1]] * (groups * at_once - len(corners))]
+        filled = [*corners, *[corners[-1]] * (groups * group_size - len(corners))]
         probabilities = tf.map_fn(
-            lambda group: predict_windows(tf.unstack(group)),
-            tf.reshape(tf.constant(filled), [groups, at_once, 2]),
+            lambda group: predict_group(tf.unstack(group)),
+            tf.reshape(tf.constant(filled), [groups, group_size, 2]),
             parallel_iterations=1,
             fn_output_signature=tf.float32,
         )
-    probabilities = tf.reshape(probabilities, [groups * at_once, batch, h, w, probabilities.shape[-1]])
-    windows = tf.unstack(probabilities)[: len(corners)]
-    rows = [_mean_of_overlaps(row, lefts, axis=2) for row in _in_groups(windows, len(lefts))]
-    return _mean_of_overlaps(rows, tops, axis=1)
+    shape = [groups * group_size, batch, *windows.window, probabilities.shape[-1]]
+    return tf.unstack(tf.reshape(probabilities, shape))[: len(corners)]
 
 
-def predict_and_explain(model: DeepLab, method: Method, images: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+def predict_and_explain(
+    network: DeepLab, method: Method, images: tf.Tensor, sizes: tf.Tensor
+) -> tuple[tf.Tensor, list[Figure]]:
     """Predicts as the evaluator does and returns the maps behind it, by one pass of the network.
 
     Args:
-        model, method: the method says what can be shown.
-        images: float `[B, H, W, 3]`, 0 .. 255, B, H and W static.
-        sizes: int32 `[B, 2]`, (height, width) without padding.
+        network: The trained network.
+        method: Its method, which says what can be shown.
+        images: float [B, H, W, 3] in 0 .. 255, with B, H and W static.
+        sizes: int32 [B, 2], (height, width) without padding.
 
     Returns:
-        "prediction" int32 `[B, H, W]`; the method's other maps by title, float32 `[B, h, w, C]`, which `to_image_size`
-        brings to `[B, H, W, C]`. No map depends on the other images of the batch.
+        The prediction, int32 [B, H, W], and the method's maps, [B, h, w, C] each, which `to_image_size` brings to
+        [B, H, W, C]. No map depends on the other images of the batch.
     """
-    features = model.features(images)
-    logits = model.segment(features)
+    features = network.features(images)
+    logits = network.segment(features)
     # The prediction is the evaluator's: upsampled before the softmax, unlike the maps.
     probabilities = predict(lambda images, training: logits, images)
-    maps = []
+    valid = valid_pixels(sizes, images.shape[1:3])
+    maps: list[list[Figure]] = []
     for i in range(images.shape[0]):
         # One by one: a method may normalise over its batch, and only the network is expensive.
         one = slice(i, i + 1)
-        known = _KnownFeatures(model, {name: value[one] for name, value in features.items()}, logits[one])
-        maps.append(method.explain(cast(DeepLab, known), images[one], valid_pixels(sizes[one], images.shape[1:3])))
-    titles = [title for title in maps[0] if title != "prediction"]
-    return {
-        "prediction": tf.argmax(probabilities, axis=-1, output_type=tf.int32),
-        **{title: tf.concat([tf.cast(each[title], tf.float32) for each in maps], axis=0) for title in titles},
-    }
+        own = {name: value[one] for name, value in features.items()}
+        maps.append(method.intermediate_maps(network, own, logits[one], valid[one]))
+    joined = [
+        dataclasses.replace(same[0], values=tf.concat([tf.cast(figure.values, tf.float32) for figure in same], axis=0))
+        for same in zip(*maps, strict=True)
+    ]
+    return tf.argmax(probabilities, axis=-1, output_type=tf.int32), joined
 
 
 def valid_pixels(sizes: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
@@ -147,58 +166,6 @@ def to_image_size(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return resize_bilinear(values[None], size)[0].numpy()
 
 
-class _KnownFeatures:
-    """A model whose features and logits for the images in question are known already."""
-
-    def __init__(self, model: DeepLab, features: Features, logits: tf.Tensor):
-        self._model, self._features, self._logits = model, features, logits
-
-    def __call__(self, images: tf.Tensor) -> tf.Tensor:
-        return self._logits
-
-    def features(self, images: tf.Tensor) -> Features:
-        return self._features
-
-    def segment(self, features: Features) -> tf.Tensor:
-        return self._logits
-
-    def __getattr__(self, name: str):
-        return getattr(self._model, name)
-
-
 def _probabilities(model, images, size):
     logits = tf.cast(model(images, training=False), tf.float32)
     return tf.nn.softmax(resize_bilinear(logits, size))
-
-
-def window_starts(side: int, window: int, stride: int) -> list[int]:
-    """First pixels of windows that cover 0 .. side-1; the last one ends at the border."""
-    number = math.ceil((side - window) / stride) + 1
-    return [min(i * stride, side - window) for i in range(number)]
-
-
-def _in_groups(items: list, size: int) -> list[list]:
-    return [items[i : i + size] for i in range(0, len(items), size)]
-
-
-def _mean_of_overlaps(parts: list[tf.Tensor], starts: list[int], axis: int) -> tf.Tensor:
-    """Lays parts of one length at `starts` along an axis, and averages them where several lie.
-
-    Between neighbouring ends of parts the same ones lie, so each piece is a mean of slices: nothing of the result's size
-    is added up once for each part.
-    """
-    length = parts[0].shape[axis]
-    cuts = sorted({*starts, *(start + length for start in starts)})
-
-    def slice_of(part: tf.Tensor, first: int, end: int) -> tf.Tensor:
-        return part[(slice(None),) * axis + (slice(first, end),)]
-
-    pieces = []
-    for first, end in itertools.pairwise(cuts):
-        here = [
-            slice_of(part, first - start, end - start)
-            for part, start in zip(parts, starts, strict=True)
-            if start <= first < start + length
-        ]
-        pieces.append(tf.add_n(here) / len(here))
-    return tf.concat(pieces, axis)

@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_boxes, parse_example
-from wss.visualization import overlays as pictures
-from wss.visualization.overlays import INK, MARGIN, PALE_INK, PAPER
+from wss.visualization.layout import INK, MARGIN, PALE_INK, PAPER, with_legend
+from wss.visualization.overlays import overlay
 
 # Pixels.
 THUMBNAIL = (200, 150)
@@ -129,7 +129,7 @@ def contact_sheet(
         _draw_cell(canvas, thumbnail, MARGIN + column * cell_width, HEADER + row * cell_height, tile_height, cell_width)
     labels = set().union(*(thumbnail.labels for thumbnail in thumbnails))
     sheet = np.asarray(canvas)
-    return pictures.with_legend(sheet, info, sorted(labels)) if labels else sheet
+    return with_legend(sheet, info, sorted(labels)) if labels else sheet
 
 
 def _draw_cell(canvas: Image.Image, thumbnail: Thumbnail, x: int, y: int, tile_height: int, cell_width: int) -> None:
@@ -161,11 +161,11 @@ def _thumbnail(info: DatasetInfo, record: bytes, hide_masks: bool) -> Thumbnail:
         values = set(np.unique(label).tolist())
         classes, labels = values - {info.ignore_label}, values - set(range(first))
         small = Image.fromarray(label).resize(image.size, Image.Resampling.NEAREST)
-        views.append(Image.fromarray(pictures.overlay(np.asarray(image), np.asarray(small), info)))
+        views.append(Image.fromarray(overlay(np.asarray(image), np.asarray(small), info)))
     if objects["known"]:
         if len(views) == 1:
             nothing = np.zeros(image.size[::-1], np.uint8)
-            views.append(Image.fromarray(pictures.overlay(np.asarray(image), nothing, info, alpha=0)))
+            views.append(Image.fromarray(overlay(np.asarray(image), nothing, info, alpha=0)))
         drawn = _draw_boxes(views[1], objects, info)
         classes, labels = classes | drawn, labels | drawn
     text = ", ".join(info.class_names[c] for c in sorted(classes) if c >= first)

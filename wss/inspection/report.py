@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from wss.data.dataset_info import DatasetInfo
 from wss.inspection.findings import Finding
+from wss.tables import format_columns
 
 
 def report(info: DatasetInfo, summaries: Mapping[str, dict], findings: Sequence[Finding]) -> str:
@@ -44,7 +45,7 @@ def _overview(summaries: Mapping[str, dict]) -> str:
         "deviation RGB": lambda s: _color(s["std_color"]),
         "ignored pixels %": lambda s: _percent(s["ignored_share"]),
     }
-    return _table([["", *summaries], *([name, *map(cell, summaries.values())] for name, cell in rows.items())])
+    return format_columns([["", *summaries], *([name, *map(cell, summaries.values())] for name, cell in rows.items())])
 
 
 def _class_table(
@@ -54,7 +55,7 @@ def _class_table(
         [f"{c} {name}", *(cell(summary["classes"][c], summary) for summary in summaries.values())]
         for c, name in enumerate(info.class_names)
     ]
-    return _table([[title, *summaries], *rows])
+    return format_columns([[title, *summaries], *rows])
 
 
 def _notes(summaries: Mapping[str, dict]) -> str:
@@ -76,13 +77,6 @@ def _findings(findings: Sequence[Finding]) -> str:
     if not findings:
         return "no findings"
     return "\n".join(f"{finding.level}: {finding.split}: {finding.message}" for finding in findings)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
-    )
 
 
 def _if_masks(summary: dict, text: str) -> str:

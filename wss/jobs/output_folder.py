@@ -5,7 +5,6 @@ import fcntl
 import os
 from collections.abc import Collection, Iterator
 
-import tensorflow as tf
 from etils import epath
 
 from wss.data.dataset_info import FILE_NAME
@@ -72,6 +71,8 @@ def _locked(folder: epath.Path, output_dir: str | os.PathLike) -> Iterator[None]
 @contextlib.contextmanager
 def disk_errors(path: str | os.PathLike) -> Iterator[None]:
     """Turns errors of writing into one line."""
+    import tensorflow as tf  # here, so that --help of the converters need not wait for it
+
     try:
         yield
     except (OSError, tf.errors.OpError) as error:

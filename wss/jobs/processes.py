@@ -11,8 +11,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, Thr
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-import tensorflow as tf
-
 from wss.errors import UserError
 from wss.progress import track
 
@@ -57,6 +55,8 @@ def run_jobs(function: Job, jobs: Sequence, workers: int, what: str, total: int,
 
 def hide_accelerators() -> None:
     """Converting needs no GPU, and must not hold its memory."""
+    import tensorflow as tf  # here, so that --help of the converters need not wait for it
+
     with contextlib.suppress(RuntimeError):  # TensorFlow runs already, so it is the caller's
         tf.config.set_visible_devices([], "GPU")
 

@@ -3,36 +3,50 @@
 import gin
 import tensorflow as tf
 
-from wss.methods.base import Batch, Scalars
-from wss.models.deeplab import DeepLab
+from wss.data.dataset_info import DatasetInfo
+from wss.data.streams import Views
+from wss.methods.base import Batch, Figure, Losses, Method
+from wss.methods.components.image_classifier import ImageClassifier, build_classifier
+from wss.methods.pseudoseg.grad_cam import pooled_linear_cam
+from wss.models.deeplab import DeepLab, Features
 from wss.ops.losses import image_label_loss
 
 
 @gin.configurable
-class Classification:
+class Classification(Method):
     """Binary cross-entropy of the pooled features on weak views of the unlabelled stream (L_x of PseudoSeg alone)."""
 
-    streams = ("unlabeled",)
-    use_image_labels = True
+    streams = {"unlabeled": Views(image_labels=True, masks=False)}
 
-    def losses(self, model: DeepLab, batch: Batch, step: tf.Tensor) -> tuple[Scalars, Scalars]:
+    def build(self, network: DeepLab, info: DatasetInfo) -> ImageClassifier:
+        """Builds the image classifier."""
+        return build_classifier(network, info)
+
+    def losses(self, network: DeepLab, batch: Batch, step: tf.Tensor) -> Losses:
         """See `Method.losses`."""
         unlabeled = batch["unlabeled"]
-        logits = model.classify(model.features(unlabeled["weak"], training=True), training=True)
+        logits = network.branches(network.features(unlabeled["weak"], training=True), training=True)
         truth, known = unlabeled["image_label"], unlabeled["image_label_known"]
         right = tf.reduce_mean(tf.cast((logits > 0) == (truth > 0.5), tf.float32))
-        return {"classification": image_label_loss(logits, truth, known)}, {"label_accuracy": right}
+        return Losses({"classification": image_label_loss(logits, truth, known)}, {"label_accuracy": right})
 
-    def pictures(self, model: DeepLab, batch: Batch) -> dict[str, tf.Tensor]:
-        """Weak view and CAM of the classes that are in it."""
+    def training_figures(self, network: DeepLab, batch: Batch) -> list[Figure]:
+        """Returns the weak view and the CAM of the classes that are in it."""
         unlabeled = batch["unlabeled"]
-        cam = model.cam(model.features(unlabeled["weak"]), unlabeled["image_label"])
-        return {"image": unlabeled["weak"], "label": unlabeled["label"], "cam": cam}
+        cam = _cam(network, network.features(unlabeled["weak"]), unlabeled["image_label"])
+        return [
+            Figure("image", "image", unlabeled["weak"]),
+            Figure("label", "label", unlabeled["label"]),
+            Figure("CAM", "heat", cam),
+        ]
 
-    def explain(self, model: DeepLab, images: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The decoder's (untrained) prediction and the CAM of the predicted classes."""
-        del valid
-        features = model.features(images)
-        present = tf.cast(model.classify(features) >= 0, tf.float32)
-        cam = tf.reduce_max(model.cam(features, present), axis=-1, keepdims=True)
-        return {"prediction": tf.nn.softmax(model.segment(features)), "CAM": cam}
+    def intermediate_maps(
+        self, network: DeepLab, features: Features, logits: tf.Tensor, valid: tf.Tensor
+    ) -> list[Figure]:
+        """Returns the CAM of the predicted classes."""
+        present = tf.cast(network.branches(features) >= 0, tf.float32)
+        return [Figure("CAM", "heat", _cam(network, features, present))]
+
+
+def _cam(network: DeepLab, features: Features, image_label: tf.Tensor) -> tf.Tensor:
+    return pooled_linear_cam(features["cam_features"], network.branches.kernel, image_label)

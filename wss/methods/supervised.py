@@ -1,75 +1,84 @@
 """The supervised baseline: the network on the labelled images alone."""
 
+import dataclasses
+from collections.abc import Mapping
+
 import gin
 import tensorflow as tf
 
-from wss.methods.base import Batch, Scalars
+from wss.data.streams import MASKS
+from wss.methods.base import Batch, Figure, Losses, Method
 from wss.models.deeplab import DeepLab
-from wss.models.layers.convolution import resize_bilinear
 from wss.ops.losses import segmentation_loss
+from wss.ops.resizing import resize_bilinear
 
 
 def segmentation_pass(
-    model: DeepLab,
+    network: DeepLab,
     images: tf.Tensor,
     label: tf.Tensor,
+    *,
     auxiliary_weight: float = 0.4,
     upsample_logits: bool = True,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Runs a training pass and returns its cross-entropy, with the auxiliary head's if the model has one, and its logits.
+    """Runs a training pass and returns its cross-entropy, with the auxiliary head's if there is one, and its logits.
 
     Args:
-        model: the network.
+        network: The network.
         images: [B, H, W, 3] in 0 .. 255.
-        label: [B, H, W, 1] int, 255 to ignore; a true or a pseudo label.
-        auxiliary_weight: of the auxiliary head's loss; 0.4 in PSPNet.
-        upsample_logits: of `segmentation_loss`.
+        label: Integer [B, H, W, 1], 255 to ignore; a true or a pseudo label.
+        auxiliary_weight: Weight of the auxiliary head's loss; 0.4 in PSPNet.
+        upsample_logits: See `segmentation_loss`.
 
     Returns:
-        Scalar float32, main + auxiliary_weight * auxiliary, 0 if no pixel is labelled; and [B, h, w, C].
+        Scalar float32, main + auxiliary_weight * auxiliary, 0 if no pixel is labelled; and logits [B, h, w, C].
     """
-    features = model.features(images, training=True)
-    logits = model.segment(features, training=True)
+    features = network.features(images, training=True)
+    logits = network.segment(features, training=True)
     loss = segmentation_loss(logits, label, upsample_logits=upsample_logits)
-    auxiliary = model.auxiliary(features, training=True) if auxiliary_weight else None
+    auxiliary = network.auxiliary(features, training=True) if auxiliary_weight else None
     if auxiliary is not None:
         loss += auxiliary_weight * segmentation_loss(auxiliary, label, upsample_logits=upsample_logits)
     return loss, logits
 
 
-def decoder_pictures(model: DeepLab, half: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Image, label and decoder probabilities of a labelled or pseudo-labelled stream, for `Method.pictures`."""
-    images, label = half["image"], half["label"]
-    probabilities = tf.nn.softmax(resize_bilinear(model(images), label.shape[1:3]))
-    return {"image": images, "label": label, "decoder": probabilities}
+def decoder_figures(network: DeepLab, stream: Mapping[str, tf.Tensor]) -> list[Figure]:
+    """Returns image, label and decoder probabilities of a labelled or pseudo-labelled stream."""
+    images, label = stream["image"], stream["label"]
+    probabilities = tf.nn.softmax(resize_bilinear(network(images), label.shape[1:3]))
+    return [
+        Figure("image", "image", images),
+        Figure("label", "label", label),
+        Figure("decoder", "probabilities", probabilities),
+    ]
 
 
 @gin.configurable
-class Supervised:
-    """Cross-entropy on labelled weak views (L_s). Classifier and SGC stay as they are.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Supervised(Method):
+    """Cross-entropy on labelled weak views (L_s).
 
-    Args:
-        upsample_logits: of `segmentation_loss`.
-        auxiliary_weight: of `segmentation_pass`.
+    Attributes:
+        upsample_logits: See `segmentation_loss`.
+        auxiliary_weight: See `segmentation_pass`.
     """
 
-    streams = ("labeled",)
+    streams = {"labeled": MASKS}
 
-    def __init__(self, upsample_logits: bool = True, auxiliary_weight: float = 0.4):
-        self.upsample_logits = upsample_logits
-        self.auxiliary_weight = auxiliary_weight
+    upsample_logits: bool = True
+    auxiliary_weight: float = 0.4
 
-    def losses(self, model: DeepLab, batch: Batch, step: tf.Tensor) -> tuple[Scalars, Scalars]:
+    def losses(self, network: DeepLab, batch: Batch, step: tf.Tensor) -> Losses:
         """See `Method.losses`."""
-        images, label = batch["labeled"]["image"], batch["labeled"]["label"]
-        loss, _ = segmentation_pass(model, images, label, self.auxiliary_weight, self.upsample_logits)
-        return {"segmentation": loss}, {}
+        loss, _ = segmentation_pass(
+            network,
+            batch["labeled"]["image"],
+            batch["labeled"]["label"],
+            auxiliary_weight=self.auxiliary_weight,
+            upsample_logits=self.upsample_logits,
+        )
+        return Losses({"segmentation": loss})
 
-    def pictures(self, model: DeepLab, batch: Batch) -> dict[str, tf.Tensor]:
-        """Image, label and decoder probabilities of the labelled stream."""
-        return decoder_pictures(model, batch["labeled"])
-
-    def explain(self, model: DeepLab, images: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Class probabilities [B, h, w, C] of the decoder, as "prediction"."""
-        del valid
-        return {"prediction": tf.nn.softmax(model(images))}
+    def training_figures(self, network: DeepLab, batch: Batch) -> list[Figure]:
+        """Returns image, label and decoder probabilities of the labelled stream."""
+        return decoder_figures(network, batch["labeled"])

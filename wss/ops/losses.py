@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from wss.models.layers.convolution import resize_bilinear, resize_nearest
+from wss.ops.resizing import resize_bilinear, resize_nearest
 
 
 def segmentation_loss(

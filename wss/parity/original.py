@@ -13,11 +13,14 @@ import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
+from wss.methods.components.image_classifier import build_classifier
+from wss.methods.pseudoseg.branches import PseudoSegBranches, build_sgc
 from wss.methods.pseudoseg.grad_cam import GradCAM
 from wss.models.backbones.registry import backbone_spec
 from wss.models.deeplab import DeepLab, build_model
-from wss.models.layers.convolution import batch_norm_updates, resize_bilinear, resize_nearest
+from wss.models.layers.normalization import batch_norm_updates
 from wss.models.tf1_names import assign_tf1, only_classifies, tf1_shapes
+from wss.ops.resizing import resize_bilinear, resize_nearest
 from wss.parity.flags import Arrays, OriginalFlags, image_input, with_background
 from wss.parity.step import STEP_INPUTS, step_tensors
 
@@ -32,8 +35,9 @@ def build_original(backbone: str, num_classes: int = 21, flags: OriginalFlags | 
     """
     flags = flags or OriginalFlags()
     names = ("background", *(f"class_{number}" for number in range(1, num_classes)))
-    return build_model(
-        DatasetInfo("original", names, ((0, 0, 0),) * num_classes, {}),
+    info = DatasetInfo("original", names, ((0, 0, 0),) * num_classes, {})
+    network = build_model(
+        info,
         backbone=backbone,
         head="deeplab_v3_plus",
         output_stride=flags.output_stride,
@@ -45,16 +49,23 @@ def build_original(backbone: str, num_classes: int = 21, flags: OriginalFlags | 
         use_decoder=flags.decoder_output_stride is not None,
         head_depth=256,
         dropout=0.0,
-        classifier_dropout=0.0,
-        attention_dim=flags.attention_dim,
-        sgc_background="after",
-        sgc_uniform_masked_queries=True,
-        sgc_projection_init="glorot_uniform",
-        sgc_hypercolumn=len(flags.att_strides) == 2,
         fine_tune_batch_norm=flags.fine_tune_batch_norm,
         synchronized_batch_norm=False,
         batch_norm_momentum=None,
+        aspp_first_two_only=False,
     )
+    sgc = build_sgc(
+        network,
+        info,
+        attention_dim=flags.attention_dim,
+        background="after",
+        uniform_masked_queries=True,
+        projection_init="glorot_uniform",
+        hypercolumn=len(flags.att_strides) == 2,
+    )
+    classifier = build_classifier(network, info, dropout=0.0)
+    network.branches = PseudoSegBranches(classifier, sgc, network.feature_channels)
+    return network
 
 
 def golden_tensors(
@@ -168,22 +179,22 @@ def _classification(model: DeepLab, inputs: Arrays, flags: OriginalFlags) -> dic
     images, label, valid = (image_input(inputs, name) for name in ("input", "cls_label", "valid_mask"))
     stride = flags.decoder_output_stride or flags.output_stride
     valid = resize_nearest(valid, [(side - 1) // stride + 1 for side in images.shape[1:3]])
-    roles = backbone_spec(model.backbone.name).roles
+    roles, branches = backbone_spec(model.backbone.name).roles, model.branches
 
     @tf.function
     def run(training: bool):
         with batch_norm_updates(False):
             points = model.features(images, training=training)
-            logits = model.classify(points)
+            logits = branches.classify(points)
             predicted = tf.cast(tf.nn.sigmoid(logits) >= 0.5, tf.float32)
-            cams = {"": model.cam(points, label), "_predicted_label": model.cam(points, predicted)}
+            cams = {"": branches.cam(points, label), "_predicted_label": branches.cam(points, predicted)}
             tensors = {"cls_logits": logits, "predicted_label": predicted}
             tensors |= {f"cam{suffix}": with_background(cam) for suffix, cam in cams.items()}
             tensors["cam_no_attention"] = tensors["cam"]
             for sgc_training in (True,) if training else (False, True):
                 for suffix, cam in cams.items():
                     name = f"sgc_training_{sgc_training}/sgc_logits{suffix}"
-                    tensors[name] = model.refine_cam(points, cam, valid, training=sgc_training)
+                    tensors[name] = branches.refine_cam(points, cam, valid, training=sgc_training)
             for role in ("hypercolumn_last", "hypercolumn_previous"):
                 tensors[f"end_point:{roles[role]}"] = points[role]
         return {f"net_training_{training}/{name}": value for name, value in tensors.items()}
@@ -196,7 +207,7 @@ def _dropout_cam(model: DeepLab, inputs: Arrays, flags: OriginalFlags) -> dict[s
     mask = image_input(inputs, "dropout_mask")[:, 0, 0] / float(inputs["keep_prob"])
 
     def head(features):
-        return model.classifier(tf.reduce_mean(features, axis=(1, 2)) * mask)
+        return model.branches.classifier.linear(tf.reduce_mean(features, axis=(1, 2)) * mask)
 
     with batch_norm_updates(False):
         last = tf.function(lambda x: model.features(x, training=True)["cam_features"])(images)

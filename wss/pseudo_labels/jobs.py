@@ -204,6 +204,6 @@ def _write_png(path: epath.Path, label: np.ndarray, info: DatasetInfo) -> None:
     """Writes class ids as a PNG with a palette, as PASCAL VOC's masks: of data and for the eye."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(label)
-    image.putpalette(color_table(info.colors).tobytes())
+    image.putpalette(color_table(info.colors, info.ignore_label).tobytes())
     with whole(path) as temporary, temporary.open("wb") as file:
         image.save(file, "PNG")

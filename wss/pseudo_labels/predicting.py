@@ -20,7 +20,8 @@ from wss.data.record_files import split_records
 from wss.data.resize import ResizeToRange
 from wss.errors import UserError
 from wss.experiment import OpenRun, open_run
-from wss.inference.photo_predictor import Labeling, Photo, Teacher
+from wss.inference.photo_predictor import Labeling, Teacher
+from wss.inference.photos import Photo
 from wss.jobs.processes import Tick
 from wss.methods.dars.confidence import of_logits
 from wss.progress import track

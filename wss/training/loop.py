@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import resource
 import signal
 import sys
 import time
@@ -12,14 +11,17 @@ import tensorflow as tf
 from wss.data.input_rate import pipeline_rate, slow_input_line
 from wss.data.training_data import Shard, TrainingData
 from wss.errors import UserError
-from wss.evaluation.evaluation import Evaluation, report
-from wss.evaluation.evaluator import Result
+from wss.evaluation.evaluation import SplitEvaluation, report
+from wss.evaluation.result import Result
 from wss.models.deeplab import DeepLab
+from wss.models.weights.weights_file import save_weights
 from wss.progress import TrainingProgress, format_seconds
-from wss.run_directory import RunDirectory, checkpoint_manager
+from wss.run_directory import RunDirectory
+from wss.runtime.memory import peak_memory
 from wss.runtime.strategy import number_of_hosts, of_all_replicas
+from wss.training.checkpoints import checkpoint_manager, latest_checkpoint
 from wss.training.step import TrainStep
-from wss.training.summaries import write_pictures, write_scalars
+from wss.training.summaries import write_figures, write_scalars
 
 WORTH_A_LOOK = 100  # steps to come, below which the speed of the input does not matter
 
@@ -52,11 +54,12 @@ class Trainer:
         step: TrainStep,
         data: TrainingData,
         run: RunDirectory,
+        *,
         num_steps: int,
         steps_per_loop: int,
         intervals: Intervals,
         keep_checkpoints: int,
-        evaluation: Evaluation | None,
+        evaluation: SplitEvaluation | None,
     ):
         self.step, self.data, self.run_directory = step, data, run
         self.num_steps, self.steps_per_loop, self.intervals = num_steps, steps_per_loop, intervals
@@ -65,6 +68,8 @@ class Trainer:
         parts = {"model": step.model, "optimizer": step.optimizer}
         if step.average is not None:
             parts["average"] = step.average
+        if step.model.state is not None:
+            parts["state"] = step.model.state
         self.checkpoints = checkpoint_manager(tf.train.Checkpoint(**parts), run, keep_checkpoints)
         self._asked_to_stop = False
 
@@ -74,7 +79,7 @@ class Trainer:
 
     def run(self) -> Result | None:
         """Trains from the last checkpoint, if there is one, to `num_steps`."""
-        self._resume()
+        self._begin()
         iterator = self._iterator(self.finished_steps)
         writer = self._writer()
         progress = TrainingProgress(self.finished_steps, self.num_steps, self._images_per_step())
@@ -102,7 +107,8 @@ class Trainer:
         return self._finish()
 
     def dry_run(self) -> None:
-        """Two steps and one batch of evaluation; prints what a whole run would take."""
+        """Takes two steps and evaluates one batch; prints what a whole run would take."""
+        self.step.method.prepare(self.step.model, self.data)
         iterator = self._iterator(0)
         self.step.run(iterator, tf.constant(1))
         start = time.monotonic()
@@ -127,9 +133,9 @@ class Trainer:
             folders = sorted({self.data.infos[stream].directory for stream in self.step.method.streams})
             raise UserError(f"{' or '.join(folders)}: a damaged record ({reason}); build the data set again") from error
 
-    def _resume(self) -> None:
-        """A run goes on from its last checkpoint; without one it begins, from the initial weights if there are any."""
-        if latest := self.run_directory.latest_checkpoint:
+    def _begin(self) -> None:
+        """Goes on from the last checkpoint; without one the run begins, from the initial weights if there are any."""
+        if latest := latest_checkpoint(self.run_directory):
             self.checkpoints.checkpoint.restore(latest).assert_consumed()
             print(f"resuming {self.run_directory.path} after {self.finished_steps} of {self.num_steps} steps")
         if len(steps := set(of_all_replicas(self.strategy, self.finished_steps))) > 1:
@@ -137,17 +143,19 @@ class Trainer:
                 f"{self.run_directory.path}: the hosts found checkpoints of different steps there ({sorted(steps)}); "
                 "--run_dir must be a folder that all of them share"
             )
+        if not latest:
+            self.step.method.prepare(self.step.model, self.data)
 
     def _writer(self) -> tf.summary.SummaryWriter:
         if self.run_directory.writes:
-            return tf.summary.create_file_writer(str(self.run_directory.path / "train"))
+            return tf.summary.create_file_writer(str(self.run_directory.summaries))
         return tf.summary.create_noop_writer()
 
     def _iterator(self, start_step: int):
         def per_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
             shard = Shard(context.input_pipeline_id, context.num_input_pipelines)
             replicas = self.strategy.num_replicas_in_sync // context.num_input_pipelines
-            return self.data.batches(self.step.method.streams, replicas, start_step, shard)
+            return self.data.batches(self.step.method.streams, replicas, start_step=start_step, shard=shard)
 
         return iter(self.strategy.distribute_datasets_from_function(per_host))
 
@@ -165,7 +173,7 @@ class Trainer:
             write_scalars(writer, {**scalars, "learning_rate": rate, "steps_per_second": steps_per_second}, step)
         if due(self.intervals.pictures):  # on all hosts: the networks' statistics are read together
             batch = self.strategy.experimental_local_results(next(self._iterator(step)))[0]
-            write_pictures(writer, self.step.method.pictures(self.step.model, batch), self.data.info, step)
+            write_figures(writer, self.step.method.training_figures(self.step.model, batch), self.data.info, step)
         if due(self.intervals.checkpoint):
             self.checkpoints.save(step)
             writer.flush()
@@ -174,16 +182,16 @@ class Trainer:
 
     def _evaluate(self, step: int) -> Result:
         assert self.evaluation is not None
-        with self._averaged_weights():
+        with self._evaluated_weights():
             result = self.evaluation()
         if self.run_directory.writes:
-            report(result, self.run_directory.path, step)
+            report(result, self.run_directory, step)
         return result
 
     def _finish(self) -> Result | None:
         self.checkpoints.save(self.finished_steps)
-        with self._averaged_weights():
-            self.run_directory.save_weights(self.step.model)
+        with self._evaluated_weights():
+            save_weights(self.step.model, self.run_directory)
         if self.evaluation is None:
             return None
         return self._evaluate(self.finished_steps)
@@ -196,7 +204,7 @@ class Trainer:
         names = self.data.names(self.step.method.streams, self.strategy.num_replicas_in_sync, step)
         images = "; ".join(f"{stream}: {', '.join(values)}" for stream, values in names.items())
         values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-        kept = self.run_directory.latest_checkpoint or "none yet"
+        kept = latest_checkpoint(self.run_directory) or "none yet"
         raise TrainingDiverged(
             f"the loss of step {step + 1} is not finite ({values}); images {images}. Last good checkpoint: {kept}. "
             "Lower build_optimizer.learning_rate, set train.clip_norm, or look at these images"
@@ -209,20 +217,10 @@ class Trainer:
     def _request_stop(self, *_) -> None:
         self._asked_to_stop = True
 
-    @contextlib.contextmanager
-    def _averaged_weights(self):
-        """The model carries the averaged weights inside, if there are any."""
-        average, model = self.step.average, self.step.model
-        if average is None:
-            yield
-            return
-        own = [variable.numpy() for variable in model.variables]
-        average.copy_to(model)
-        try:
-            yield
-        finally:
-            for variable, value in zip(model.variables, own, strict=True):
-                variable.assign(value)
+    def _evaluated_weights(self) -> contextlib.AbstractContextManager:
+        """The network carries the weights that are evaluated and exported inside."""
+        average = self.step.average or self.step.method.evaluated(self.step.model)
+        return contextlib.nullcontext() if average is None else average.swapped()
 
 
 @contextlib.contextmanager
@@ -236,12 +234,7 @@ def _on_sigterm(handler):
 
 def dry_run_report(model: DeepLab, seconds: float, num_steps: int, images: int) -> str:
     """Says how long a run of `num_steps` takes at `seconds` a step of `images` images, and the memory seen so far."""
-    gpus = tf.config.list_logical_devices("GPU")
-    if gpus:
-        peak = max(tf.config.experimental.get_memory_info(gpu.name.removeprefix("/device:"))["peak"] for gpu in gpus)
-        where = "GPU memory, largest device"
-    else:
-        peak, where = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "memory of this process"
+    peak, where = peak_memory()
     return (
         f"{model.count_params():,} parameters; {seconds:.2f} s a step of {images} images, so {num_steps} steps take about "
         f"{format_seconds(seconds * num_steps)}; peak {where}: {peak / 2**30:.2f} GiB"

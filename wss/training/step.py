@@ -1,5 +1,6 @@
 """One optimizer step of a method, and a compiled loop of them."""
 
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import keras
@@ -7,7 +8,7 @@ import tensorflow as tf
 
 from wss.errors import UserError
 from wss.methods.base import Method
-from wss.methods.components.ema import WeightAverage
+from wss.methods.components.ema import ExponentialMovingAverage
 from wss.models.deeplab import DeepLab
 from wss.models.layers.dropout import dropout_seed
 from wss.ops.losses import weight_decay_loss
@@ -20,15 +21,16 @@ class TrainStep:
     """Runs steps on all replicas and sums what they report, without a host round trip in between.
 
     Args:
-        strategy: whose scope the model and the optimizer were made in.
-        model, method: what is trained, and how.
-        optimizer: of `build_optimizer`.
-        weight_decay: factor of sum(w^2) / 2 over `model.decayed_kernels()`.
-        seed: of dropout.
-        clip_norm: largest global norm of the gradient, before those factors, summed over replicas; None for no clipping.
-        last_layer_multiplier, head_multiplier, sgc_multiplier: learning-rate factors, see `DeepLab.gradient_multipliers`.
-        average: updated after each step, or None.
-        jit_compile: compile what a replica does by XLA; for one device (a TPU always does).
+        strategy: The strategy in whose scope network and optimizer were made.
+        model: The network that is trained, with the method's `branches` and `state`.
+        method: What is minimised.
+        optimizer: An optimizer of `build_optimizer`.
+        weight_decay: Factor of sum(w^2) / 2 over `model.decayed_kernels()`.
+        seed: Seed of dropout.
+        clip_norm: Largest global norm of the gradient, before the factors, summed over replicas; None for no clipping.
+        rate_factors: Factors of the learning rate by path of the variable, see `DeepLab.rate_factors`; 1 elsewhere.
+        average: An average of the weights that is updated after each step; None without one.
+        jit_compile: Whether XLA compiles what a replica does; for one device (a TPU always does).
 
     Raises:
         UserError: `jit_compile` on several replicas.
@@ -40,14 +42,13 @@ class TrainStep:
         model: DeepLab,
         method: Method,
         optimizer: keras.optimizers.Optimizer,
+        *,
         weight_decay: float,
         seed: int = 0,
         clip_norm: float | None = None,
-        last_layer_multiplier: float = 1.0,
-        average: WeightAverage | None = None,
+        rate_factors: Mapping[str, float] = MappingProxyType({}),
+        average: ExponentialMovingAverage | None = None,
         jit_compile: bool = False,
-        head_multiplier: float = 1.0,
-        sgc_multiplier: float = 1.0,
     ):
         if jit_compile and strategy.num_replicas_in_sync > 1:
             raise UserError(
@@ -62,8 +63,7 @@ class TrainStep:
         rated = getattr(optimizer, "inner_optimizer", optimizer)  # inside the loss scaling
         if not isinstance(rated, VariableRates):
             raise TypeError(f"{type(rated).__name__}: expected an optimizer of build_optimizer")
-        factors = model.gradient_multipliers(last_layer_multiplier, head_multiplier, sgc_multiplier)
-        rated.rate_factors = MappingProxyType(factors)
+        rated.rate_factors = rate_factors
         self.average = average
         # Converting plain Python costs a tenth of the time to build the graph.
         self.replica_step = tf.autograph.experimental.do_not_convert(self._replica_step)
@@ -98,15 +98,19 @@ class TrainStep:
         draws = tf.random.fold_in(tf.random.fold_in(tf.constant([self.seed, 0], tf.int64), step), replica)
         with dropout_seed(draws), tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in variables])
-            losses, metrics = self.method.losses(self.model, batch, step)
-            losses = {**losses, "weight_decay": weight_decay_loss(self.model.decayed_kernels(), self.weight_decay)}
+            result = self.method.losses(self.model, batch, step)
+            losses = {
+                **result.losses,
+                "weight_decay": weight_decay_loss(self.model.decayed_kernels(), self.weight_decay),
+            }
             total = tf.add_n(list(losses.values()))
             # The optimizer sums gradients over replicas; the loss of a step is the mean over replicas.
             objective = self.optimizer.scale_loss(total / self.strategy.num_replicas_in_sync)
         self._apply(tape.gradient(objective, [variable.value for variable in variables]), variables)
+        self.method.after_step(self.model, result.tensors, step)
         if self.average is not None:
             self.average.update(step)
-        scalars = {"total": total, **losses, **metrics}
+        scalars = {"total": total, **losses, **result.metrics}
         self.names, self.losses = list(scalars), 1 + len(losses)
         values = tf.stack([tf.cast(value, tf.float32) for value in scalars.values()])
         return tf.pad(values, [[0, MAX_SCALARS - len(scalars)]])

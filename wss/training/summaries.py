@@ -1,15 +1,16 @@
 """TensorBoard: scalars of the loop, and what the first images of a batch look like."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
-from wss.visualization.overlays import colorize, heatmap, panel
-
-TITLES = {"cam": "CAM", "sgc": "SGC", "pseudo_label": "pseudo label", "strong": "strong view"}
+from wss.methods.base import Figure
+from wss.visualization.layout import panel
+from wss.visualization.overlays import colorize, heatmap
 
 
 def write_scalars(writer: tf.summary.SummaryWriter, scalars: dict[str, float], step: int) -> None:
@@ -33,29 +34,29 @@ def read_scalars(folder: Path) -> dict[str, dict[int, float]]:
     return {name: dict(sorted(by_step.items())) for name, by_step in found.items()}
 
 
-def write_pictures(
-    writer: tf.summary.SummaryWriter, pictures: dict[str, tf.Tensor], info: DatasetInfo, step: int, number: int = 2
+def write_figures(
+    writer: tf.summary.SummaryWriter, figures: Sequence[Figure], info: DatasetInfo, step: int, *, number: int = 2
 ) -> None:
-    """Writes panels of the first `number` images of a batch.
+    """Writes panels of the first images of a batch.
 
     Args:
-        pictures: what `Method.pictures` returns: "image" and "strong" [B, H, W, 3] in 0 .. 255, "label" [B, H, W, 1],
-            "cam" [B, h, w, K] in 0 .. 1, anything else class probabilities [B, h, w, C].
-        info: gives colours.
+        writer: Where to.
+        figures: The columns, see `Method.training_figures`.
+        info: The data set; it gives the colours.
+        step: The number of finished steps.
+        number: Number of panels at most.
     """
     with writer.as_default():
-        for index in range(min(number, pictures["image"].shape[0])):
-            columns = [
-                (TITLES.get(name, name), _tile(name, value[index].numpy(), info)) for name, value in pictures.items()
-            ]
+        for index in range(min(number, figures[0].values.shape[0])):
+            columns = [(figure.title, _tile(figure.kind, figure.values[index].numpy(), info)) for figure in figures]
             tf.summary.image(f"training/{index}", panel(columns)[None], step)
 
 
-def _tile(name: str, value: np.ndarray, info: DatasetInfo) -> np.ndarray:
-    if name in ("image", "strong"):
+def _tile(kind: str, value: np.ndarray, info: DatasetInfo) -> np.ndarray:
+    if kind == "image":
         return np.clip(value, 0, 255).astype(np.uint8)
-    if name == "label":
+    if kind == "label":
         return colorize(value[..., 0], info)
-    if name == "cam":
+    if kind == "heat":
         return heatmap(value.max(axis=-1))
     return colorize(value.argmax(axis=-1), info)

@@ -1,16 +1,20 @@
 """`train` builds everything from the gin configuration and trains."""
 
+import dataclasses
+from pathlib import Path
+
 import gin
 import keras
 import tensorflow as tf
 
-from wss.data.dataset_info import load_dataset
+from wss.data.dataset_info import DatasetInfo, load_dataset
 from wss.data.training_data import TrainingData
+from wss.errors import UserError
 from wss.evaluation.evaluation import Evaluation
-from wss.evaluation.evaluator import Result
+from wss.evaluation.result import Result
 from wss.methods.base import Method
-from wss.methods.components.ema import WeightAverage
-from wss.models.deeplab import build_model
+from wss.methods.components.ema import ExponentialMovingAverage
+from wss.models.deeplab import DeepLab, build_model
 from wss.models.weights.initial_weights import load_initial_weights
 from wss.run_directory import RunDirectory
 from wss.runtime.precision import set_precision
@@ -20,98 +24,159 @@ from wss.training.optimizers import build_optimizer
 from wss.training.step import TrainStep
 
 
-@gin.configurable
-def train(
-    run_dir: str,
-    strategy: tf.distribute.Strategy,
-    method: Method = gin.REQUIRED,
-    num_steps: int = gin.REQUIRED,
-    seed: int = 0,
-    steps_per_loop: int = 10,
-    summary_every: int = 100,
-    pictures_every: int = 1000,
-    checkpoint_every: int = 1000,
-    evaluate_every: int = 0,
-    keep_checkpoints: int = 3,
-    evaluate_at_end: bool = True,
-    initial_weights: str | None = None,
-    initialize_last_layer: bool = True,
-    weight_decay: float | None = None,
-    clip_norm: float | None = None,
-    last_layer_multiplier: float = 1.0,
-    head_multiplier: float = 1.0,
-    sgc_multiplier: float = 1.0,
-    ema_decay: float | None = None,
-    jit_compile: bool = False,
-    dry_run: bool = False,
-) -> Result | None:
-    """Trains a model, or goes on where the run directory stops.
+@gin.configurable("train")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a network is trained; gin calls it `train`.
+
+    Attributes:
+        method: What is minimised, such as `@PseudoSeg()`.
+        num_steps: Optimizer steps of the whole run.
+        seed: Seed of initial weights, dropout, order and augmentation.
+        steps_per_loop: Steps without looking from the host.
+        summary_every: Steps between scalars for TensorBoard; 0 is never, here and below.
+        pictures_every: Steps between pictures for TensorBoard.
+        checkpoint_every: Steps between checkpoints; there is always one at the end.
+        evaluate_every: Steps between evaluations.
+        keep_checkpoints: Number of the last checkpoints that are kept.
+        evaluate_at_end: Whether the finished network is evaluated.
+        initial_weights: A TensorFlow 1 checkpoint of DeepLab or of the original, "imagenet", or a file; what there is and
+            what may be absent says `load_initial_weights`. None starts from random weights.
+        initialize_last_layer: Whether layers whose size is the number of classes take their initial weights too.
+        weight_decay: Factor of sum(w^2) / 2 over kernels; None takes the backbone's default.
+        clip_norm: Largest global norm of the gradient; None for no clipping.
+        last_layer_multiplier: Factor of the learning rate of the last layers.
+        head_multiplier: Factor for the heads and a method's own layers, which start afresh, over that of their last layers.
+        sgc_multiplier: Factor for self-attention Grad-CAM, which starts afresh too.
+        ema_decay: Decay of a moving average of the weights, which is evaluated and exported; None for the weights
+            themselves.
+        jit_compile: Whether XLA compiles the step, on a single device; several times slower on a CPU, always done on a TPU.
+    """
+
+    method: Method = gin.REQUIRED
+    num_steps: int = gin.REQUIRED
+    seed: int = 0
+    steps_per_loop: int = 10
+    summary_every: int = 100
+    pictures_every: int = 1000
+    checkpoint_every: int = 1000
+    evaluate_every: int = 0
+    keep_checkpoints: int = 3
+    evaluate_at_end: bool = True
+    initial_weights: str | None = None
+    initialize_last_layer: bool = True
+    weight_decay: float | None = None
+    clip_norm: float | None = None
+    last_layer_multiplier: float = 1.0
+    head_multiplier: float = 1.0
+    sgc_multiplier: float = 1.0
+    ema_decay: float | None = None
+    jit_compile: bool = False
+
+    def trainer(self, run_dir: str, strategy: tf.distribute.Strategy) -> Trainer:
+        """Builds everything that gin configures for a run; writes nothing."""
+        set_precision()
+        keras.utils.set_random_seed(self.seed)
+        info = load_dataset()
+        with strategy.scope():
+            network = build_network(info, self.method)
+            if self.initial_weights:
+                print(load_initial_weights(network, self.initial_weights, last_layer=self.initialize_last_layer))
+            network.state = self.method.build_state(network, info)
+            average = averaged_weights(network, self.method, self.ema_decay)
+        data = TrainingData(info, network.mean_pixel, seed=self.seed)
+        data.check(self.method.streams)
+        evaluated = self.evaluate_at_end or self.evaluate_every
+        return Trainer(
+            self._step(network, average, data, strategy),
+            data,
+            RunDirectory(Path(run_dir), writes=is_chief(strategy)),
+            num_steps=self.num_steps,
+            steps_per_loop=self.steps_per_loop,
+            intervals=Intervals(
+                summary=self.summary_every,
+                pictures=self.pictures_every,
+                checkpoint=self.checkpoint_every,
+                evaluation=self.evaluate_every,
+            ),
+            keep_checkpoints=self.keep_checkpoints,
+            evaluation=Evaluation().open(network, info, strategy) if evaluated else None,
+        )
+
+    def _step(
+        self,
+        network: DeepLab,
+        average: ExponentialMovingAverage | None,
+        data: TrainingData,
+        strategy: tf.distribute.Strategy,
+    ) -> TrainStep:
+        with strategy.scope():
+            images = data.batch_sizes["labeled"] * strategy.num_replicas_in_sync
+            optimizer = build_optimizer(self.num_steps, batch_size=images)
+        return TrainStep(
+            strategy,
+            network,
+            self.method,
+            optimizer,
+            weight_decay=network.default_weight_decay if self.weight_decay is None else self.weight_decay,
+            seed=self.seed,
+            clip_norm=self.clip_norm,
+            rate_factors=network.rate_factors(
+                last_layer=self.last_layer_multiplier, head=self.head_multiplier, sgc=self.sgc_multiplier
+            ),
+            average=average,
+            jit_compile=self.jit_compile,
+        )
+
+
+def train(run_dir: str, strategy: tf.distribute.Strategy, *, dry_run: bool = False) -> Result | None:
+    """Trains what gin configures, or goes on where the run directory stops.
 
     Args:
-        run_dir: everything the run writes, see `wss.run_directory`.
-        strategy: to train and evaluate under.
-        method: what is minimised, such as `@PseudoSeg()`.
-        num_steps: optimizer steps of the whole run.
-        seed: of initial weights, dropout, order and augmentation.
-        steps_per_loop: steps without looking from the host.
-        summary_every, pictures_every, checkpoint_every, evaluate_every: steps between; 0 is never.
-        keep_checkpoints: how many of the last.
-        evaluate_at_end: evaluate the finished model.
-        initial_weights: a TensorFlow 1 checkpoint of DeepLab or of the original, "imagenet", or a file; what there is
-            and what may be absent: `wss.models.weights.initial_weights.load_initial_weights`.
-        initialize_last_layer: False starts the layers whose size is the number of classes afresh.
-        weight_decay: factor of sum(w^2) / 2 over kernels; None takes the backbone's default.
-        clip_norm: largest global norm of the gradient; None for no clipping.
-        last_layer_multiplier: learning-rate factor of the last layers.
-        head_multiplier: of segmentation and auxiliary head and classifier, which start afresh; multiplies with that of their
-            last layers.
-        sgc_multiplier: of self-attention Grad-CAM, which starts afresh too.
-        ema_decay: evaluate and export a moving average of the weights; None for the weights themselves.
-        jit_compile: compile the step by XLA, on a single device; several times slower on a CPU, always done on a TPU.
-        dry_run: take two steps and evaluate one batch, print an estimate of time and memory, write nothing lasting.
+        run_dir: Folder for everything that the run writes, see `wss.run_directory`.
+        strategy: The strategy to train and evaluate under.
+        dry_run: Whether to take two steps and evaluate one batch only, print an estimate of time and memory, and write
+            nothing lasting.
 
     Returns:
         The evaluation at the end, or None without one.
 
     Raises:
-        TrainingDiverged: a loss is not finite; the last checkpoint is kept.
-        UserError: anything that the user can mend.
+        TrainingDiverged: A loss is not finite; the last checkpoint is kept.
+        UserError: Anything that the user can mend.
     """
-    set_precision()
-    keras.utils.set_random_seed(seed)
-    info = load_dataset()
-    with strategy.scope():
-        model = build_model(info)
-        if initial_weights:
-            print(load_initial_weights(model, initial_weights, initialize_last_layer))
-        average = WeightAverage(model, ema_decay) if ema_decay else None
-    data = TrainingData(info, model.mean_pixel, seed)
-    data.check(method.streams, getattr(method, "use_image_labels", False))
-    with strategy.scope():
-        labeled_images = data.batch_sizes["labeled"] * strategy.num_replicas_in_sync
-        optimizer = build_optimizer(num_steps, batch_size=labeled_images)
-    decay = model.default_weight_decay if weight_decay is None else weight_decay
-    step = TrainStep(
-        strategy,
-        model,
-        method,
-        optimizer,
-        decay,
-        seed,
-        clip_norm,
-        last_layer_multiplier,
-        average,
-        jit_compile,
-        head_multiplier,
-        sgc_multiplier,
-    )
-    evaluation = Evaluation(model, info, strategy) if evaluate_at_end or evaluate_every else None
-    run = RunDirectory(run_dir, writes=is_chief(strategy))
-    intervals = Intervals(summary_every, pictures_every, checkpoint_every, evaluate_every)
-    trainer = Trainer(step, data, run, num_steps, steps_per_loop, intervals, keep_checkpoints, evaluation)
+    trainer = Training().trainer(run_dir, strategy)
     with hosts_together(strategy):
         if dry_run:
             trainer.dry_run()
             return None
-        run.save_config()
+        trainer.run_directory.save_config()
         return trainer.run()
+
+
+def build_network(info: DatasetInfo, method: Method, **settings) -> DeepLab:
+    """Builds the network that gin configures, with the method's own layers.
+
+    Args:
+        info: The data set.
+        method: The method that brings the layers.
+        **settings: Fields of `NetworkSettings`, over those of gin.
+    """
+    network = build_model(info, **settings)
+    network.branches = method.build(network, info)
+    return network
+
+
+def averaged_weights(network: DeepLab, method: Method, decay: float | None) -> ExponentialMovingAverage | None:
+    """Returns the average that `train.ema_decay` asks for, or None.
+
+    Raises:
+        UserError: The method evaluates averaged weights of its own.
+    """
+    if not decay:
+        return None
+    if method.evaluated(network) is not None:
+        raise UserError(
+            f"train.ema_decay = {decay}: {type(method).__name__} evaluates averaged weights of its own; remove it"
+        )
+    return ExponentialMovingAverage(network, decay=decay)

@@ -1,149 +1,200 @@
-"""Charts of results: lines through the means of seeds, and reliability diagrams."""
+"""Charts of results: lines through the means of seeds, and reliability diagrams. The only file that imports matplotlib."""
 
+import contextlib
+import importlib.util
+import io
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wss.errors import UserError
+from wss.evaluation.label_sources import LabelSources
 from wss.ops.metrics import expected_calibration_error
-from wss.visualization.canvas import Canvas, wrap
-from wss.visualization.overlays import INK, MARGIN, PALE_INK, PAPER, SMALL_SIZE, TITLE_SIZE, text_width
+from wss.visualization.picture_files import write_picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 # Colours that colour-blind people can tell apart: Okabe and Ito, "Color Universal Design", 2008.
-BLUE = (0, 114, 178)
-COLORS = (BLUE, (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), INK)
-# Corners, turn in parts of the angle between two corners, and radius.
-MARKERS = ((40, 0, 5), (4, 0.5, 6), (3, 0, 7), (4, 0, 6.5), (3, 0.5, 7), (5, 0, 6))
-GRID, FRAME = (229, 229, 228), (176, 176, 178)
-ACCURACY, OVER, UNDER = (86, 146, 190), (240, 190, 150), (186, 214, 233)
-KEY = ((ACCURACY, "accuracy"), (OVER, "overconfident"), (UNDER, "underconfident"))
-LINE_HEIGHT = SMALL_SIZE + 4
-DODGE = 7  # pixels between the series of a category: their bars would hide each other
-LABEL_INDENT = 26
-SIDE, STRIP, INDENT = 200, 36, 16  # of a reliability diagram
+BLUE, INK = "#0072b2", "#26262a"
+COLORS = (BLUE, "#d55e00", "#009e73", "#cc79a7", "#e69f00", INK)
+MARKERS = ("o", "s", "^", "D", "v", "p")
+ACCURACY, OVER, UNDER, SHARE = "#5692be", "#f0be96", "#bad6e9", "#b0b0b2"
+DODGE = 1.06  # ratio between the places of two series on a logarithmic axis: their bars would hide each other
+STYLE = {
+    "axes.edgecolor": SHARE,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "grid.color": "#e5e5e4",
+    "legend.frameon": False,
+    "savefig.dpi": 160,
+    "svg.hashsalt": "wss",  # otherwise the ids in an SVG are random
+    "xtick.color": "#5a5a60",
+    "ytick.color": "#5a5a60",
+}
+# Of the formats by suffix; without date and version a chart is the same file again.
+METADATA: dict[str, dict[str, None]] = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """Values `low .. high` lie at the pixels `start .. end`; pixel i covers i .. i + 1."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def to_pixel(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-
-class _LinePlan:
-    """Where a line chart draws; `points` has the finite values of each series by place of the category."""
-
-    def __init__(self, series: Mapping[str, Mapping[str, Sequence[float]]], x_label: str, size: tuple[int, int]):
-        names = list(dict.fromkeys(name for by_name in series.values() for name in by_name))
-        self.points: dict[str, dict[int, np.ndarray]] = {}
-        for title, by_name in series.items():
-            values = {i: np.asarray(by_name.get(name, ()), np.float64) for i, name in enumerate(names)}
-            finite = {i: v[np.isfinite(v)] for i, v in values.items() if np.isfinite(v).any()}
-            if finite:
-                self.points[title] = finite
-        if not self.points:
-            raise ValueError("line_chart: no finite value found in any series, expected at least one")
-        low, high = _value_range([v for values in self.points.values() for v in values.values()])
-        self.ticks, self.decimals = round_ticks(low, high)
-        self.left = MARGIN + 8 + max(text_width(f"{tick:.{self.decimals}f}") for tick in self.ticks)
-        self.labels = [wrap(title, 0.35 * size[0]) for title in self.points]
-        self.right = size[0] - MARGIN - LABEL_INDENT - max(map(text_width, self.labels))
-        # Room of a third of a step at both ends; a single category stands in the middle.
-        step = (self.right - self.left) / max(1, len(names) - 1 / 3)
-        room = step / 3 if len(names) > 1 else step / 2
-        self.x = _Axis(0, max(1, len(names) - 1), self.left + room, self.right - room)
-        self.dodge = min(DODGE, step / 2 / len(self.points))
-        self.names = [wrap(name, step - 8) for name in names]
-        bottom = size[1] - MARGIN - 8 - LINE_HEIGHT * (_num_lines(self.names) + bool(x_label))
-        self.y = _Axis(low, high, bottom, MARGIN + LINE_HEIGHT + 10)
-
-    def means(self, rank: int) -> list[tuple[float, float]]:
-        """The pixels (x, y) of the means of one series, by category."""
-        aside = self.dodge * (rank - (len(self.points) - 1) / 2)
-        by_place = list(self.points.values())[rank]
-        return [(self.x.to_pixel(i) + aside, self.y.to_pixel(values.mean())) for i, values in by_place.items()]
-
-
-def line_chart(
-    series: Mapping[str, Mapping[str, Sequence[float]]],
-    y_label: str,
-    x_label: str = "",
-    size: tuple[int, int] = (760, 460),
-) -> np.ndarray:
-    """Draws a line through the means of each series, with bars of one standard deviation.
-
-    Args:
-        series: the values of all seeds by title and category. Categories stand at equal distance in
-            the order in which they first occur. A value that is not finite is left out, and so is a
-            series without any value. Colours repeat after six series.
-        y_label: what the values are, with their unit.
-        x_label: what the categories are.
-        size: width and height in pixels.
-
-    Returns:
-        uint8 `[H, W, 3]`. Bars show the deviation of a sample (ddof 1) and need two values.
+def require_matplotlib() -> None:
+    """Checks what would show only after hours of work.
 
     Raises:
-        ValueError: there is no finite value at all.
+        UserError: Matplotlib is not installed.
     """
-    plan = _LinePlan(series, x_label, size)
-    canvas = Canvas(*size)
-    canvas.text(MARGIN, MARGIN, y_label, INK)
-    canvas.text((plan.left + plan.right) / 2, size[1] - MARGIN, x_label, INK, anchor="md")
-    for tick in plan.ticks:
-        y = math.floor(plan.y.to_pixel(tick))
-        canvas.box(plan.left, y, plan.right, y + 1, GRID)
-        canvas.text(plan.left - 8, y, f"{tick:.{plan.decimals}f}", PALE_INK, anchor="rm")
-    canvas.box(plan.left, plan.y.start, plan.right, plan.y.start + 1, FRAME)
-    for place, name in enumerate(plan.names):
-        x = math.floor(plan.x.to_pixel(place))
-        canvas.box(x, plan.y.start, x + 1, plan.y.start + 5, FRAME)
-        canvas.text(x, plan.y.start + 7, name, PALE_INK, anchor="ma")
-    _draw_labels(canvas, plan)
-    for rank, by_place in enumerate(plan.points.values()):
-        _draw_series(canvas, plan, rank, list(by_place.values()))
-    return canvas.finish()
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UserError("matplotlib is not installed, and charts need it: pip install 'wss[report]'")
 
 
-def reliability_diagram(histograms: Mapping[str, np.ndarray], columns: int = 3) -> np.ndarray:
+@contextlib.contextmanager
+def _style() -> Iterator[None]:
+    """Draws in our style, whatever the user's own settings are."""
+    require_matplotlib()
+    import matplotlib.style
+
+    with matplotlib.style.context(["default", STYLE]):
+        yield
+
+
+@_style()
+def line_chart(
+    series: Mapping[str, Mapping[float, Sequence[float]]],
+    *,
+    x_label: str,
+    y_label: str,
+    log_ticks: Mapping[float, str] | None = None,
+) -> "Figure":
+    """Draws a line through the means of each series, with bars of one standard deviation and pale single values.
+
+    A value that is not finite is left out, and so is a series without any value. Colours repeat after six series.
+
+    Args:
+        series: Values of all seeds by place on the x axis by title.
+        x_label: What the x axis shows, with its unit.
+        y_label: What the values are, with their unit.
+        log_ticks: Names of places on a logarithmic x axis, where series stand a little apart; None for a linear axis with
+            numbers.
+
+    Returns:
+        A figure for `save_figure`. Bars show the deviation of a sample (ddof 1) and need two values.
+
+    Raises:
+        UserError: Matplotlib is not installed.
+        ValueError: There is no finite value at all.
+    """
+    from matplotlib.figure import Figure
+
+    finite = _finite(series)
+    figure = Figure(figsize=(7.6, 4.6), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.grid(axis="y")
+    lines = {}
+    for rank, (title, by_place) in enumerate(finite.items()):
+        aside = DODGE ** (rank - (len(finite) - 1) / 2) if log_ticks else 1.0
+        moved = {aside * place: values for place, values in by_place.items()}
+        marker = MARKERS[(rank + rank // len(COLORS)) % len(MARKERS)]
+        lines[title] = _draw_series(axes, moved, COLORS[rank % len(COLORS)], marker)
+    if log_ticks:
+        axes.set_xscale("log")
+        axes.set_xticks(list(log_ticks), labels=list(log_ticks.values()))
+        axes.minorticks_off()
+    ends = {title: list(by_place.values())[-1].mean() for title, by_place in finite.items()}
+    titles = sorted(lines, key=lambda title: -ends[title])  # from top to bottom, as the lines end
+    figure.legend([lines[title] for title in titles], titles, loc="outside right upper")
+    return figure
+
+
+def _finite(series: Mapping[str, Mapping[float, Sequence[float]]]) -> dict[str, dict[float, np.ndarray]]:
+    """Returns the finite values by place, in order, of each series that has some."""
+    found = {}
+    for title, by_place in series.items():
+        values = {place: np.asarray(by_place[place], np.float64) for place in sorted(by_place)}
+        kept = {place: all_[np.isfinite(all_)] for place, all_ in values.items() if np.isfinite(all_).any()}
+        if kept:
+            found[title] = kept
+    if not found:
+        raise ValueError("line_chart: no finite value found in any series, expected at least one")
+    return found
+
+
+def _draw_series(axes: "Axes", by_place: Mapping[float, np.ndarray], color: str, marker: str) -> "Line2D":
+    """Draws means, bars and single values of one series; returns the line through the means."""
+    means = [values.mean() for values in by_place.values()]
+    (line,) = axes.plot(
+        list(by_place), means, color=color, marker=marker, markersize=8, markeredgecolor="white", zorder=3
+    )
+    for place, values in by_place.items():
+        if values.size > 1:
+            axes.errorbar(place, values.mean(), values.std(ddof=1), fmt="none", ecolor=color, capsize=4)
+            axes.plot([place] * values.size, values, ".", color=color, alpha=0.4)
+    return line
+
+
+@_style()
+def reliability_diagram(histograms: Mapping[str, np.ndarray], columns: int = 3) -> "Figure":
     """Draws accuracy by confidence, and the share of the pixels by confidence in a strip below.
 
     Args:
-        histograms: sums of `metrics.calibration_histogram` by title, each `[num_bins, 3]`.
-        columns: number of diagrams side by side.
+        histograms: Sums of `metrics.calibration_histogram`, each [num_bins, 3], by title.
+        columns: Number of diagrams side by side.
 
     Returns:
-        uint8 `[H, W, 3]`.
+        A figure for `save_figure`.
 
     Raises:
-        ValueError: there is no histogram.
+        UserError: Matplotlib is not installed.
+        ValueError: There is no histogram.
     """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
     if not histograms:
         raise ValueError("reliability_diagram: no histogram found, expected at least one")
-    titles = [wrap(title, SIDE, TITLE_SIZE) for title in histograms]
-    top = MARGIN + (TITLE_SIZE + 4) * _num_lines(titles) + LINE_HEIGHT + 6
-    width, height = INDENT + SIDE + 2 * MARGIN, top + SIDE + LINE_HEIGHT + STRIP + 2 * MARGIN
-    columns = min(columns, len(titles))
-    bottom = height * math.ceil(len(titles) / columns)
-    key_widths = [text_width(name) + 40 for _, name in KEY]
-    canvas = Canvas(max(width * columns, MARGIN + INDENT + sum(key_widths)), bottom + LINE_HEIGHT + MARGIN)
-    for i, (title, histogram) in enumerate(zip(titles, histograms.values(), strict=True)):
-        x, y = i % columns * width + MARGIN + INDENT, i // columns * height
-        canvas.text(x, y + top - LINE_HEIGHT - 12, title, INK, TITLE_SIZE, "ld")
-        canvas.text(x, y + top - 8, ece_text(histogram), PALE_INK, anchor="ld")
-        _draw_reliability(canvas, np.asarray(histogram, np.float64), x, y + top)
-    for i, (color, name) in enumerate(KEY):
-        x = MARGIN + INDENT + sum(key_widths[:i])
-        canvas.box(x, bottom + 4, x + 14, bottom + 18, color)
-        canvas.text(x + 20, bottom + 11, name, INK, anchor="lm")
-    return canvas.finish()
+    columns = min(columns, len(histograms))
+    rows = math.ceil(len(histograms) / columns)
+    figure = Figure(figsize=(2.5 * columns, 3.4 * rows + 0.3), layout="constrained")
+    grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[5, 1] * rows)
+    places = [(grid[2 * row, column], grid[2 * row + 1, column]) for row in range(rows) for column in range(columns)]
+    for unused in places[len(histograms) :]:
+        for axes in unused:
+            axes.remove()
+    for (above, below), (title, histogram) in zip(places, histograms.items(), strict=False):
+        above.set_title(f"{title}\n{ece_text(histogram)}", loc="left", fontsize="medium")
+        _draw_reliability(above, below, np.asarray(histogram, np.float64))
+    for above, below in grid[:, 0].reshape(rows, 2):
+        above.set_ylabel("accuracy")
+        below.set_ylabel("pixels")
+    names = {"accuracy": ACCURACY, "overconfident": OVER, "underconfident": UNDER, "share of pixels": SHARE}
+    keys = [Patch(color=color, label=name) for name, color in names.items()]
+    figure.legend(handles=keys, loc="outside lower left", ncols=len(keys))
+    return figure
+
+
+def _draw_reliability(above: "Axes", below: "Axes", histogram: np.ndarray) -> None:
+    """Draws a histogram with bars of accuracy and its gap to the confidence, and the shares of its bins below."""
+    filled = histogram[:, 0] > 0
+    counts, confidences, correct = histogram[filled].T
+    accuracy, confidence = correct / counts, confidences / counts
+    starts, width = np.flatnonzero(filled) / len(histogram), 0.94 / len(histogram)
+    above.bar(starts, accuracy, width, align="edge", color=ACCURACY)
+    gap_color = np.where(confidence > accuracy, OVER, UNDER).tolist()
+    bottom, gap = np.minimum(accuracy, confidence), np.abs(accuracy - confidence)
+    above.bar(starts, gap, width, bottom, align="edge", color=gap_color)
+    above.hlines(accuracy, starts, starts + width, color=BLUE)
+    above.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
+    below.bar(starts, counts / counts.sum(), width, align="edge", color=SHARE)
+    below.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 1), xlabel="confidence")
+    above.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.25, 0.5, 0.75, 1), yticks=(0, 0.25, 0.5, 0.75, 1), axisbelow=True)
+    above.tick_params(labelbottom=False)
+    above.grid()
 
 
 def ece_text(histogram: np.ndarray) -> str:
@@ -152,105 +203,23 @@ def ece_text(histogram: np.ndarray) -> str:
     return "no pixels" if math.isnan(error) else f"ECE {100 * error:.1f} %"
 
 
-def round_ticks(low: float, high: float, most: int = 7) -> tuple[list[float], int]:
-    """Returns multiples of 1, 2 or 5 times a power of ten in `low .. high`, and their decimals."""
-    power = math.floor(math.log10((high - low) / most))
-    steps = [(factor * 10.0**k, max(0, -k)) for k in (power, power + 1) for factor in (1, 2, 5)]
-    step, decimals = next(pair for pair in steps if pair[0] * most >= high - low)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(i * step, decimals) for i in range(first, last + 1)], decimals
+def label_sources_diagram(sources: LabelSources, number: int = 6) -> "Figure":
+    """Draws reliability diagrams of the first sources of pseudo labels, see `reliability_diagram`."""
+    first = list(sources.results.items())[:number]
+    return reliability_diagram({title: result.calibration for title, result in first})
 
 
-def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
-    """Moves positions apart to at least `gap`, in their order and within `low .. high`.
+@_style()
+def save_figure(figure: "Figure", path: str | os.PathLike) -> None:
+    """Writes a chart as PNG or SVG, by the suffix of `path`. The same chart is the same file again.
 
-    The nearest such positions in the least squares are an isotonic regression: less rank times gap,
-    they only have to rise, and neighbours that would fall are pooled to their mean.
+    Raises:
+        ValueError: The suffix is another.
+        WriteError: The file cannot be written.
     """
-    order = np.argsort(wanted, kind="stable")
-    steps = gap * np.arange(len(order))
-    pools: list[list[float]] = []
-    for value in np.asarray(wanted, np.float64)[order] - steps:
-        pools.append([value])
-        while len(pools) > 1 and np.mean(pools[-2]) > np.mean(pools[-1]):
-            pools[-2:] = [pools[-2] + pools[-1]]
-    starts = np.concatenate([np.full(len(pool), np.mean(pool)) for pool in pools])
-    placed = np.empty(len(order))
-    placed[order] = np.clip(starts, low, max(low, high - steps[-1])) + steps
-    return placed
-
-
-def _draw_labels(canvas: Canvas, plan: _LinePlan):
-    """Titles at the right, each joined to the end of its line by a pale one."""
-    ends = [plan.means(rank)[-1] for rank in range(len(plan.points))]
-    gap = LINE_HEIGHT * _num_lines(plan.labels)
-    places = spread([y for _, y in ends], gap, MARGIN + LINE_HEIGHT + gap / 2, canvas.height - gap / 2 - 2)
-    for rank, (label, (x, y), place) in enumerate(zip(plan.labels, ends, places, strict=True)):
-        color, left = COLORS[rank % len(COLORS)], plan.right + LABEL_INDENT
-        canvas.line([(x, y), (plan.right, y), (left - 4, place)], _mix(color, PAPER, 0.6), 1)
-        canvas.text(left, place, label, _mix(color, INK, 0.3), anchor="lm")
-
-
-def _draw_series(canvas: Canvas, plan: _LinePlan, rank: int, seeds: list[np.ndarray]):
-    color, means = COLORS[rank % len(COLORS)], plan.means(rank)
-    canvas.line(means, color, 2)
-    for (x, y), values in zip(means, seeds, strict=True):
-        if values.size > 1:
-            caps = [plan.y.to_pixel(value) for value in _bar(values)]
-            canvas.box(x - 0.75, caps[1], x + 0.75, caps[0], color)
-            for cap in caps:
-                canvas.box(x - 5, cap - 0.75, x + 5, cap + 0.75, color)
-            for value in values:
-                canvas.polygon(x, plan.y.to_pixel(value), 40, 0, 2.8, _mix(color, PAPER, 0.4))
-        corners, turn, radius = MARKERS[(rank + rank // len(COLORS)) % len(MARKERS)]
-        canvas.polygon(x, y, corners, turn, radius + 1.5, PAPER)
-        canvas.polygon(x, y, corners, turn, radius, color)
-
-
-def _draw_reliability(canvas: Canvas, histogram: np.ndarray, left: int, top: int):
-    strip = top + SIDE + LINE_HEIGHT + MARGIN
-    x, y = _Axis(0, 1, left, left + SIDE), _Axis(0, 1, top + SIDE, top)
-    share = _Axis(0, 1, strip + STRIP, strip)
-    for value in (0.25, 0.5, 0.75):
-        canvas.box(left, y.to_pixel(value), left + SIDE, y.to_pixel(value) + 1, GRID)
-        canvas.box(x.to_pixel(value), top, x.to_pixel(value) + 1, y.start, GRID)
-    for i, (count, confidence, correct) in enumerate(histogram):
-        if count > 0:
-            start, end = (x.to_pixel((i + k) / len(histogram)) for k in (0, 1))
-            accuracy, sure = y.to_pixel(correct / count), y.to_pixel(confidence / count)
-            canvas.box(start + 0.5, accuracy, end - 0.5, y.start, ACCURACY)
-            gap = OVER if sure < accuracy else UNDER
-            canvas.box(start + 0.5, min(accuracy, sure), end - 0.5, max(accuracy, sure), gap)
-            canvas.box(start + 0.5, accuracy, end - 0.5, min(accuracy + 2, y.start), BLUE)
-            height = max(1, share.start - share.to_pixel(count / histogram[:, 0].sum()))
-            canvas.box(start + 0.5, share.start - height, end - 0.5, share.start, FRAME)
-    canvas.line([(left, y.start), (left + SIDE, top)], INK, 1)
-    for axis in (y, share):
-        canvas.box(left, axis.start, left + SIDE, axis.start + 1, FRAME)
-        canvas.box(left - 1, axis.end, left, axis.start + 1, FRAME)
-        for value, anchor in ((0, "rs"), (1, "rt")):
-            canvas.text(left - 6, axis.to_pixel(value), str(value), PALE_INK, anchor=anchor)
-    for value, anchor in ((0, "la"), (1, "ra")):
-        canvas.text(x.to_pixel(value), y.start + 4, str(value), PALE_INK, anchor=anchor)
-    canvas.text(left + SIDE / 2, y.start + 4, "confidence", PALE_INK, anchor="ma")
-    canvas.text(left + 6, top, "accuracy", PALE_INK)
-    canvas.text(left + 6, share.end, "share of pixels", PALE_INK)
-
-
-def _value_range(seeds: list[np.ndarray]) -> tuple[float, float]:
-    """The range of all values and bars, with a margin."""
-    shown = np.concatenate([*seeds, *(_bar(values) for values in seeds if values.size > 1)])
-    margin = max(0.06 * np.ptp(shown), 0.001 * np.abs(shown).max()) or 1.0
-    return float(shown.min() - margin), float(shown.max() + margin)
-
-
-def _bar(values):
-    return values.mean() + values.std(ddof=1) * np.array([-1, 1])
-
-
-def _mix(color, other, share):
-    return tuple(round((1 - share) * a + share * b) for a, b in zip(color, other, strict=True))
-
-
-def _num_lines(texts):
-    return 1 + max(text.count("\n") for text in texts)
+    suffix = Path(path).suffix
+    if suffix not in METADATA:
+        raise ValueError(f"{path}: suffix {suffix!r} found, expected one of {', '.join(METADATA)}")
+    encoded = io.BytesIO()
+    figure.savefig(encoded, format=suffix[1:], metadata=METADATA[suffix])
+    write_picture(path, encoded.getvalue())

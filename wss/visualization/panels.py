@@ -8,19 +8,21 @@ import numpy as np
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
-from wss.inference.photos import Example, Examples, run_examples
+from wss.inference.photos import Examples, Photo, run_examples
 from wss.inference.prediction import predict, predict_and_explain, to_image_size
 from wss.inference.streaming import in_threads
-from wss.methods.base import Method
+from wss.methods.base import Figure, Method
 from wss.models.deeplab import DeepLab
 from wss.progress import format_seconds, track
-from wss.visualization import overlays as pictures
+from wss.visualization.layout import classes_in, panel, panel_grid, with_legend
+from wss.visualization.overlays import Columns, colorize, example_columns, overlay
+from wss.visualization.picture_files import save_png
 
 SHEET_ROWS = 12
 
 
 def predictions_of(model: DeepLab, examples: Examples) -> dict[str, np.ndarray]:
-    """Class ids int32 [height, width] of each example, by its name."""
+    """Returns the class ids, int32 [height, width], of each example by its name."""
 
     @tf.function
     def step(images: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -33,6 +35,7 @@ def visualize(
     model: DeepLab,
     method: Method,
     info: DatasetInfo,
+    *,
     examples: Examples,
     output: str | Path,
     before: Mapping[str, Mapping[str, np.ndarray]] | None = None,
@@ -43,20 +46,27 @@ def visualize(
     Threads draw and write while the network works on the next batch.
 
     Args:
-        model, method: of the run; the method says what can be shown.
-        info: gives colours and names.
-        examples: what to show.
-        output: folder.
-        before: further columns by title, class ids [height, width] by name of the example, such as another model's.
-        title: of the column of the prediction.
+        model: Network of the run.
+        method: Method of the run; it says what can be shown.
+        info: The data set, for colours and names.
+        examples: Images to show.
+        output: Folder for the pictures.
+        before: Further columns by title, such as predictions of another model: class ids [height, width] by name of the
+            example.
+        title: Title of the column of the prediction.
 
     Raises:
-        WriteError: a picture cannot be written; those that are there are whole.
+        WriteError: A picture cannot be written; those that are there are whole.
     """
     output, start = Path(output), time.monotonic()
     drawing = _Drawing(info, output, before or {}, title)
-    step = tf.function(lambda images, sizes: predict_and_explain(model, method, images, sizes))
-    rows: list[pictures.Columns] = []
+
+    @tf.function
+    def step(images: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+        prediction, maps = predict_and_explain(model, method, images, sizes)
+        return {"prediction": prediction, **{figure.title: _shown(figure) for figure in maps}}
+
+    rows: list[Columns] = []
     names: list[str] = []
     classes: set[int] = set()
     drawn = in_threads(drawing, run_examples(step, examples))
@@ -65,8 +75,7 @@ def visualize(
             rows.append(columns)
             names.append(name)
             classes.update(shown)
-    sheet = pictures.with_legend(pictures.panel_grid(rows, names), info, sorted(classes))
-    pictures.save_png(output / "panels.png", sheet)
+    save_png(output / "panels.png", with_legend(panel_grid(rows, names), info, sorted(classes)))
     seconds = time.monotonic() - start
     print(
         f"{output}: masks, overlays and panels of {len(examples)} images in {format_seconds(seconds)} "
@@ -75,24 +84,23 @@ def visualize(
 
 
 class _Drawing:
-    """Draws and writes the pictures of one example; called from several threads."""
+    """Drawing and writing the pictures of one example, from several threads."""
 
     def __init__(self, info: DatasetInfo, output: Path, before: Mapping[str, Mapping[str, np.ndarray]], title: str):
         self.info, self.output, self.before, self.title = info, output, before, title
 
-    def __call__(self, predicted: tuple[Example, dict[str, np.ndarray]]) -> tuple[str, pictures.Columns, list[int]]:
+    def __call__(self, predicted: tuple[Photo, dict[str, np.ndarray]]) -> tuple[str, Columns, list[int]]:
         """Returns the example's name, its columns, and the classes that truth and prediction show."""
         example, outputs = predicted
         prediction = _cut(outputs["prediction"], example)
-        shown = pictures.classes_in([prediction] + ([] if example.label is None else [example.label]))
-        columns = pictures.example_columns(example.image, self.info, example.label, self._maps(example, outputs))
-        self._save("masks", example, pictures.colorize(prediction, self.info))
-        self._save("overlays", example, pictures.overlay(example.image, prediction, self.info))
-        panel = pictures.panel(columns, example.name)
-        self._save("panels", example, pictures.with_legend(panel, self.info, shown))
+        shown = classes_in([prediction] + ([] if example.label is None else [example.label]))
+        columns = example_columns(example.image, self.info, example.label, self._maps(example, outputs))
+        self._save("masks", example, colorize(prediction, self.info))
+        self._save("overlays", example, overlay(example.image, prediction, self.info))
+        self._save("panels", example, with_legend(panel(columns, example.name), self.info, shown))
         return example.name, columns, shown
 
-    def _maps(self, example: Example, outputs: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    def _maps(self, example: Photo, outputs: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
         """Yields titles and maps one after the other: probabilities at image size take much memory."""
         for title, by_name in self.before.items():
             yield title, by_name[example.name]
@@ -103,10 +111,15 @@ class _Drawing:
             else:
                 yield title, _cut(to_image_size(values, size), example)
 
-    def _save(self, kind: str, example: Example, picture: np.ndarray) -> None:
-        pictures.save_png(self.output / kind / f"{example.name}.png", picture)
+    def _save(self, kind: str, example: Photo, picture: np.ndarray) -> None:
+        save_png(self.output / kind / f"{example.name}.png", picture)
 
 
-def _cut(values: np.ndarray, example: Example) -> np.ndarray:
+def _shown(figure: Figure) -> tf.Tensor:
+    """Returns what a map shows: heat [B, h, w, 1], or probabilities [B, h, w, C]."""
+    return tf.reduce_max(figure.values, axis=-1, keepdims=True) if figure.kind == "heat" else figure.values
+
+
+def _cut(values: np.ndarray, example: Photo) -> np.ndarray:
     height, width = example.image.shape[:2]
     return values[:height, :width]

@@ -12,15 +12,15 @@ from wss.visualization.panels import SHEET_ROWS, predictions_of, visualize
 
 
 def compare_runs(
-    folders: Mapping[str, str], output: str | Path, strategy: tf.distribute.Strategy, number: int = SHEET_ROWS
+    folders: Mapping[str, str], output: str | Path, strategy: tf.distribute.Strategy, *, number: int = SHEET_ROWS
 ) -> None:
     """Shows what several runs predict for the same images, and the maps behind the prediction of the last.
 
     Args:
-        folders: run directories by title, trained on one data set.
-        output: folder, see `visualize`.
-        strategy: to run under.
-        number: of images, the first of the evaluation split.
+        folders: Run directories by title, all trained on one data set.
+        output: Folder for the pictures, see `visualize`.
+        strategy: Strategy to run under.
+        number: Number of images, the first of the evaluation split.
     """
     others = {}
     for title, folder in folders.items():
@@ -28,4 +28,4 @@ def compare_runs(
         examples = SplitExamples(run.info, default_split(), run.model.mean_pixel, number)
         others[title] = predictions_of(run.model, examples)
     del others[title]
-    visualize(run.model, run.method, run.info, examples, output, before=others, title=title)
+    visualize(run.model, run.method, run.info, examples=examples, output=output, before=others, title=title)

@@ -9,21 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wss.errors import UserError
-from wss.evaluation.evaluation import default_split, result_file
+from wss.evaluation.evaluation import default_split
 from wss.run_directory import RunDirectory
 
-FINISHED = "finished"
 
-
-@dataclasses.dataclass(frozen=True)
-class Phase:
-    """One command.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One command of several, with the files that tell how far it is.
 
     Attributes:
-        title: for people.
-        command: module and flags.
-        done: the file that tells that it is finished.
-        result: what it must leave; `done` is written then, if it is another file.
+        title: Name for people.
+        command: Module and flags.
+        done: File that exists once the command has finished.
+        result: File that the command must leave. If it is not `done`, `run_all` writes `done` afterwards.
     """
 
     title: str
@@ -32,19 +30,24 @@ class Phase:
     result: Path
 
 
-def training(
+def training_stage(
     title: str,
     folder: Path,
+    *,
     gin_files: Sequence[str],
     parameters: Sequence[str],
     seed: int = 0,
     launch: Sequence[str] = (),
-) -> Phase:
+) -> Stage:
     """Returns a training in a folder, for the configuration that gin has parsed.
 
     Args:
-        gin_files, parameters: that configuration, and gin bindings of this training over it.
-        launch: further flags, such as --strategy.
+        title: Name for people.
+        folder: Run directory.
+        gin_files: Gin files of that configuration.
+        parameters: Gin bindings of that configuration, and of this training over it.
+        seed: Seed of weights, order and augmentation.
+        launch: Further flags, such as --strategy.
     """
     command = [
         "wss.train",
@@ -54,31 +57,38 @@ def training(
         *(f"--gin_param={parameter}" for parameter in parameters),
         *launch,
     ]
-    return Phase(title, command, folder / FINISHED, result_in(folder))
+    return Stage(title=title, command=command, done=RunDirectory(folder).finished, result=result_in(folder))
 
 
 def result_in(folder: Path) -> Path:
-    """The evaluation that a training leaves in its folder, for the configuration that gin has parsed."""
-    return result_file(folder, default_split())
+    """Returns the evaluation that a training leaves in its folder, for the configuration that gin has parsed."""
+    return RunDirectory(folder).evaluation(default_split())
 
 
-def run_all(phases: Sequence[Phase]) -> None:
+def run_all(stages: Sequence[Stage]) -> None:
     """Runs what is not finished, one process after the other.
 
     Raises:
-        UserError: one fails; what it said stands above.
+        UserError: A command fails; what it said stands above.
     """
-    for phase in phases:
-        if phase.done.exists():
-            print(f"== {phase.title}: finished before ({phase.done})", flush=True)
+    for stage in stages:
+        if stage.done.exists():
+            print(f"== {stage.title}: finished before ({stage.done})", flush=True)
             continue
-        print(f"== {phase.title}\n{command_line(phase)}", flush=True)
-        status = _exit_code([sys.executable, "-m", *phase.command])
+        print(f"== {stage.title}\n{command_line(stage)}", flush=True)
+        status = _exit_code([sys.executable, "-m", *stage.command])
         # A training that SIGTERM stopped ends well, but has no weights for others yet.
-        if status or not phase.result.exists() or not (phase.done == phase.result or _has_weights(phase)):
-            raise UserError(f"{phase.title} stopped (exit code {status}); the same command goes on there")
-        if phase.done != phase.result:
-            phase.done.write_text("")
+        if status or not stage.result.exists() or not (stage.done == stage.result or _has_weights(stage)):
+            raise UserError(f"{stage.title} stopped (exit code {status}); the same command goes on there")
+        if stage.done != stage.result:
+            stage.done.write_text("")
+
+
+def command_line(stage: Stage) -> str:
+    """Returns the command as a user types it."""
+    module, *arguments = stage.command
+    program = [module.replace("wss.", "wss-")] if module.startswith("wss.") else ["python", "-m", module]
+    return shlex.join([*program, *arguments])
 
 
 def _exit_code(command: Sequence[str]) -> int:
@@ -98,12 +108,5 @@ def _exit_code(command: Sequence[str]) -> int:
     return -signal.SIGTERM if stopped else status
 
 
-def command_line(phase: Phase) -> str:
-    """The command as a user types it."""
-    module, *arguments = phase.command
-    program = [module.replace("wss.", "wss-")] if module.startswith("wss.") else ["python", "-m", module]
-    return shlex.join([*program, *arguments])
-
-
-def _has_weights(phase: Phase) -> bool:
-    return RunDirectory(phase.result.parent, writes=False).has_weights
+def _has_weights(stage: Stage) -> bool:
+    return RunDirectory(stage.result.parent).weights.is_file()

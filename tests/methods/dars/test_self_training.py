@@ -32,7 +32,7 @@ def half(seed, batch_size=2, ignored=0):
 
 
 def losses_of(method, model, batch):
-    return {name: float(loss) for name, loss in method.losses(model, batch, STEP)[0].items()}
+    return {name: float(loss) for name, loss in method.losses(model, batch, STEP).losses.items()}
 
 
 @pytest.mark.parametrize("upsample_logits", [True, False])
@@ -67,12 +67,13 @@ def test_a_half_without_labels_adds_nothing(empty):
     batch[empty] = half(2, ignored=SIZE)
     model = tiny_model()
     with tf.GradientTape(persistent=True) as tape:
-        losses, metrics = SelfTraining().losses(model, batch, STEP)
+        result = SelfTraining().losses(model, batch, STEP)
+    losses = result.losses
     name = {"labeled": "segmentation"}.get(empty, empty)
     variables = [variable.value for variable in model.segmentation_head.trainable_variables]
     assert losses[name] == 0 and not any(np.any(gradient) for gradient in tape.gradient(losses[name], variables))
     (other,) = losses.keys() - {name}
-    assert losses[other] > 0 and all(np.isfinite(metric) for metric in metrics.values())
+    assert losses[other] > 0 and all(np.isfinite(metric) for metric in result.metrics.values())
 
 
 def test_fit_by_hand():
@@ -85,22 +86,22 @@ def test_fit_by_hand():
     np.testing.assert_allclose(fit["pseudo/accuracy"], 1 / 2)
 
 
-def test_pictures_show_the_pseudo_labelled_half():
+def test_training_figures_show_the_pseudo_labelled_half():
     batch = {"labeled": half(0), "pseudo": half(1)}
-    pictures = SelfTraining().pictures(tiny_model(), batch)
-    np.testing.assert_array_equal(pictures["image"], batch["pseudo"]["image"])
-    np.testing.assert_array_equal(pictures["label"], batch["pseudo"]["label"])
-    np.testing.assert_allclose(np.sum(pictures["decoder"], -1), 1, rtol=1e-5)
+    figures = {figure.title: figure.values for figure in SelfTraining().training_figures(tiny_model(), batch)}
+    np.testing.assert_array_equal(figures["image"], batch["pseudo"]["image"])
+    np.testing.assert_array_equal(figures["label"], batch["pseudo"]["label"])
+    np.testing.assert_allclose(np.sum(figures["decoder"], -1), 1, rtol=1e-5)
 
 
 def test_step_is_the_same_eagerly_compiled_and_on_two_replicas(two_replicas):
     method, batch = SelfTraining(), {"labeled": half(0), "pseudo": half(1, ignored=9)}
     reference = losses_of(method, tiny_model(), batch)
     model = tiny_model()
-    graph = tf.function(lambda parts: method.losses(model, parts, STEP)[0])(batch)
+    graph = tf.function(lambda parts: method.losses(model, parts, STEP).losses)(batch)
     with two_replicas.scope():
         mirrored = tiny_model()
-    run = tf.function(lambda parts: two_replicas.run(lambda p: method.losses(mirrored, p, STEP)[0], (parts,)))
+    run = tf.function(lambda parts: two_replicas.run(lambda p: method.losses(mirrored, p, STEP).losses, (parts,)))
     replicas = run(batch)
     for name, loss in reference.items():
         np.testing.assert_allclose(graph[name], loss, rtol=1e-4)

@@ -10,8 +10,9 @@ import tensorflow as tf
 from wss.errors import UserError
 from wss.models.backbones.registry import build_backbone
 from wss.models.heads.aspp_decoder import build_segmentation_head
-from wss.models.layers.convolution import Conv2D, DepthwiseConv2D, resize_bilinear, resize_nearest
+from wss.models.layers.convolution import Conv2D, DepthwiseConv2D
 from wss.models.tf1_names import assign_tf1, tf1_shapes, tf1_variables
+from wss.ops.resizing import resize_bilinear, resize_nearest
 
 
 @pytest.fixture

@@ -6,10 +6,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from benchmarks.step import batch_of
+from networks import dataset_of, random_batch, tiny_model
 
 from wss.config import parse_config
-from wss.data.dataset_info import DatasetInfo
 from wss.methods.supervised import Supervised
 from wss.models.backbones.registry import build_backbone
 from wss.models.deeplab import build_model
@@ -17,19 +16,16 @@ from wss.models.heads.deeplab_v2 import build_deeplab_v2_head
 from wss.models.tf1_names import assign_tf1, tf1_shapes, tf1_values, tf1_variables
 
 RATES = (6, 12, 18, 24)
-INFO = DatasetInfo("tiny", ("background", "a", "b"), ((0, 0, 0),) * 3, {})
-VOC = DatasetInfo("voc", tuple(f"class {i}" for i in range(21)), ((0, 0, 0),) * 21, {})
 
 
 @pytest.fixture(scope="module")
 def resnet_101():
     parse_config(["gin_configs/models/deeplab_v2_resnet_101.gin"], [])
-    return build_model(VOC)
+    return build_model(dataset_of(21))
 
 
 def tiny():
-    keras.utils.set_random_seed(0)
-    return build_model(INFO, backbone="mobilenet_v2", depth_multiplier=0.25, head="deeplab_v2", output_stride=8)
+    return tiny_model(3, head="deeplab_v2", output_stride=8)
 
 
 # The classifier
@@ -109,7 +105,7 @@ def test_scales_and_offsets_stay_while_statistics_move():
     assert scales == {name for name in frozen if name.endswith(("/gamma", "/beta"))}
     before = tf1_values(model.backbone)
     with tf.GradientTape() as tape:
-        losses, _ = Supervised().losses(model, batch_of(33, 2, 3), tf.constant(0, tf.int64))
+        losses = Supervised().losses(model, random_batch(3), tf.constant(0, tf.int64)).losses
     kernel = names["MobilenetV2/Conv/weights"]
     assert np.any(tape.gradient(losses["segmentation"], kernel.value))
     after = tf1_values(model.backbone)
@@ -121,7 +117,7 @@ def test_scales_and_offsets_stay_while_statistics_move():
 def test_only_the_classifiers_learn_faster():
     model = tiny()
     names = {variable.path: name for name, variable in tf1_variables(model).items()}
-    factors = {names[path]: factor for path, factor in model.gradient_multipliers(head=10.0).items()}
+    factors = {names[path]: factor for path, factor in model.rate_factors(head=10.0).items()}
     image_classifier = {"MobilenetV2/logits/weights", "MobilenetV2/logits/biases"}
     assert factors == dict.fromkeys(image_classifier | set(tf1_shapes(model.segmentation_head)), 10.0)
 
@@ -146,7 +142,7 @@ def pool_of(side, layout, ceil_pool):
 def ceil_mode_by_hand(x):
     """Windows of three, every second pixel from -1 on, as long as one begins in the image: PyTorch's rule."""
     starts = range(-1, x.shape[1], 2)
-    window = lambda i: slice(max(i, 0), i + 3)  # noqa: E731
+    window = lambda i: slice(max(i, 0), i + 3)
     rows = [[x[:, window(i), window(j)].max((1, 2)) for j in starts] for i in starts]
     return np.stack([np.stack(row, 1) for row in rows], 1)
 

@@ -35,8 +35,8 @@ def test_closed_form_equals_tape(compiled):
     kernel, bias = tf.constant(rng.normal(size=(16, 6)), tf.float32), tf.constant(rng.normal(size=6), tf.float32)
     image_label = tf.constant(rng.integers(0, 2, (3, 6)), tf.float32)
     by_tape = GradCAM(lambda x: tf.reduce_mean(x, (1, 2)) @ kernel + bias)
-    closed = lambda: pooled_linear_cam(features, kernel, image_label)  # noqa: E731
-    tape = lambda: by_tape(features, image_label)  # noqa: E731
+    closed = lambda: pooled_linear_cam(features, kernel, image_label)
+    tape = lambda: by_tape(features, image_label)
     if compiled:
         closed, tape = tf.function(closed), tf.function(tape)
     np.testing.assert_allclose(closed(), tape(), rtol=1e-5, atol=1e-6)
@@ -44,7 +44,7 @@ def test_closed_form_equals_tape(compiled):
 
 def test_tape_cam_of_a_head_that_is_not_linear():
     """For s = mean(A)^2 the weight is 2 mean(A) / (h w): twice the mean is divided out, its sign is not."""
-    head = lambda x: tf.reduce_mean(x, (1, 2)) ** 2  # noqa: E731
+    head = lambda x: tf.reduce_mean(x, (1, 2)) ** 2
     features = tf.constant([[[[-1.0], [-3.0]]]])
     np.testing.assert_allclose(GradCAM(head)(features, tf.ones([1, 1]))[0, 0, :, 0], [1 / 3, 1], rtol=1e-6)
 
@@ -168,7 +168,7 @@ def test_background_before_attention_by_hand():
 def random_sgc(seed=0, **kwargs):
     rng = np.random.default_rng(seed)
     layer = SelfAttentionGradCAM(4, attention_dim=8, **kwargs)
-    normal = lambda *shape: tf.constant(rng.normal(size=shape), tf.float32)  # noqa: E731
+    normal = lambda *shape: tf.constant(rng.normal(size=shape), tf.float32)
     inputs = [normal(1, 3, 4, 6), normal(1, 3, 4, 5), tf.nn.sigmoid(normal(1, 3, 4, 3)), tf.ones([1, 3, 4, 1])]
     layer(*inputs)
     return layer, inputs
@@ -179,14 +179,14 @@ def test_masked_pixels_do_not_reach_valid_ones(uniform_masked_queries):
     layer, (last, previous, cam, valid) = random_sgc(uniform_masked_queries=uniform_masked_queries)
     hidden = np.zeros((1, 3, 4, 1), np.float32)
     hidden[0, 0] = 1
-    score = lambda cam: layer.attended_score(last, previous, cam, valid * (1 - hidden)).numpy()[:, 1:]  # noqa: E731
+    score = lambda cam: layer.attended_score(last, previous, cam, valid * (1 - hidden)).numpy()[:, 1:]
     np.testing.assert_array_equal(score(cam), score(cam * (1 - hidden)))
 
 
 def test_attention_is_equivariant_to_permuting_pixels():
     layer, inputs = random_sgc()
     order = np.random.default_rng(1).permutation(12)
-    permute = lambda x: tf.reshape(tf.gather(tf.reshape(x, [1, 12, -1]), order, axis=1), x.shape)  # noqa: E731
+    permute = lambda x: tf.reshape(tf.gather(tf.reshape(x, [1, 12, -1]), order, axis=1), x.shape)
     assert_close(layer.attended_score(*map(permute, inputs)), permute(layer.attended_score(*inputs)).numpy())
 
 
@@ -248,7 +248,7 @@ P, M = tf.constant([[[[2.0, 0.0]]]]), tf.constant([[[[0.0, 1.0]]]])
 
 @pytest.mark.parametrize("scope", ["batch", "image", "pixel"])
 def test_fusion_by_hand(scope):
-    fuse = lambda **kwargs: CalibratedFusion(norm_scope=scope, **kwargs)(P, M)[0][0, 0, 0]  # noqa: E731
+    fuse = lambda **kwargs: CalibratedFusion(norm_scope=scope, **kwargs)(P, M)[0][0, 0, 0]
     np.testing.assert_allclose(fuse(temperature=1.0), [0.573492, 0.426508], atol=1e-6)
     np.testing.assert_allclose(fuse(), [0.643875, 0.356125], atol=1e-6)
     np.testing.assert_allclose(fuse(norm_reduce="sum"), [0.598841, 0.401159], atol=1e-6)
@@ -259,7 +259,7 @@ def test_fusion_by_hand(scope):
 def test_fusion_invariances():
     rng = np.random.default_rng(0)
     p, m = (tf.constant(rng.normal(size=(2, 3, 4, 5)), tf.float32) for _ in range(2))
-    fuse = lambda p, m, **kwargs: CalibratedFusion(**kwargs)(p, m)[0].numpy()  # noqa: E731
+    fuse = lambda p, m, **kwargs: CalibratedFusion(**kwargs)(p, m)[0].numpy()
     label = fuse(p, m)
     np.testing.assert_allclose(fuse(7 * p, 7 * m), label, rtol=1e-4)
     np.testing.assert_allclose(fuse(tf.tile(p, [2, 1, 1, 1]), tf.tile(m, [2, 1, 1, 1]))[:2], label, rtol=1e-4)
@@ -285,7 +285,7 @@ def test_sharpen_by_hand():
 def test_hard_labels_are_not_sharpened_before_the_threshold():
     """As in the original: 0.6 stays below 0.65, though T = .5 would make it 0.69."""
     logits = tf.math.log(tf.constant([[[[0.6, 0.4]]]]))
-    confident = lambda label: CalibratedFusion(source="decoder", label=label, threshold=0.65)(logits, logits)[1]  # noqa: E731
+    confident = lambda label: CalibratedFusion(source="decoder", label=label, threshold=0.65)(logits, logits)[1]
     assert confident("hard") == 0 and confident("soft") == 1
 
 

@@ -6,35 +6,26 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from benchmarks.step import batch_of
+from networks import dataset_of, pseudoseg_network, random_batch, small_model, take_steps, tiny_model, train_step
 
 from wss.config import parse_config
-from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
 from wss.methods.classification import Classification
 from wss.methods.pseudoseg.pseudoseg import PseudoSeg
-from wss.methods.pseudoseg.self_attention_grad_cam import SelfAttentionGradCAM
 from wss.methods.supervised import Supervised, segmentation_pass
-from wss.models.backbones.registry import BACKBONES
-from wss.models.deeplab import DeepLab, build_model
-from wss.models.heads.pspnet import AdaptiveAveragePooling, SpatialDropout, build_auxiliary_head, build_pspnet_head
-from wss.models.layers.convolution import conv_bn
+from wss.models.deeplab import build_model
+from wss.models.heads.pspnet import AdaptiveAveragePooling, SpatialDropout, build_pspnet_head
 from wss.models.layers.dropout import dropout_seed
 from wss.models.tf1_names import tf1_shapes, tf1_values, tf1_variables
 from wss.models.weights.initial_weights import assign_weights, load_initial_weights
-from wss.training.optimizers import Momentum
-from wss.training.step import TrainStep
+from wss.training.train import build_network
 
 CLASSES, SIZE = 4, 33
-INFO = DatasetInfo("tiny", ("background", "a", "b", "c"), ((0, 0, 0),) * CLASSES, {})
-VOC = DatasetInfo("voc", tuple(f"class {i}" for i in range(21)), ((0, 0, 0),) * 21, {})
 STEP = tf.constant(0, tf.int64)
 
 
-def tiny(seed=1, **kwargs):
-    keras.utils.set_random_seed(seed)
-    options = {"backbone": "mobilenet_v2", "depth_multiplier": 0.25, "head": "pspnet", "output_stride": 8} | kwargs
-    return build_model(INFO, **options)
+def tiny(seed=1, **options):
+    return tiny_model(CLASSES, seed=seed, **{"head": "pspnet", "output_stride": 8, **options})
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +36,7 @@ def model():
 @pytest.fixture(scope="module")
 def pspnet_50():
     parse_config(["gin_configs/models/pspnet_50.gin"], [])
-    return build_model(VOC)
+    return pseudoseg_network(dataset_of(21))
 
 
 # Pyramid pooling
@@ -127,7 +118,7 @@ def test_dropout_drops_whole_channels():
 
 
 def test_parameters_of_pspnet_50_by_hand(pspnet_50):
-    norm = lambda channels: 4 * channels  # noqa: E731
+    norm = lambda channels: 4 * channels
     pools = 4 * (2048 * 512 + norm(512))
     expected = pools + 9 * 4096 * 512 + norm(512) + 512 * 21 + 21
     assert pspnet_50.segmentation_head.count_params() == expected
@@ -165,7 +156,7 @@ def test_decay_covers_the_kernels_of_all_heads(pspnet_50):
 
 def test_unknown_head_names_the_nearest():
     with pytest.raises(UserError, match=r"build_model.head = 'pspnt'.*Did you mean 'pspnet'"):
-        build_model(INFO, head="pspnt")
+        build_model(dataset_of(CLASSES), head="pspnt")
 
 
 def test_mixed_precision_ends_in_float32():
@@ -198,7 +189,7 @@ def test_loss_is_main_and_weighted_auxiliary_by_hand():
     set_logits(model, "auxiliary", [math.log(3), 0.0, 0.0, 0.0])
     images, label = tf.zeros([1, SIZE, SIZE, 3]), np.zeros((1, SIZE, SIZE, 1), np.int32)
     label[:, :5] = 255
-    loss = lambda label, *weight: float(segmentation_pass(model, images, tf.constant(label), *weight)[0])  # noqa: E731
+    loss = lambda label, *weight: float(segmentation_pass(model, images, tf.constant(label), *weight)[0])
     np.testing.assert_allclose(loss(label), math.log(4) + 0.4 * math.log(2), rtol=1e-5)
     np.testing.assert_allclose(loss(label, 0.0), math.log(4), rtol=1e-5)
     label[:, 5:] = 1
@@ -207,14 +198,14 @@ def test_loss_is_main_and_weighted_auxiliary_by_hand():
 
 
 def test_supervised_weighs_the_auxiliary_head_by_its_parameter(model):
-    batch = batch_of(SIZE, 2, CLASSES)
+    batch = random_batch(CLASSES)
     plain, usual, double = (
-        float(Supervised(auxiliary_weight=weight).losses(model, batch, STEP)[0]["segmentation"])
+        float(Supervised(auxiliary_weight=weight).losses(model, batch, STEP).losses["segmentation"])
         for weight in (0, 0.4, 0.8)
     )
     np.testing.assert_allclose(double - plain, 2 * (usual - plain), rtol=1e-4)
     assert usual > plain
-    assert float(Supervised().losses(model, batch, STEP)[0]["segmentation"]) == usual
+    assert float(Supervised().losses(model, batch, STEP).losses["segmentation"]) == usual
 
 
 def test_a_network_without_auxiliary_head_has_the_main_loss_alone():
@@ -227,7 +218,7 @@ def test_a_network_without_auxiliary_head_has_the_main_loss_alone():
 
 def multipliers(model, **kwargs):
     names = {variable.path: name for name, variable in tf1_variables(model).items()}
-    return {names[path]: factor for path, factor in model.gradient_multipliers(**kwargs).items()}
+    return {names[path]: factor for path, factor in model.rate_factors(**kwargs).items()}
 
 
 def test_new_layers_have_their_multiplier_and_biases_no_other(model):
@@ -250,30 +241,14 @@ def test_multipliers_of_deeplab_v3_plus_multiply():
     assert "MobilenetV2/Conv/weights" not in factors
 
 
-def two_convolutions(synchronized=False):
-    """PSPNet without dropout on a backbone of two convolutions."""
-    keras.utils.set_random_seed(0)
-    norm = {"synchronized": synchronized}
-    image = keras.Input([SIZE, SIZE, 3])
-    low = conv_bn(image / 255.0, 8, 3, "MobilenetV2/one", norm, stride=4)
-    high = conv_bn(low, 8, 3, "MobilenetV2/two", norm, stride=2)
-    points = dict.fromkeys(BACKBONES["mobilenet_v2"].roles, high) | {"hypercolumn_previous": low}
-    backbone = keras.Model(image, points, name="mobilenet_v2")
-    head = build_pspnet_head(CLASSES, high.shape[1:], 0.0, norm)
-    auxiliary = build_auxiliary_head(CLASSES, low.shape[1:], 0.0, norm)
-    return DeepLab(backbone, head, SelfAttentionGradCAM(CLASSES, attention_dim=4), CLASSES, 0.0, auxiliary, 1.0)
+PSPNET = {"head": "pspnet", "output_stride": 8}
 
 
 def moves_of_one_step(head_multiplier, jit_compile):
-    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
-    with strategy.scope():
-        model, optimizer = two_convolutions(), Momentum(0.01)
-    before = tf1_values(model)
-    options = {"weight_decay": 1e-4, "jit_compile": jit_compile, "head_multiplier": head_multiplier}
-    step = TrainStep(strategy, model, Supervised(), optimizer, **options)
-    batches = tf.data.Dataset.from_tensors(batch_of(SIZE, 2, CLASSES))
-    step.run(iter(strategy.experimental_distribute_dataset(batches)), tf.constant(1))
-    after = tf1_values(model)
+    step = train_step(Supervised(), model_options=PSPNET, jit_compile=jit_compile, head_multiplier=head_multiplier)
+    before = tf1_values(step.model)
+    take_steps(step, random_batch(CLASSES), 1)
+    after = tf1_values(step.model)
     return {name: after[name] - before[name] for name in before}
 
 
@@ -290,27 +265,30 @@ def test_a_step_moves_the_heads_ten_times_as_far_also_under_xla():
 
 
 def test_pseudoseg_and_classification_run_on_pspnet(model):
-    batch = batch_of(SIZE, 2, CLASSES)
+    batch = random_batch(CLASSES)
     variables = tf1_variables(model)
-    kernel = lambda scope: variables[f"{scope}/weights"].value  # noqa: E731
+    kernel = lambda scope: variables[f"{scope}/weights"].value
     with tf.GradientTape(persistent=True) as tape:
-        losses, metrics = PseudoSeg().losses(model, batch, STEP)
-    assert all(np.isfinite(value) for value in {**losses, **metrics}.values())
+        result = PseudoSeg().losses(model, batch, STEP)
+    losses = result.losses
+    assert all(np.isfinite(value) for value in {**losses, **result.metrics}.values())
     for name in ("segmentation", "consistency"):
         for scope in ("MobilenetV2/Conv", "ppm/pool6", "pspnet/conv", "logits/semantic"):
             assert np.any(tape.gradient(losses[name], kernel(scope))), (name, scope)
     assert np.any(tape.gradient(losses["sgc"], kernel("pixel_normalization")))
-    losses, _ = Classification().losses(model, batch, STEP)
-    assert np.isfinite(losses["classification"])
+    model = build_network(
+        dataset_of(CLASSES), Classification(), backbone="mobilenet_v2", depth_multiplier=0.25, **PSPNET
+    )
+    assert np.isfinite(Classification().losses(model, batch, STEP).losses["classification"])
 
 
 def test_two_replicas_have_the_loss_of_one(two_replicas):
     """Both get the whole batch, so statistics over all replicas are those of one."""
-    batch = batch_of(SIZE, 2, CLASSES)
-    expected = Supervised().losses(two_convolutions(), batch, STEP)[0]["segmentation"]
+    batch = random_batch(CLASSES)
+    expected = Supervised().losses(small_model(CLASSES, **PSPNET), batch, STEP).losses["segmentation"]
     with two_replicas.scope():
-        model = two_convolutions(synchronized=True)
-    loss = lambda batch: Supervised().losses(model, batch, STEP)[0]["segmentation"]  # noqa: E731
+        model = small_model(CLASSES, synchronized_batch_norm=True, **PSPNET)
+    loss = lambda batch: Supervised().losses(model, batch, STEP).losses["segmentation"]
     found = tf.function(lambda batch: two_replicas.run(loss, (batch,)))(batch)
     np.testing.assert_allclose(two_replicas.experimental_local_results(found), [expected] * 2, rtol=1e-3)
 
@@ -334,7 +312,7 @@ def test_last_layers_can_be_left_out(model):
 
 def test_imagenet_weights_of_keras_fill_the_backbone(tmp_path):
     parse_config(["gin_configs/models/pspnet_50_keras.gin"], [])
-    model = build_model(INFO)
+    model = pseudoseg_network(dataset_of(CLASSES))
     network = keras.applications.ResNet50(include_top=False, weights=None)
     weights = [(layer.name, weight) for layer in network.layers for weight in layer.weights]
     values = {f"{name}/{w.name}": np.full(w.shape, i, np.float16) for i, (name, w) in enumerate(weights)}

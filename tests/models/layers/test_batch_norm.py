@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from wss.models.layers.convolution import BatchNorm, batch_norm_updates
+from wss.models.layers.normalization import BatchNorm, batch_norm_updates
 
 MOMENTUM = 0.9
 # One channel, values 1 and 3: mean 2, variance 1, unbiased variance 2.

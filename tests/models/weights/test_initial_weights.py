@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from networks import pseudoseg_network
 
 from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
@@ -15,7 +16,7 @@ INFO = DatasetInfo("tiny", ("background", "a", "b"), ((0, 0, 0),) * 3, {})
 
 
 def tiny():
-    return build_model(INFO, backbone="mobilenet_v2", depth_multiplier=0.25)
+    return pseudoseg_network(INFO, backbone="mobilenet_v2", depth_multiplier=0.25)
 
 
 def test_imagenet_weights_fill_the_whole_backbone(shared):
@@ -74,3 +75,17 @@ def test_a_run_directory_gives_its_weights(tmp_path):
     assert report.loaded == set(tf1_variables(other))
     for name, variable in tf1_variables(other).items():
         np.testing.assert_array_equal(variable.numpy(), tf1_variables(one)[name].numpy(), err_msg=name)
+
+
+@pytest.mark.parametrize("had_branches", [False, True])
+def test_a_run_of_another_method_gives_what_it_has(tmp_path, had_branches):
+    """A supervised run has no layers of PseudoSeg; a run of PseudoSeg has more than a supervised network takes."""
+    plain = build_model(INFO, backbone="mobilenet_v2", depth_multiplier=0.25)
+    one, other = (tiny(), plain) if had_branches else (plain, tiny())
+    one.save_weights(tmp_path / "model.weights.h5")
+    before = {} if had_branches else {name: v.numpy() for name, v in tf1_variables(other.branches).items()}
+    report = load_initial_weights(other, str(tmp_path))
+    assert report.loaded == set(tf1_variables(other)) - before.keys() and report.initial == before.keys()
+    for name, variable in tf1_variables(other).items():
+        expected = before[name] if name in before else tf1_variables(one)[name].numpy()
+        np.testing.assert_array_equal(variable.numpy(), expected, err_msg=name)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from networks import pseudoseg_network
 
 from wss import config
 from wss.data.dataset_info import DatasetInfo
@@ -23,7 +24,7 @@ def info(num_classes=3):
 
 
 def tiny(num_classes=3, **kwargs):
-    return build_model(info(num_classes), **{"backbone": "mobilenet_v2", "depth_multiplier": 0.25, **kwargs})
+    return pseudoseg_network(info(num_classes), **{"backbone": "mobilenet_v2", "depth_multiplier": 0.25, **kwargs})
 
 
 def save_by_tensorflow_1(prefix, values, slots=("Momentum",)):
@@ -156,7 +157,7 @@ def test_names_are_those_of_the_original(goldens):
     graph = json.loads((goldens / "step_xception_65_65x97.json").read_text())["variables"]
     kinds = ("weights", "biases", "depthwise_weights", "gamma", "beta", "moving_mean", "moving_variance")
     theirs = {v["name"]: tuple(v["shape"]) for v in graph if v["name"].rsplit("/", 1)[-1] in kinds}
-    assert tf1_shapes(build_model(info(21), backbone="xception_65")) == theirs
+    assert tf1_shapes(pseudoseg_network(info(21), backbone="xception_65")) == theirs
 
 
 def test_mistakes_are_one_line(tmp_path):

@@ -9,9 +9,10 @@ import pytest
 from tiny import TINY
 
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result, write_json
+from wss.evaluation.result import Result, write_json
 from wss.workflows.studies import study as studies
-from wss.workflows.studies.study import Run, Study
+from wss.workflows.studies.runs import Run
+from wss.workflows.studies.study import Study
 
 RECIPE = """
 load_dataset.directory = 'data/streets'
@@ -29,16 +30,16 @@ def recipe(tmp_path) -> Path:
 
 @pytest.fixture
 def trained(monkeypatch) -> list[str]:
-    """Titles of the phases that ran; each leaves a result and its configuration at once."""
+    """Titles of the stages that ran; each leaves a result and its configuration at once."""
     titles = []
 
-    def run_all(phases):
-        for phase in phases:
-            titles.append(phase.title)
-            folder = phase.result.parent
+    def run_all(stages):
+        for stage in stages:
+            titles.append(stage.title)
+            folder = stage.result.parent
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "operative_config.gin").write_text("train.num_steps = 100\n")
-            write_json(result([[3, 1], [0, 4]]), phase.result)
+            write_json(result([[3, 1], [0, 4]]), stage.result)
 
     monkeypatch.setattr(studies, "run_all", run_all)
     return titles
@@ -49,7 +50,7 @@ def result(confusion) -> Result:
 
 
 def study(tmp_path: Path, *parameters: str) -> Study:
-    return Study(tmp_path / "runs", tmp_path / "records", parameters)
+    return Study(tmp_path / "runs", tmp_path / "records", parameters=parameters)
 
 
 def test_settings_are_bindings_and_seed_without_the_places_of_things(tmp_path, recipe):
@@ -110,8 +111,8 @@ def test_a_student_comes_after_its_teacher_and_starts_from_what_the_recipe_says(
     teacher = Run("supervised", str(recipe), splits)
     student = Run("student", str(recipe), (*splits, *rounds), seed=5, teacher=teacher)
     made = study(tmp_path)
-    first, labels, second = made.phases(student)
-    assert first == made.phases(teacher)[0]
+    first, labels, second = made.stages(student)
+    assert first == made.stages(teacher)[0]
     assert labels.command[0] == "wss.label" and f"--run_dir={tmp_path}/runs/supervised" in labels.command
     assert second.command[0] == "wss.train" and "--seed=5" in second.command
     assert f"--run_dir={made.folder(student)}" in second.command
@@ -127,10 +128,10 @@ def test_a_study_of_seconds(tmp_path, tiny_shapes, monkeypatch):
     recipe.write_text("".join(f"{name} = {value}\n" for name, value in lines.items()))
     made, run = study(tmp_path), Run("pseudoseg", str(recipe))
     made.finish(run)
-    made.finish_parts(run)
-    result, parts = made.result(run), made.parts(run)
-    assert parts.results["decoder"].num_images == result.num_images > 0
+    made.finish_label_sources(run, "tools.evaluate_pseudo_labels")
+    result, sources = made.result(run), made.label_sources(run)
+    assert sources.results["decoder"].num_images == result.num_images > 0
     scalars = made.scalars(run)
     assert {"gate/recall", "total"} <= scalars.keys() and list(scalars["total"]) == list(scalars["gate/recall"]) != []
-    # At borders they differ: see `evaluate_parts`.
-    assert parts.results["decoder"].pixel_accuracy == pytest.approx(result.pixel_accuracy, abs=0.05)
+    # At borders they differ: see `evaluate_label_sources`.
+    assert sources.results["decoder"].pixel_accuracy == pytest.approx(result.pixel_accuracy, abs=0.05)

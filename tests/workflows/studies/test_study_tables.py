@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result
-from wss.workflows.studies import voc_animals
-from wss.workflows.studies.study import Run
-from wss.workflows.studies.tables import Table, error_table, write_block
+from wss.evaluation.result import Result
+from wss.workflows.studies.runs import Run, Table
+from wss.workflows.studies.tables import error_table, mean_iou_table, mean_ious, write_block
 
 RUNS = {name: Run(name, "recipe.gin") for name in "abcd"}
 TABLE = Table(
@@ -37,16 +36,16 @@ def cells(text: str) -> list[list[str]]:
 
 def test_a_cell_is_the_mean_and_the_standard_deviation_over_seeds():
     """The deviation of a sample: of .3 and .5 it is .1 sqrt(2)."""
-    found = cells(TABLE.markdown(Recorded(a=0.3, b=0.5, c=0.25, d=0.75)))
+    found = cells(mean_iou_table(TABLE, Recorded(a=0.3, b=0.5, c=0.25, d=0.75)))
     assert found[0] == ["Table 2", "1/16", "1/8"]
     assert found[2:] == [["supervised", "40.00 ± 14.14 (2)", "25.00"], ["ours", "", "75.00"]]
 
 
 def test_what_is_not_recorded_is_empty_and_a_row_without_anything_is_left_out():
     study = Recorded(b=0.5)
-    assert cells(TABLE.markdown(study))[2:] == [["supervised", "50.00", ""]]
-    assert TABLE.values(study) == {"supervised": {"1/16": [50.0]}}
-    assert TABLE.markdown(Recorded()) == "Nothing is recorded yet."
+    assert cells(mean_iou_table(TABLE, study))[2:] == [["supervised", "50.00", ""]]
+    assert mean_ious(TABLE, study) == {"supervised": {"1/16": [50.0]}}
+    assert mean_iou_table(TABLE, Recorded()) == "Nothing is recorded yet."
 
 
 def test_errors_by_hand():
@@ -83,21 +82,3 @@ def test_a_block_that_no_document_has_is_an_error(tmp_path):
     (tmp_path / "a.md").write_text("<!-- main -->\n")
     with pytest.raises(UserError, match="a.md: nowhere the lines <!-- main --> and <!-- end of main -->"):
         write_block([tmp_path / "a.md"], "main", "text")
-
-
-def test_the_queue_of_voc_animals_has_each_run_once_and_the_most_telling_first():
-    queue = voc_animals.queue()
-    assert len(queue) == len(set(queue)) == len({run.name for run in queue})
-    assert set(queue) == {run for table in voc_animals.TABLES.values() for run in table}
-    methods = {run.name.split("/")[0] for run in queue[:8]}
-    assert methods == {"supervised", "self_training", "pseudoseg", "pseudoseg_image_labels"}
-    assert {run.seed for run in queue[:8]} == {0}
-
-
-def test_teachers_of_voc_animals_are_supervised_runs_of_the_same_list_and_seed():
-    for run in voc_animals.queue():
-        method, _, which = run.name.partition("/")
-        if method.startswith("self_training"):
-            assert run.teacher.name == f"supervised/{which}"
-        else:
-            assert run.teacher is None

@@ -9,9 +9,9 @@ import numpy as np
 
 from wss.conversion.sources import Source
 from wss.data.masks import IGNORE, color_map_of, voc_colors
+from wss.data.photos import SUFFIXES
 from wss.errors import UserError, did_you_mean
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 IGNORE_NAME = "ignore"
 HEADER = "filename"
 
@@ -180,16 +180,16 @@ def read_ids(path: str) -> list[str]:
 def id_of(filename: str) -> str:
     """Returns "sub/a" for "sub/a.jpg": the name of an image, relative to its folder, without its extension."""
     path = Path(filename)
-    return str(path.with_suffix("").as_posix()) if path.suffix.lower() in IMAGE_SUFFIXES else path.as_posix()
+    return str(path.with_suffix("").as_posix()) if path.suffix.lower() in SUFFIXES else path.as_posix()
 
 
 def _files(folder: str) -> list[tuple[str, Path]]:
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"{folder}: no such folder")
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
-        raise UserError(f"{folder}: no images in it; expected files such as *{', *'.join(IMAGE_SUFFIXES[:3])}")
+        raise UserError(f"{folder}: no images in it; expected files such as *{', *'.join(SUFFIXES[:3])}")
     return sorted((id_of(path.relative_to(root).as_posix()), path) for path in paths)
 
 

@@ -9,15 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from etils import epath
 
 from wss.conversion.encode import LabelMap
-from wss.conversion.layouts.folder import IMAGE_SUFFIXES
 from wss.conversion.layouts.tfds_builders import feature_keys, find_builder, first_line
 from wss.conversion.sources import Shard, Source
 from wss.data.boxes import Box
 from wss.data.masks import IGNORE, INVALID, wrong_values
+from wss.data.photos import SUFFIXES
 from wss.errors import UserError
 
 
@@ -148,6 +147,8 @@ class TfdsShard(Shard):
     end: int
 
     def __iter__(self) -> Iterator[Source]:
+        import tensorflow as tf
+
         try:
             for index, values in enumerate(self._examples(), start=self.begin):
                 yield self._source(values, index)
@@ -243,4 +244,4 @@ def _put(tree: dict, keys: Sequence[str], value: Any) -> dict:
 def _without_suffix(name: bytes | int) -> str:
     text = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
     stem, suffix = os.path.splitext(text)
-    return stem if suffix.lower() in IMAGE_SUFFIXES else text
+    return stem if suffix.lower() in SUFFIXES else text

@@ -1,43 +1,77 @@
-"""Exponential moving average of a model's weights, batch-norm statistics included."""
+"""The exponential moving average of a network's weights: to evaluate and export, or as a teacher that predicts."""
+
+import contextlib
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
 
 
-class WeightAverage(tf.Module):
-    """Shadows of all float variables of a model: s = decay s + (1 - decay) v, with decay min(decay, (1 + n) / (10 + n)).
+class ExponentialMovingAverage(tf.Module):
+    """Averages of all float variables of a network, batch-norm statistics included.
 
-    Each replica keeps its own shadow, so an update needs no communication (as `keras` optimizers' EMA does, which leaves
-    out batch-norm statistics).
+    Each replica keeps an average of its own, so an update needs no communication. Keras optimizers' average leaves out
+    the batch-norm statistics.
 
     Args:
-        model: built.
-        decay: 0 .. 1.
+        network: The network, built.
+        decay: Share of the average that a step keeps, 0 to 1.
+        warm_up: Whether the decay of step n is at most (1 + n) / (10 + n), so that the first weights are soon forgotten.
     """
 
-    def __init__(self, model: keras.Model, decay: float):
+    def __init__(self, network: keras.Model, *, decay: float, warm_up: bool = True):
         super().__init__()
-        self.decay = decay
-        self._model_variables = [variable for variable in model.variables if "float" in variable.dtype]
-        self.shadows = [
+        self.decay, self.warm_up = decay, warm_up
+        # In containers that tf.Module does not look into: the network is saved elsewhere.
+        self._network = lambda: network
+        followed = [variable for variable in network.variables if "float" in variable.dtype]
+        self._followed = lambda: followed
+        self.averages = [
             tf.Variable(
                 variable.numpy(),
                 trainable=False,
                 synchronization=tf.VariableSynchronization.ON_READ,
                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
             )
-            for variable in self._model_variables
+            for variable in followed
         ]
 
     def update(self, step: tf.Tensor) -> None:
-        """Moves the shadows towards the model, in a replica context. `step`: number of finished steps."""
-        step = tf.cast(step, tf.float32)
-        decay = tf.minimum(self.decay, (1.0 + step) / (10.0 + step))
-        for shadow, variable in zip(self.shadows, self._model_variables, strict=True):
-            shadow.assign(decay * shadow + (1.0 - decay) * tf.convert_to_tensor(variable))
+        """Moves the averages towards the weights, in a replica context: a = d a + (1 - d) w.
 
-    def copy_to(self, model: keras.Model) -> None:
-        """Writes the shadows into a model of the same structure, outside of any replica."""
-        targets = [variable for variable in model.variables if "float" in variable.dtype]
-        for shadow, target in zip(self.shadows, targets, strict=True):
-            target.assign(shadow.read_value())
+        Args:
+            step: Integer scalar, the number of finished steps.
+        """
+        step = tf.cast(step, tf.float32)
+        decay = tf.minimum(self.decay, (1.0 + step) / (10.0 + step)) if self.warm_up else tf.constant(self.decay)
+        for average, variable in zip(self.averages, self._followed(), strict=True):
+            average.assign(decay * average + (1.0 - decay) * tf.convert_to_tensor(variable))
+
+    def predict(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns what the network says with the averaged weights, in inference mode and without gradient.
+
+        Args:
+            images: [B, H, W, 3] in 0 .. 255.
+
+        Returns:
+            Logits [B, h, w, C], float32. The pass costs the memory of inference.
+        """
+        averages = [tf.convert_to_tensor(average) for average in self.averages]
+        with keras.StatelessScope(state_mapping=list(zip(self._followed(), averages, strict=True))):
+            return tf.stop_gradient(self._network()(images, training=False))
+
+    def copy_into_network(self) -> None:
+        """Replaces the network's weights by the averages, outside of any replica."""
+        for variable, average in zip(self._followed(), self.averages, strict=True):
+            variable.assign(average.read_value())
+
+    @contextlib.contextmanager
+    def swapped(self) -> Iterator[None]:
+        """Puts the averages into the network for a while, outside of any replica."""
+        own = [variable.numpy() for variable in self._followed()]
+        self.copy_into_network()
+        try:
+            yield
+        finally:
+            for variable, value in zip(self._followed(), own, strict=True):
+                variable.assign(value)

@@ -179,7 +179,7 @@ class Cut:
 
     @functools.cached_property
     def pending(self) -> np.ndarray:
-        """bool [C], the classes whose limit is not known."""
+        """Bool [C], the classes whose limit is not known."""
         return np.array([not search.found for search in self.searches])
 
     def refine(self, partial: Partial) -> "Cut":

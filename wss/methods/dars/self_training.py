@@ -1,62 +1,67 @@
-"""Self-training: a model learns from true labels and from pseudo labels that another wrote before (`wss-label`)."""
+"""Self-training: a network learns from true labels and from pseudo labels that another wrote before (`wss-label`)."""
+
+import dataclasses
+from collections.abc import Mapping
 
 import gin
 import tensorflow as tf
 
-from wss.methods.base import Batch, Scalars
-from wss.methods.supervised import decoder_pictures, segmentation_pass
+from wss.data.streams import MASKS
+from wss.methods.base import Batch, Figure, Losses, Method, Scalars
+from wss.methods.supervised import decoder_figures, segmentation_pass
 from wss.models.deeplab import DeepLab
-from wss.models.layers.convolution import resize_nearest
+from wss.ops.resizing import resize_nearest
 
 
 @gin.configurable
-class SelfTraining:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SelfTraining(Method):
     """CE(labelled) + pseudo_weight * CE(pseudo-labelled), both of weak views: DARS (He et al., ICCV 2021).
 
-    Each half has a pass of its own, so batch-norm statistics are of one half, and a mean over its own labelled pixels.
+    Each half has a pass of its own: its batch-norm statistics are its own, and its loss is a mean over its own pixels.
 
-    Args:
-        pseudo_weight: lambda of the paper; 1 there.
-        auxiliary_weight: of the auxiliary head's loss in each half, if the model has one.
-        upsample_logits: of `segmentation_loss`.
+    Attributes:
+        pseudo_weight: Weight lambda of the pseudo-labelled half; 1 in the paper.
+        auxiliary_weight: Weight of the auxiliary head's loss in each half, if the network has one.
+        upsample_logits: See `segmentation_loss`.
     """
 
-    streams = ("labeled", "pseudo")
-    independent_passes = len(streams)
+    streams = {"labeled": MASKS, "pseudo": MASKS}
+    independent_passes = 2
 
-    def __init__(self, pseudo_weight: float = 1.0, auxiliary_weight: float = 0.4, upsample_logits: bool = True):
-        self.pseudo_weight = pseudo_weight
-        self.auxiliary_weight = auxiliary_weight
-        self.upsample_logits = upsample_logits
+    pseudo_weight: float = 1.0
+    auxiliary_weight: float = 0.4
+    upsample_logits: bool = True
 
-    def losses(self, model: DeepLab, batch: Batch, step: tf.Tensor) -> tuple[Scalars, Scalars]:
+    def losses(self, network: DeepLab, batch: Batch, step: tf.Tensor) -> Losses:
         """See `Method.losses`."""
-        loss, _ = self._pass(model, batch["labeled"])
-        pseudo_loss, logits = self._pass(model, batch["pseudo"])
+        loss, _ = self._pass(network, batch["labeled"])
+        pseudo_loss, logits = self._pass(network, batch["pseudo"])
         losses = {"segmentation": loss, "pseudo": self.pseudo_weight * pseudo_loss}
-        return losses, pseudo_label_fit(logits, batch["pseudo"])
+        return Losses(losses, pseudo_label_fit(logits, batch["pseudo"]))
 
-    def pictures(self, model: DeepLab, batch: Batch) -> dict[str, tf.Tensor]:
-        """Image, pseudo label and decoder probabilities of the pseudo-labelled stream."""
-        return decoder_pictures(model, batch["pseudo"])
+    def training_figures(self, network: DeepLab, batch: Batch) -> list[Figure]:
+        """Returns image, pseudo label and decoder probabilities of the pseudo-labelled stream."""
+        return decoder_figures(network, batch["pseudo"])
 
-    def explain(self, model: DeepLab, images: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Class probabilities [B, h, w, C] of the decoder, as "prediction"."""
-        del valid
-        return {"prediction": tf.nn.softmax(model(images))}
+    def _pass(self, network: DeepLab, half: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns loss and main logits of one half of the batch."""
+        return segmentation_pass(
+            network,
+            half["image"],
+            half["label"],
+            auxiliary_weight=self.auxiliary_weight,
+            upsample_logits=self.upsample_logits,
+        )
 
-    def _pass(self, model: DeepLab, half: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Loss and main logits of one half of the batch."""
-        return segmentation_pass(model, half["image"], half["label"], self.auxiliary_weight, self.upsample_logits)
 
-
-def pseudo_label_fit(logits: tf.Tensor, pseudo: dict[str, tf.Tensor], ignore_label: int = 255) -> Scalars:
-    """How much of the pseudo-labelled stream has a label, and how much of that the model says too.
+def pseudo_label_fit(logits: tf.Tensor, pseudo: Mapping[str, tf.Tensor], ignore_label: int = 255) -> Scalars:
+    """Returns how much of the pseudo-labelled stream has a label, and how much of that the network says too.
 
     Args:
         logits: [B, h, w, C]; labels are compared on their grid.
-        pseudo: label [B, H, W, 1] and valid [B, H, W, 1], as in the batch.
-        ignore_label: of pixels without a label.
+        pseudo: The stream, with label [B, H, W, 1] and valid [B, H, W, 1].
+        ignore_label: Label of pixels without a label.
     """
     count = lambda mask: tf.reduce_sum(tf.cast(mask, tf.float32))
     label = tf.squeeze(resize_nearest(pseudo["label"], logits.shape[1:3]), -1)

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from wss.errors import UserError
-from wss.models.layers.convolution import resize_bilinear
+from wss.ops.resizing import resize_bilinear
 
 NORM_AXES = {"batch": (0, 1, 2, 3), "image": (1, 2, 3), "pixel": (3,), "none": None}
 SOURCES = ("fusion", "decoder", "sgc")
@@ -32,6 +32,7 @@ class CalibratedFusion(keras.layers.Layer):
 
     def __init__(
         self,
+        *,
         gamma: float = 0.5,
         temperature: float = 0.5,
         norm_scope: str = "batch",

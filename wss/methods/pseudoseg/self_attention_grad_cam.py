@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 
 from wss.errors import UserError
-from wss.models.layers.convolution import BatchNorm, resize_bilinear, resize_nearest
+from wss.models.layers.normalization import BatchNorm
+from wss.ops.resizing import resize_bilinear, resize_nearest
 
 BACKGROUND_MODES = ("after", "before", "no_skip")
 
@@ -36,6 +37,7 @@ class SelfAttentionGradCAM(keras.layers.Layer):
     def __init__(
         self,
         num_classes: int,
+        *,
         has_background: bool = True,
         attention_dim: int = 128,
         background: str = "after",
@@ -120,7 +122,7 @@ class SelfAttentionGradCAM(keras.layers.Layer):
         hypercolumn = tf.concat(
             [tf.stop_gradient(resize_bilinear(tf.cast(stage, tf.float32), (height, width))) for stage in stages], -1
         )
-        flat = lambda x: _flat(x, height * width)  # noqa: E731
+        flat = lambda x: _flat(x, height * width)
         valid = flat(tf.cast(resize_nearest(tf.cast(valid, tf.float32), (height, width)), tf.float32))
         similarity = tf.matmul(flat(self.query(hypercolumn)), flat(self.key(hypercolumn)), transpose_b=True)
         # The mask as a bias per key: no L x L mask, and a masked query still reads only valid pixels.

@@ -2,7 +2,8 @@
 
 import keras
 
-from wss.models.layers.convolution import BatchNorm, Conv2D, head_input
+from wss.models.layers.convolution import Conv2D, head_input
+from wss.models.layers.normalization import BatchNorm
 
 RATES = (6, 12, 18, 24)
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from wss.models.layers.convolution import Conv2D, ResizeLike, conv_bn, head_input, sides
+from wss.models.layers.convolution import Conv2D, ResizeLike, conv_bn, head_input
 from wss.models.layers.dropout import Dropout
+from wss.ops.resizing import sides
 
 BINS = (1, 2, 3, 6)
 DEPTH = 512

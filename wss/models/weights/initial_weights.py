@@ -4,6 +4,7 @@ import dataclasses
 import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from wss.errors import UserError
@@ -11,7 +12,9 @@ from wss.models.deeplab import DeepLab
 from wss.models.tf1_names import assign_tf1, only_classifies, tf1_shapes, tf1_values
 from wss.models.weights.keras_layouts import from_keras_layout, is_keras_layout, keras_application_values, read_keras_h5
 from wss.models.weights.tf1_checkpoint import find_checkpoint, is_bookkeeping, read_checkpoint
-from wss.run_directory import WEIGHTS_NAME, load_weights
+from wss.models.weights.weights_file import load_weights
+from wss.project import locate
+from wss.run_directory import RunDirectory
 
 Values = dict[str, np.ndarray]
 
@@ -54,12 +57,12 @@ class WeightReport:
         return "\n".join(lines)
 
 
-def load_initial_weights(model: DeepLab, path: str, last_layer: bool = True) -> WeightReport:
+def load_initial_weights(model: DeepLab, path: str, *, last_layer: bool = True) -> WeightReport:
     """Loads weights into a model; variables that the file does not have stay as they are.
 
     Args:
         model: built.
-        path: one of
+        path: from the working directory, or else from the project or the installed package; one of
             a TensorFlow 1 checkpoint: its prefix, one of its files or its directory;
             a `.npz` of {TF1 variable name: array} or of a Keras layout;
             a `.h5` file of `keras.applications`;
@@ -72,18 +75,37 @@ def load_initial_weights(model: DeepLab, path: str, last_layer: bool = True) -> 
         UserError: nothing such to read, a shape differs, or a variable of the backbone would stay unset; or last layers to
             leave out of a `.weights.h5`, which is read whole or not at all.
     """
+    path = locate(path)
     if file := weights_file(path):
         if not last_layer:
             raise UserError(
                 f"{file}: is read whole; to leave its last layers out, make a .npz of it by tools/convert_checkpoint.py"
             )
+        return _load_whole(model, file)
+    return assign_weights(model, *read_weights(path, model.backbone.name), path, last_layer=last_layer)
+
+
+def _load_whole(model: DeepLab, file: Path) -> WeightReport:
+    """Loads a `.weights.h5`; a method's own layers stay as they are if the run that wrote it had none."""
+    names = set(tf1_shapes(model))
+    try:
+        with h5py.File(file) as content:
+            found = "branches" in content
+    except OSError as error:
+        raise UserError(f"{file}: not a readable .weights.h5: {str(error).splitlines()[0]}") from error
+    if model.branches is None or found:
         load_weights(model, file)
-        return WeightReport(str(file), parts_of(model), set(tf1_shapes(model)), {}, set(), [], [])
-    return assign_weights(model, *read_weights(path, model.backbone.name), path, last_layer)
+        return WeightReport(str(file), parts_of(model), names, {}, set(), [], [])
+    parts = DeepLab(
+        model.backbone, model.segmentation_head, num_classes=model.num_classes, auxiliary_head=model.auxiliary_head
+    )
+    load_weights(parts, file)
+    loaded = set(tf1_shapes(parts))
+    return WeightReport(str(file), parts_of(model), loaded, {}, names - loaded, [], [])
 
 
 def assign_weights(
-    model: DeepLab, values: Values, ignored: list[str], source: str, last_layer: bool = True
+    model: DeepLab, values: Values, ignored: list[str], source: str, *, last_layer: bool = True
 ) -> WeightReport:
     """Assigns what `read_weights` returns; arguments, report and errors as in `load_initial_weights`."""
     shapes = tf1_shapes(model)
@@ -98,7 +120,7 @@ def assign_weights(
 
 def weights_file(path: str) -> Path | None:
     """The `.weights.h5` that a path is, or that a run of wss-train in that directory has; None if there is none."""
-    file = Path(path, WEIGHTS_NAME) if Path(path).is_dir() else Path(path)
+    file = RunDirectory(Path(path)).weights if Path(path).is_dir() else Path(path)
     return file if file.name.endswith(".weights.h5") and file.is_file() else None
 
 
@@ -149,7 +171,7 @@ def parts_of(model: DeepLab) -> dict[str, list[str]]:
         "pyramid pooling": ("ppm/", "pspnet/"),
         "auxiliary head": ("auxiliary/",),
         "logits": ("logits/",),
-        "classifier": (f"{model.classifier.tf1_scope}/",),
+        "classifier": (model.classifier_scope,),
         "self-attention": ("hyper_column/", "pixel_normalization/"),
     }
     backbone = tf1_shapes(model.backbone).keys()
@@ -162,7 +184,7 @@ def parts_of(model: DeepLab) -> dict[str, list[str]]:
 
 def _skipped(model: DeepLab, values: Values, shapes: dict, last_layer: bool) -> dict[str, str]:
     """{variable of a last layer: why its value does not go into the model}."""
-    scopes = ("logits/", f"{model.classifier.tf1_scope}/", "pixel_normalization/")
+    scopes = ("logits/", model.classifier_scope, "pixel_normalization/")
     skipped = {}
     for name in sorted(values.keys() & shapes.keys()):
         if not name.startswith(scopes):

@@ -8,37 +8,19 @@ from pathlib import Path
 import gin
 
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result
-from wss.evaluation.label_sources import Parts
+from wss.evaluation.label_sources import LabelSources
+from wss.evaluation.result import Result
 from wss.experiment import configure
 from wss.files import write_text
 from wss.methods.dars.rounds import Rounds
 from wss.run_directory import CONFIG_NAME
 from wss.training.summaries import read_scalars
-from wss.workflows.rounds import Plan
-from wss.workflows.stages import Phase, command_line, run_all, training
+from wss.workflows.self_training_rounds import Plan
+from wss.workflows.stages import Stage, command_line, run_all, training_stage
+from wss.workflows.studies.runs import Run
 
 # Where things lie differs from machine to machine and says nothing of the result.
 PLACES = ("load_dataset.directory", "train.initial_weights", "TrainingData.pseudo_directory")
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One trained model.
-
-    Attributes:
-        name: its folder, such as "pseudoseg/train_1_8/seed_0".
-        recipe: gin file.
-        bindings: over the recipe.
-        seed: of weights, order and augmentation.
-        teacher: what labels for it, if the recipe is of self-training in one round.
-    """
-
-    name: str
-    recipe: str
-    bindings: tuple[str, ...] = ()
-    seed: int = 0
-    teacher: "Run | None" = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,14 +28,15 @@ class Study:
     """Where the runs of a study and their records lie. Its methods replace the gin configuration.
 
     Attributes:
-        run_dir: the runs; each is a run directory as any other.
-        records: a JSON file for each finished run; a run that has one is not trained again.
-        parameters: gin bindings of all runs, such as the data set's folder.
-        launch: further flags of all commands, such as --strategy.
+        run_dir: Folder of the runs; each is a run directory as any other.
+        records: Folder with a JSON file for each finished run. A run that has one is not trained again.
+        parameters: Gin bindings of all runs, such as the data set's folder.
+        launch: Further flags of all commands, such as --strategy.
     """
 
     run_dir: Path
     records: Path
+    _: dataclasses.KW_ONLY
     parameters: Sequence[str] = ()
     launch: Sequence[str] = ()
 
@@ -61,51 +44,77 @@ class Study:
         """Trains and records a run, unless it is recorded; goes on where it stopped.
 
         Raises:
-            UserError: a phase fails, or there is a record of other settings.
+            UserError: A stage fails, or there is a record of other settings.
         """
         if self.result(run) is None:
-            phases = self.phases(run)
-            run_all(phases)
+            stages = self.stages(run)
+            run_all(stages)
             scalars = read_scalars(self.folder(run) / "train")
             rounded = {
                 name: {step: float(f"{value:.5g}") for step, value in by_step.items()}
                 for name, by_step in scalars.items()
             }
-            self._record(self.record_file(run), run, phases, scalars=rounded)
+            self._record(self.record_file(run), run, stages, scalars=rounded)
 
-    def finish_parts(self, run: Run) -> None:
-        """Evaluates and records what the pseudo labels of a run are made of, unless that is recorded."""
-        if self.parts(run) is None:
-            phases = [*self.phases(run), self._parts_phase(run)]
-            run_all(phases)
-            self._record(self._parts_file(run), run, phases)
+    def finish_label_sources(self, run: Run, evaluation: str) -> None:
+        """Evaluates and records what the pseudo labels of a run are made of, unless that is recorded.
 
-    def phases(self, run: Run) -> list[Phase]:
-        """The commands that make a run, in order, those of its teacher first."""
-        before = self.phases(run.teacher) if run.teacher else []
+        Args:
+            run: A run of PseudoSeg.
+            evaluation: Module that evaluates. It takes --run_dir and the JSON file to write as --output.
+        """
+        if self.label_sources(run) is None:
+            output = self.folder(run) / "pseudo_labels.json"
+            command = [evaluation, f"--run_dir={self.folder(run)}", f"--output={output}", *self.launch]
+            title = f"{run.name}: what the pseudo labels are made of"
+            stages = [*self.stages(run), Stage(title=title, command=command, done=output, result=output)]
+            run_all(stages)
+            self._record(self._label_sources_file(run), run, stages)
+
+    def stages(self, run: Run) -> list[Stage]:
+        """Returns the commands that make a run, in order, those of its teacher first."""
+        before = self.stages(run.teacher) if run.teacher else []
         self._parse(run)
-        shared = [run.recipe], [*self.parameters, *run.bindings]
+        parameters = [*self.parameters, *run.bindings]
         if run.teacher is None:
-            return [training(run.name, self.folder(run), *shared, run.seed, self.launch)]
-        rounds = Rounds(teacher=str(self.folder(run.teacher)))
-        plan = Plan(rounds, self.run_dir / run.name, *shared, self.launch, run.seed)
-        return [*before, *plan.phases]
+            stage = training_stage(
+                run.name,
+                self.folder(run),
+                gin_files=[run.recipe],
+                parameters=parameters,
+                seed=run.seed,
+                launch=self.launch,
+            )
+            return [stage]
+        plan = Plan(
+            Rounds(teacher=str(self.folder(run.teacher))),
+            self.run_dir / run.name,
+            gin_files=[run.recipe],
+            parameters=parameters,
+            launch=self.launch,
+            seed=run.seed,
+        )
+        return [*before, *plan.stages]
 
     def folder(self, run: Run) -> Path:
-        """The run directory."""
+        """Returns the run directory."""
         return self.run_dir / run.name / ("round_1" if run.teacher else "")
 
     def result(self, run: Run) -> Result | None:
-        """The evaluation of a run; None if there is no record yet.
+        """Returns the evaluation of a run; None if there is no record yet.
 
         Raises:
-            UserError: the record is of other settings.
+            UserError: The record is of other settings.
         """
         record = self._read(self.record_file(run), run)
         return None if record is None else Result.from_dict(record["result"])
 
     def scalars(self, run: Run) -> dict[str, dict[int, float]] | None:
-        """As `result`, of what was written while it trained: value by step by name."""
+        """Returns value by step by name of what a run wrote while it trained; None if there is no record yet.
+
+        Raises:
+            UserError: The record is of other settings.
+        """
         record = self._read(self.record_file(run), run)
         if record is None:
             return None
@@ -113,38 +122,37 @@ class Study:
             name: {int(step): value for step, value in by_step.items()} for name, by_step in record["scalars"].items()
         }
 
-    def parts(self, run: Run) -> Parts | None:
-        """As `result`, of what the pseudo labels are made of."""
-        record = self._read(self._parts_file(run), run)
-        return None if record is None else Parts.from_dict(record["result"])
+    def label_sources(self, run: Run) -> LabelSources | None:
+        """Returns what the pseudo labels of a run are made of; None if there is no record yet.
+
+        Raises:
+            UserError: The record is of other settings.
+        """
+        record = self._read(self._label_sources_file(run), run)
+        return None if record is None else LabelSources.from_dict(record["result"])
 
     def record_file(self, run: Run) -> Path:
-        """Where a run is recorded."""
+        """Returns the file that a run is recorded in."""
         return self.records / f"{run.name}.json"
 
     def settings(self, run: Run) -> list[str]:
-        """What decides the result of a run, and that of its teacher: gin bindings without `PLACES`, and the seed."""
+        """Returns what decides the result of a run and of its teacher: gin bindings without `PLACES`, and the seed."""
         of_teacher = [f"teacher: {line}" for line in self.settings(run.teacher)] if run.teacher else []
         self._parse(run)
         lines = gin.config_str(max_line_length=10_000).splitlines()
         bindings = [line for line in lines if line and not line.startswith(("#", *PLACES))]
         return [*bindings, f"seed = {run.seed}", *of_teacher]
 
-    def _parts_phase(self, run: Run) -> Phase:
-        output = self.folder(run) / "pseudo_labels.json"
-        command = ["tools.evaluate_pseudo_labels", f"--run_dir={self.folder(run)}", f"--output={output}", *self.launch]
-        return Phase(f"{run.name}: what the pseudo labels are made of", command, output, output)
-
-    def _parts_file(self, run: Run) -> Path:
+    def _label_sources_file(self, run: Run) -> Path:
         return self.records / f"{run.name}.pseudo_labels.json"
 
-    def _record(self, file: Path, run: Run, phases: Sequence[Phase], **more) -> None:
-        """Records what the last of finished phases left."""
+    def _record(self, file: Path, run: Run, stages: Sequence[Stage], **more) -> None:
+        """Records what the last of finished stages left."""
         record = {
-            "commands": [command_line(phase) for phase in phases],
+            "commands": [command_line(stage) for stage in stages],
             "settings": self.settings(run),
             "operative_config": (self.folder(run) / CONFIG_NAME).read_text().splitlines(),
-            "result": json.loads(phases[-1].result.read_text()),
+            "result": json.loads(stages[-1].result.read_text()),
             **more,
         }
         file.parent.mkdir(parents=True, exist_ok=True)

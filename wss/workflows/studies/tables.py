@@ -1,60 +1,22 @@
-"""Tables of a study, filled from its records, and how they get into a document."""
+"""Tables of a study in Markdown, filled from its records, and how they get into a document."""
 
-import dataclasses
 import re
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result
-from wss.evaluation.tables import format_table
+from wss.evaluation.result import Result
 from wss.files import write_text
-from wss.workflows.studies.study import Run, Study
+from wss.tables import format_table
+from wss.workflows.studies.runs import Run, Table
+from wss.workflows.studies.study import Study
 
 NOTHING = "Nothing is recorded yet."
 
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """Runs in rows and columns; those of one cell differ in the seed.
-
-    Attributes:
-        rows: title -> column -> runs; a row may lack columns.
-        corner: what the rows are.
-    """
-
-    rows: Mapping[str, Mapping[str, Sequence[Run]]]
-    corner: str = "mIoU"
-
-    def __iter__(self) -> Iterator[Run]:
-        return (run for row in self.rows.values() for runs in row.values() for run in runs)
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns, in the order in which they first occur."""
-        return list(dict.fromkeys(column for row in self.rows.values() for column in row))
-
-    def values(self, study: Study) -> dict[str, dict[str, list[float]]]:
-        """Returns the mIoU in percent of the recorded runs of each cell; cells and rows without one are left out."""
-        found = {}
-        for title, row in self.rows.items():
-            cells = {column: _mean_ious(study, runs) for column, runs in row.items()}
-            found[title] = {column: ious for column, ious in cells.items() if ious}
-        return {title: row for title, row in found.items() if row}
-
-    def markdown(self, study: Study) -> str:
-        """Returns the table of what is recorded: mIoU in percent, mean and standard deviation over seeds."""
-        values = self.values(study)
-        if not values:
-            return NOTHING
-        lines = [(title, *(_cell(row.get(column, [])) for column in self.columns)) for title, row in values.items()]
-        return format_table((self.corner, *self.columns), lines)
-
-
-# Of the pseudo labels, in percent; what `PseudoSeg.losses` reports.
+# What `PseudoSeg.losses` reports of the pseudo labels, by the heading of its column, in percent.
 WATCHED_SCALARS = {
     "decoder acc.": "decoder/accuracy",
     "SGC acc.": "sgc/accuracy",
@@ -66,11 +28,29 @@ WATCHED_SCALARS = {
 }
 
 
+def mean_ious(table: Table, study: Study) -> dict[str, dict[str, list[float]]]:
+    """Returns the mIoU in percent of the recorded runs of each cell; cells and rows without one are left out."""
+    found = {}
+    for title, row in table.rows.items():
+        cells = {column: _recorded(study, runs) for column, runs in row.items()}
+        found[title] = {column: ious for column, ious in cells.items() if ious}
+    return {title: row for title, row in found.items() if row}
+
+
+def mean_iou_table(table: Table, study: Study) -> str:
+    """Returns what is recorded of a table: mIoU in percent, mean and standard deviation over seeds."""
+    found = mean_ious(table, study)
+    if not found:
+        return NOTHING
+    rows = [(title, *(_cell(row.get(column, [])) for column in table.columns)) for title, row in found.items()]
+    return format_table((table.corner, *table.columns), rows)
+
+
 def training_table(scalars: Mapping[str, Mapping[str, Mapping[int, float]]]) -> str:
     """Returns a row for each run: means, in percent, over what it wrote in the second half of its training.
 
     Args:
-        scalars: value by step by name by title; a run need not have all.
+        scalars: Value by step by name by title; a run need not have all names.
     """
     rows = []
     for title, by_name in scalars.items():
@@ -80,11 +60,13 @@ def training_table(scalars: Mapping[str, Mapping[str, Mapping[int, float]]]) -> 
 
 
 def error_table(results: Mapping[str, Result]) -> str:
-    """Returns a row for each result, in percent: how well objects are found, how often they get the right class, all IoUs.
+    """Returns a row for each result, in percent: how objects are found, how often their class is right, all IoUs.
+
+    An object is "any class but the background". "Right class" is the share of right pixels among those that are an
+    object and called one.
 
     Args:
-        results: by title, of a data set whose class 0 is the background. An object is "any class but the background";
-            right class is the share of right pixels among those that are an object and called one.
+        results: Evaluations by title, of a data set whose class 0 is the background.
     """
     rows = []
     for title, result in results.items():
@@ -103,15 +85,11 @@ def error_table(results: Mapping[str, Result]) -> str:
     return format_table(columns, rows) if rows else NOTHING
 
 
-def _late(by_step: Mapping[int, float]) -> float:
-    return statistics.fmean(value for step, value in by_step.items() if step > max(by_step) / 2)
-
-
 def write_block(documents: Sequence[Path], name: str, text: str) -> None:
     """Writes `text` between the lines `<!-- name -->` and `<!-- end of name -->` of each document that has them.
 
     Raises:
-        UserError: no document has them.
+        UserError: No document has them.
     """
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
@@ -126,7 +104,11 @@ def write_block(documents: Sequence[Path], name: str, text: str) -> None:
         write_text(document, pattern.sub(lambda _: f"{begin}{text}\n{end}", before))
 
 
-def _mean_ious(study: Study, runs: Sequence[Run]) -> list[float]:
+def _late(by_step: Mapping[int, float]) -> float:
+    return statistics.fmean(value for step, value in by_step.items() if step > max(by_step) / 2)
+
+
+def _recorded(study: Study, runs: Sequence[Run]) -> list[float]:
     results = [study.result(run) for run in runs]
     return [100 * result.mean_iou for result in results if result is not None]
 

@@ -1,7 +1,7 @@
 """The rounds of self-training: a supervised run, then again and again a teacher that labels and a student that learns.
 
-A round is what `wss-label` and `wss-train` do; here is only which, with what, and in which order. Every phase can be run by
-hand by the command that is printed, and one that is finished is not run again.
+A round is what `wss-label` and `wss-train` do. This module says only which, with what, and in which order. Every stage can
+be run by hand by the command that is printed, and one that is finished is not run again.
 """
 
 import dataclasses
@@ -15,7 +15,8 @@ from wss.data.dataset_info import FILE_NAME, DatasetInfo
 from wss.errors import UserError
 from wss.files import write_text
 from wss.methods.dars.rounds import Rounds
-from wss.workflows.stages import Phase, result_in, training
+from wss.run_directory import RunDirectory
+from wss.workflows.stages import Stage, result_in, training_stage
 
 SETTINGS = "rounds.json"
 
@@ -24,46 +25,49 @@ def scale_range(minimum: float, maximum: float, beta_min: float, beta_max: float
     """Returns the random scales of a later round, wider than those of the recipe: DARS (He et al., ICCV 2021).
 
     Args:
-        minimum, maximum: scales of the recipe.
-        beta_min, beta_max: by which part they move, 0 for not at all.
+        minimum: Smallest scale of the recipe.
+        maximum: Largest scale of the recipe.
+        beta_min: Part by which the smallest scale falls; 0 keeps it.
+        beta_max: Part by which the largest scale grows; 0 keeps it.
     """
     return minimum * (1 - beta_min), maximum * (1 + beta_max)
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The phases of some rounds, for the configuration that gin has parsed.
+    """The stages of some rounds, for the configuration that gin has parsed.
 
     Attributes:
-        rounds: what they do.
-        run_dir: for a folder of each round.
-        gin_files, parameters: that configuration, for the commands.
-        launch: further flags of all commands, such as --strategy.
-        seed: of weights, order and augmentation, and of the draw.
+        rounds: What the rounds do.
+        run_dir: Folder for the run directory of each round.
+        gin_files: Gin files of that configuration, for the commands.
+        parameters: Gin bindings of that configuration over its files.
+        launch: Further flags of all commands, such as --strategy.
+        seed: Seed of weights, order, augmentation and the random subset of the pixels.
     """
 
     rounds: Rounds
     run_dir: Path
+    _: dataclasses.KW_ONLY
     gin_files: Sequence[str]
     parameters: Sequence[str]
     launch: Sequence[str] = ()
     seed: int = 0
 
     @property
-    def phases(self) -> list[Phase]:
-        """All of them, in order."""
-        first = [] if self.rounds.teacher else [self._training_of(0, ["train.method = @Supervised()"])]
-        return first + [
-            phase
-            for n in self.numbers
-            for phase in (self._labeling(n), self._training_of(n, self._student(n, self.folder(n - 1))))
-        ]
+    def stages(self) -> list[Stage]:
+        """All stages, in order."""
+        stages = [] if self.rounds.teacher else [self._training(0, ["train.method = @Supervised()"])]
+        for number in self.numbers:
+            student = self._student(number, self.folder(number - 1))
+            stages += [self._labeling(number), self._training(number, student)]
+        return stages
 
     def begin(self) -> None:
         """Checks what would show only after hours, and notes in `run_dir` what the rounds there do.
 
         Raises:
-            UserError: the data set lacks a split, or the rounds in `run_dir` do something else.
+            UserError: The data set lacks a split, or the rounds in `run_dir` do something else.
         """
         splits = {name: _bound("TrainingData", name) for name in ("labeled_split", "unlabeled_split")}
         info = DatasetInfo.load(_bound("load_dataset", "directory"))
@@ -85,47 +89,54 @@ class Plan:
 
     @property
     def numbers(self) -> range:
-        """1, 2, ..., of the rounds with pseudo labels."""
+        """The numbers 1, 2, ... of the rounds with pseudo labels."""
         return range(1, len(self.rounds.alphas) + 1)
 
-    def more_supervised_steps(self) -> list[Phase]:
-        """What to compare the rounds with: as many steps from round 0 on, on the labelled images alone."""
-        phases, before = [], self.folder(0)
+    def more_supervised_steps(self) -> list[Stage]:
+        """Returns what to compare the rounds with: as many steps from round 0 on, on the labelled images alone."""
+        stages, before = [], self.folder(0)
         for number in self.numbers:
             folder = self.run_dir / f"supervised_{number}"
             of_pseudo_labels = ("train.method", "TrainingData.")
             own = [line for line in self._student(number, before) if not line.startswith(of_pseudo_labels)]
             title = f"as many supervised steps as round {number}"
-            phases.append(self._training(title, folder, ["train.method = @Supervised()", *own]))
+            stages.append(self._training_in(folder, title, ["train.method = @Supervised()", *own]))
             before = folder
-        return phases
+        return stages
 
     def folder(self, number: int) -> Path:
-        """The run directory of a round."""
+        """Returns the run directory of a round."""
         if number == 0 and self.rounds.teacher:
             return Path(self.rounds.teacher)
         return self.run_dir / f"round_{number}"
 
     def labels(self, number: int) -> Path:
-        """Where the pseudo labels of a round lie."""
-        return self.folder(number) / "labels"
+        """Returns the folder of a round's pseudo labels."""
+        return RunDirectory(self.folder(number)).labels
 
     def result(self, number: int) -> Path:
-        """The evaluation of a round."""
+        """Returns the file of a round's evaluation."""
         return result_in(self.folder(number))
 
-    def _training_of(self, number: int, own: Sequence[str]) -> Phase:
-        return self._training(f"round {number}: training", self.folder(number), own)
+    def _training(self, number: int, own: Sequence[str]) -> Stage:
+        return self._training_in(self.folder(number), f"round {number}: training", own)
 
-    def _training(self, title: str, folder: Path, own: Sequence[str]) -> Phase:
+    def _training_in(self, folder: Path, title: str, own: Sequence[str]) -> Stage:
         """Returns a training in a folder; `own` are gin bindings over those of the recipe."""
-        return training(title, folder, self.gin_files, [*self.parameters, *own], self.seed, self.launch)
+        return training_stage(
+            title,
+            folder,
+            gin_files=self.gin_files,
+            parameters=[*self.parameters, *own],
+            seed=self.seed,
+            launch=self.launch,
+        )
 
-    def _labeling(self, number: int) -> Phase:
+    def _labeling(self, number: int) -> Stage:
         rounds, teacher = self.rounds, self.folder(number - 1)
         flags = {
             "run_dir": teacher,
-            # Of the recipe: a teacher from elsewhere may have been trained on others.
+            # Those of the recipe: a teacher from elsewhere may have been trained on others.
             "data_dir": _bound("load_dataset", "directory"),
             "split": _bound("TrainingData", "unlabeled_split"),
             "labeled_split": _bound("TrainingData", "labeled_split"),
@@ -147,10 +158,10 @@ class Plan:
             *self.launch,
         ]
         done = self.labels(number) / FILE_NAME
-        return Phase(f"round {number}: labelling", command, done, done)
+        return Stage(title=f"round {number}: labelling", command=command, done=done, result=done)
 
     def _student(self, number: int, teacher: Path) -> list[str]:
-        """Gin bindings of the student of a round, over those of the recipe."""
+        """Returns the gin bindings of the student of a round, over those of the recipe."""
         rounds = self.rounds
         steps = rounds.num_steps or _bound("train", "num_steps")
         parameters = [

@@ -10,10 +10,10 @@ import pytest
 
 from wss import config
 from wss.errors import UserError
-from wss.evaluation.evaluator import Result, write_json
+from wss.evaluation.result import Result, write_json
 from wss.methods.dars.rounds import Rounds
-from wss.workflows import comparison
-from wss.workflows.rounds import Plan, scale_range
+from wss.workflows import self_training_comparison as comparison
+from wss.workflows.self_training_rounds import Plan, scale_range
 from wss.workflows.stages import command_line
 
 BINDINGS = """
@@ -71,7 +71,14 @@ def plan(tmp_path: Path, *parameters: str, run_dir: str | Path = "runs/streets",
     (tmp_path / "streets.gin").write_text(BINDINGS)
     config.parse_config([str(tmp_path / "streets.gin")], list(parameters))
     recipe = Rounds(**changes)
-    return Plan(recipe, Path(run_dir), ["streets.gin"], ["train.num_steps = 100"], ["--strategy=mirrored"], 3)
+    return Plan(
+        recipe,
+        Path(run_dir),
+        gin_files=["streets.gin"],
+        parameters=["train.num_steps = 100"],
+        launch=["--strategy=mirrored"],
+        seed=3,
+    )
 
 
 def difference(found: list[str], expected: list[str]) -> tuple[set[str], set[str]]:
@@ -117,20 +124,20 @@ def test_rounds_that_cannot_be_are_refused_before_anything_runs(changes, message
 
 
 def test_the_first_three_commands_to_the_letter(tmp_path):
-    phases = plan(tmp_path).phases
-    assert [phase.title for phase in phases] == [
+    stages = plan(tmp_path).stages
+    assert [stage.title for stage in stages] == [
         "round 0: training",
         "round 1: labelling",
         "round 1: training",
         "round 2: labelling",
         "round 2: training",
     ]
-    assert [list(phase.command) for phase in phases[:3]] == [ROUND_0, LABELS_1, ROUND_1]
+    assert [list(stage.command) for stage in stages[:3]] == [ROUND_0, LABELS_1, ROUND_1]
 
 
 def test_a_later_round_learns_from_the_student_before(tmp_path):
     """Scales (0.25 .. 1) grow by (0.2, 0.5) to 0.2 .. 1.5; two rounds of 100 steps went before."""
-    labels, training = (list(phase.command) for phase in plan(tmp_path).phases[3:])
+    labels, training = (list(stage.command) for stage in plan(tmp_path).stages[3:])
     new, gone = difference(labels, LABELS_1)
     assert new == {"--run_dir=runs/streets/round_1", "--output_dir=runs/streets/round_2/labels", "--alpha=0.5"}
     assert len(gone) == 3
@@ -164,7 +171,7 @@ def test_a_later_round_learns_from_the_student_before(tmp_path):
     ],
 )
 def test_what_the_labelling_is_told(tmp_path, changes, new, gone):
-    (labels, *_) = (phase for phase in plan(tmp_path, **changes).phases if phase.title == "round 1: labelling")
+    (labels, *_) = (stage for stage in plan(tmp_path, **changes).stages if stage.title == "round 1: labelling")
     assert difference(list(labels.command), LABELS_1) == (new, gone)
 
 
@@ -192,19 +199,19 @@ def test_what_the_labelling_is_told(tmp_path, changes, new, gone):
     ],
 )
 def test_what_the_student_is_told(tmp_path, changes, new, gone):
-    (training, *_) = (phase for phase in plan(tmp_path, **changes).phases if phase.title == "round 1: training")
+    (training, *_) = (stage for stage in plan(tmp_path, **changes).stages if stage.title == "round 1: training")
     assert difference(list(training.command), ROUND_1) == (new, gone)
 
 
 def test_settings_of_the_labelling_are_handed_on(tmp_path):
     bindings = "Labeling.window = (361, 361)", "Labeling.average = 'logits'"
-    labels = plan(tmp_path, *bindings).phases[1]
+    labels = plan(tmp_path, *bindings).stages[1]
     assert difference(list(labels.command), LABELS_1)[0] == {f"--gin_param={binding}" for binding in bindings}
 
 
 def test_a_teacher_that_is_given_is_not_trained(tmp_path):
     made = plan(tmp_path, teacher="runs/other", alphas=(0.3,), scale_growth=())
-    assert [phase.title for phase in made.phases] == ["round 1: labelling", "round 1: training"]
+    assert [stage.title for stage in made.stages] == ["round 1: labelling", "round 1: training"]
     assert made.result(0) == Path("runs/other/eval_val.json")
 
 
@@ -219,7 +226,7 @@ def test_more_supervised_steps_are_those_of_the_rounds_without_pseudo_labels(tmp
         "--gin_param=TrainingData.pseudo_directory = 'runs/streets/round_1/labels'",
     }
     assert first.result == Path("runs/streets/supervised_1/eval_val.json")
-    new, gone = difference(list(second.command), list(made.phases[-1].command))
+    new, gone = difference(list(second.command), list(made.stages[-1].command))
     assert "--gin_param=train.initial_weights = 'runs/streets/supervised_1'" in new
     assert "--gin_param=train.initial_weights = 'runs/streets/round_1'" in gone
 
@@ -229,13 +236,13 @@ def test_what_the_rounds_need_and_the_recipe_lacks_is_named(name):
     lines = [line for line in BINDINGS.splitlines() if not line.startswith(name)]
     config.parse_config([], lines)
     with pytest.raises(UserError, match=f"gin: {name} is not set, which the rounds need"):
-        _ = Plan(Rounds(), Path("runs"), [], []).phases
+        _ = Plan(Rounds(), Path("runs"), gin_files=[], parameters=[]).stages
 
 
 def test_a_printed_command_is_read_back_by_a_shell(tmp_path):
-    for phase in plan(tmp_path, "Labeling.average = 'logits'").phases:
-        words = shlex.split(command_line(phase))
-        assert words == [phase.command[0].replace("wss.", "wss-"), *phase.command[1:]]
+    for stage in plan(tmp_path, "Labeling.average = 'logits'").stages:
+        words = shlex.split(command_line(stage))
+        assert words == [stage.command[0].replace("wss.", "wss-"), *stage.command[1:]]
 
 
 def test_begin_refuses_other_rounds_in_the_same_folder(tmp_path, tiny_shapes):
@@ -304,7 +311,7 @@ def test_table_of_two_finished_rounds(tmp_path):
     (made.labels(1) / "manifest.json").write_text(json.dumps(MANIFEST))
     write_json(result([[5, 0, 0], [5, 0, 0], [0, 0, 10]]), made.result(0))  # 5 / 10, 0, 1
     write_json(result([[8, 0, 0], [0, 8, 0], [2, 2, 0]]), made.result(1))  # 8 / 10, 8 / 10, 0
-    lines = comparison.table(made, 0.015).splitlines()
+    lines = comparison.rounds_table(made, 0.015).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert cells[0] == ["round", *comparison.LABEL_FACTS, "mIoU", "mIoU of rare"]
     assert cells[2:] == [

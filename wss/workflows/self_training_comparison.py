@@ -1,25 +1,25 @@
-"""Rounds of self-training in numbers: their labels, and what their students learnt."""
+"""The rounds of self-training in numbers: what their labels are worth, and what their students learnt."""
 
 import json
 import math
 from pathlib import Path
 
-from wss.evaluation.evaluator import Result, read_json
-from wss.evaluation.tables import format_table
+from wss.evaluation.result import Result, read_json
 from wss.pseudo_labels.dataset_writer import MANIFEST
-from wss.workflows.rounds import Plan
+from wss.tables import format_table
+from wss.workflows.self_training_rounds import Plan
 
 LABEL_FACTS = ("labelled", "right", "KL to labelled, 1e-3", "KL to true, 1e-3")
 
 
-def table(plan: Plan, tail_share: float) -> str:
-    """Returns a line for each finished round: what was labelled, how well, and mIoU of all classes and of the rare ones.
+def rounds_table(plan: Plan, tail_share: float) -> str:
+    """Returns a row for each finished round: its labels, and the mIoU of all classes and of the rare ones.
 
     Args:
-        plan: whose phases are finished.
-        tail_share: classes with a smaller share of the labelled pixels are rare.
+        plan: Rounds whose stages are finished.
+        tail_share: Share of the labelled pixels below which a class is rare.
     """
-    manifests = {n: read_manifest(plan.labels(n)) for n in range(1, len(plan.rounds.alphas) + 1)}
+    manifests = {n: read_manifest(plan.labels(n)) for n in plan.numbers}
     rows = []
     for number in range(len(manifests) + 1):
         result = read_json(plan.result(number))
@@ -30,7 +30,10 @@ def table(plan: Plan, tail_share: float) -> str:
 
 
 def label_facts(manifest: dict) -> tuple[float, ...]:
-    """Returns the numbers of `LABEL_FACTS`: percent, and divergences in nats / 1000, infinite if a class has no label."""
+    """Returns the numbers of `LABEL_FACTS` of some pseudo labels.
+
+    Shares are in percent, and divergences in nats / 1000. A divergence is infinite if a class has no label.
+    """
     kept = sum(manifest["selection"]["kept"]) / manifest["num_pixels"]
     accuracy, to_labeled, to_true = (manifest[name] for name in ("accuracy", "kl_to_labeled", "kl_to_true"))
     divergences = (math.inf if value is None else 1000 * value for value in (to_labeled, to_true))
@@ -38,7 +41,13 @@ def label_facts(manifest: dict) -> tuple[float, ...]:
 
 
 def tail_mean_iou(result: Result, manifest: dict, tail_share: float) -> float:
-    """Mean IoU of the classes with less than `tail_share` of the labelled pixels that have an IoU; NaN without any."""
+    """Returns the mean IoU of the rare classes that have an IoU; NaN without any.
+
+    Args:
+        result: Evaluation of a student.
+        manifest: Manifest of pseudo labels, for the share of each class of the labelled pixels.
+        tail_share: Share below which a class is rare.
+    """
     shares = zip(manifest["classes"], manifest["target_distribution"], strict=True)
     found = [result.iou[name] for name, share in shares if share < tail_share]
     known = [iou for iou in found if not math.isnan(iou)]
@@ -46,5 +55,5 @@ def tail_mean_iou(result: Result, manifest: dict, tail_share: float) -> float:
 
 
 def read_manifest(labels: Path) -> dict:
-    """Reads what wss-label wrote of the pseudo labels in a folder."""
+    """Returns what wss-label wrote of the pseudo labels in a folder."""
     return json.loads((labels / MANIFEST).read_text())

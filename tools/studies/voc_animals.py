@@ -3,8 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from wss.workflows.studies.study import Run
-from wss.workflows.studies.tables import Table
+from wss.workflows.studies.runs import Run, Table
 
 RECIPES = "gin_configs/recipes/voc_animals"
 LISTS = {
@@ -14,6 +13,7 @@ LISTS = {
     "1/2 (218)": "train_1_2",
     "all (437)": "train",
 }
+NUM_MASKS = dict(zip(LISTS, (27, 55, 109, 218, 437), strict=True))
 FEW = tuple(LISTS)[:2]
 FEW_AND_MANY = ("1/8 (55)", "1/2 (218)")
 SEEDS = (0, 1, 2)
@@ -30,7 +30,7 @@ FIGURE_5 = {
     "no norm": "PseudoSeg.norm_scope = 'none'",
     "norm of each image": "PseudoSeg.norm_scope = 'image'",
     "norm of each pixel": "PseudoSeg.norm_scope = 'pixel'",
-    "last features, no hypercolumn": "build_model.sgc_hypercolumn = False",
+    "last features, no hypercolumn": "build_sgc.hypercolumn = False",
     "no colour jitter": "Augmentation.jitter_strength = 0.0",
     "colour jitter of half the strength": "Augmentation.jitter_strength = 0.5",
     "no CutOut": "Augmentation.cutout_half_side = 0",
@@ -61,7 +61,7 @@ CHOICES = {
 }
 # What else may hold PseudoSeg back in so short a run.
 DOUBTS = {
-    "SGC's 1 x 1 starts at random": "build_model.sgc_projection_init = 'glorot_uniform'",
+    "SGC's 1 x 1 starts at random": "build_sgc.projection_init = 'glorot_uniform'",
     "SGC learns ten times as fast": "train.sgc_multiplier = 10.0",
     "classes pass the gate from .2": "PseudoSeg.class_threshold = 0.2",
     "no consistency loss": "PseudoSeg.consistency_weight = 0.0",
@@ -75,39 +75,44 @@ DOUBTS = {
 TEMPERATURES = (0.1, 0.3, 0.5, 0.7, 1.0)
 
 
-def make_run(method: str, labels: str, seed: int = 0, change: str = "") -> Run:
+def make_run(method: str, labels: str, *, seed: int = 0, change: str = "") -> Run:
     """Returns a run.
 
     Args:
-        method: a recipe of `RECIPES`.
-        labels: labelled list.
-        seed: of weights, order and augmentation.
-        change: gin bindings over the recipe, separated by "; ".
+        method: Name of a recipe in `RECIPES`.
+        labels: Name of the labelled list.
+        seed: Seed of weights, order and augmentation.
+        change: Gin bindings over the recipe, separated by "; ".
     """
     changes = change.split("; ") if change else []
     what = "-".join([method, *(re.sub(r"[ '()]|,(?=\))", "", binding.partition(".")[2]) for binding in changes)])
     bindings = (f"TrainingData.labeled_split = {labels!r}", *changes)
-    teacher = make_run("supervised", labels, seed) if method == "self_training" else None
-    return Run(f"{what}/{labels}/seed_{seed}", f"{RECIPES}/{method}.gin", bindings, seed, teacher)
+    teacher = make_run("supervised", labels, seed=seed) if method == "self_training" else None
+    name, recipe = f"{what}/{labels}/seed_{seed}", f"{RECIPES}/{method}.gin"
+    return Run(name, recipe, bindings, seed=seed, teacher=teacher)
 
 
-def _row(method: str, seeds: Sequence[int] = SEEDS, change: str = "", columns: Sequence[str] = FEW) -> dict:
-    """Runs by column: all seeds for the few masks, seed 0 for more."""
+def _row(
+    method: str, *, seeds: Sequence[int] = SEEDS, change: str = "", columns: Sequence[str] = FEW
+) -> dict[str, list[Run]]:
+    """Returns runs by column: all seeds for the few masks, seed 0 for more."""
     return {
-        column: [make_run(method, LISTS[column], seed, change) for seed in (seeds if column in FEW else (0,))]
+        column: [
+            make_run(method, LISTS[column], seed=seed, change=change) for seed in (seeds if column in FEW else (0,))
+        ]
         for column in columns
     }
 
 
 def _seed_0(titles: Iterable[str], columns: Iterable[str] = FEW) -> dict[str, Run]:
-    """Runs by title and labelled list."""
+    """Returns runs by title and labelled list."""
     return {f"{title}, {column}": make_run(METHODS[title], LISTS[column]) for column in columns for title in titles}
 
 
 MAIN = Table({title: _row(method, columns=tuple(LISTS)) for title, method in METHODS.items()}, "Tables 2, 4 and 6")
 COMPONENTS = Table(
     {
-        f"{part}{suffix}": _row(method, (0,), change)
+        f"{part}{suffix}": _row(method, seeds=(0,), change=change)
         for suffix, method in (("", "pseudoseg"), (", image labels", "pseudoseg_image_labels"))
         for part, change in (
             ("decoder only", "PseudoSeg.source = 'decoder'"),
@@ -121,7 +126,7 @@ TRIED = {"supervised": {**TRAINING, **CHOICES}, "PseudoSeg": {**TRAINING, **DOUB
 CHANGED = Table(
     {
         title: {
-            method: [make_run(METHODS[method], "train_1_8", 0, changes[title])]
+            method: [make_run(METHODS[method], "train_1_8", change=changes[title])]
             for method, changes in TRIED.items()
             if title in changes
         }
@@ -134,7 +139,7 @@ BOTH_GATES = ("as in the recipe", "no norm", "last features, no hypercolumn")
 VARIANTS = Table(
     {
         variant: {
-            title: [make_run(METHODS[title], "train_1_16", 0, change)]
+            title: [make_run(METHODS[title], "train_1_16", change=change)]
             for title in ("PseudoSeg", "PseudoSeg + image labels")
             if title == "PseudoSeg" or variant in BOTH_GATES
         }
@@ -145,7 +150,10 @@ VARIANTS = Table(
 TEMPERATURE = Table(
     {
         f"T = {value}": _row(
-            "pseudoseg_image_labels", (0,), "" if value == 0.5 else f"PseudoSeg.temperature = {value}", FEW[:1]
+            "pseudoseg_image_labels",
+            seeds=(0,),
+            change="" if value == 0.5 else f"PseudoSeg.temperature = {value}",
+            columns=FEW[:1],
         )
         for value in TEMPERATURES
     },
@@ -154,9 +162,9 @@ TEMPERATURE = Table(
 # The paper keeps labels above .5; after 800 steps few of the rare classes are.
 THRESHOLD = Table(
     {
-        "supervised, the teacher": _row("supervised", (0,), columns=FEW_AND_MANY),
-        "labels surer than .5": _row("self_training", (0,), columns=FEW_AND_MANY),
-        "all labels": _row("self_training", (0,), "Rounds.threshold = 0.0", FEW_AND_MANY),
+        "supervised, the teacher": _row("supervised", seeds=(0,), columns=FEW_AND_MANY),
+        "labels surer than .5": _row("self_training", seeds=(0,), columns=FEW_AND_MANY),
+        "all labels": _row("self_training", seeds=(0,), change="Rounds.threshold = 0.0", columns=FEW_AND_MANY),
     },
     "self-training, seed 0",
 )
@@ -191,7 +199,10 @@ SHOWN = {title: make_run(METHODS[title], "train_1_8") for title in ("supervised"
 
 
 def queue() -> list[Run]:
-    """All runs, the most telling first: the main row at few masks, parts, further seeds, more masks, the rest."""
+    """Returns all runs, the most telling first.
+
+    That is the main row at few masks, its parts, further seeds, more masks, and the rest.
+    """
     few = [run for run in MAIN if run.name.split("/")[1] in CALIBRATED]
     few.sort(key=lambda run: (run.seed, run.teacher is not None))
     once = [run for run in few if run.seed == 0]

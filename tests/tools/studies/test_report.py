@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from studies import voc_animals
+from studies.report import Report
 
-from wss.evaluation.evaluator import Result
-from wss.evaluation.label_sources import Gate, Parts
-from wss.workflows.studies import voc_animals
-from wss.workflows.studies.report import Report
-from wss.workflows.studies.study import Run, Study
+from wss.evaluation.label_sources import Gate, LabelSources
+from wss.evaluation.result import Result
+from wss.workflows.studies.runs import Run
+from wss.workflows.studies.study import Study
 
 ROOT = Path(__file__).resolve().parents[3]
 BLOCKS = [*voc_animals.TABLES, "errors", "training", *(f"calibration {labels}" for labels in voc_animals.CALIBRATED)]
@@ -62,7 +63,7 @@ def test_what_is_recorded_is_in_the_tables_and_on_the_curve(study, document, tmp
     assert block(document, "temperature") == "Nothing is recorded yet."
     assert block(document, "main") in text
     with Image.open(tmp_path / "pictures/voc_animals_curve.png") as curve:
-        assert curve.size == (760, 460)
+        assert curve.size == (1216, 736)
     assert not list((tmp_path / "pictures").glob("*calibration*"))
 
 
@@ -74,8 +75,8 @@ def test_training_is_in_a_table_of_its_second_half_and_in_a_chart(study, documen
 
 
 def test_parts_of_pseudo_labels_are_in_a_table_and_a_diagram(study, document, tmp_path):
-    parts = Parts({"decoder": result(3, 1), "SGC": result(1, 1)}, Gate(("cat",), np.array([[2, 1, 2]])))
-    record(study, voc_animals.CALIBRATED["train_1_16"], parts.as_dict(), ".pseudo_labels.json")
+    sources = LabelSources({"decoder": result(3, 1), "SGC": result(1, 1)}, Gate(("cat",), np.array([[2, 1, 2]])))
+    record(study, voc_animals.CALIBRATED["train_1_16"], sources.as_dict(), ".pseudo_labels.json")
     Report(study, [document], tmp_path / "pictures").write()
     found = block(document, "calibration train_1_16")
     assert re.search(r"\| decoder +\| +60.00 \| +75.00 \| +65.00 \| +10.00 \|", found)

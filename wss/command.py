@@ -1,0 +1,55 @@
+"""How a command starts and ends: flags, help, a quiet TensorFlow, and one line for a user's mistake.
+
+A process that imports this module is one of the commands, or a worker that a command has started.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from absl import app, flags
+
+from wss.errors import UserError, did_you_mean
+from wss.quiet_tensorflow import hide_startup_lines
+
+hide_startup_lines()
+
+
+def run_main(main: Callable[[list[str]], int | None]) -> None:
+    """Runs an absl `main(argv)`: a `UserError` or a bad flag ends in one line on stderr and exit code 2.
+
+    --help shows the docstring and the flags of the module that `main` is of.
+    """
+    _show_help_of(main.__module__)
+
+    def parse_flags(argv: list[str]) -> list[str]:
+        try:
+            return flags.FLAGS(argv)
+        except flags.UnrecognizedFlagError as error:
+            _fail(f"unknown flag --{error.flagname}.{did_you_mean(error.flagname, flags.FLAGS)}")
+        except (flags.Error, UserError) as error:
+            _fail(str(error))
+
+    def guarded(argv: list[str]) -> int | None:
+        try:
+            return main(argv)
+        except UserError as error:
+            _fail(str(error))
+
+    app.run(guarded, flags_parser=parse_flags)
+
+
+def _show_help_of(name: str) -> None:
+    """Tells absl, which shows `__main__`, what the module `name` has; a console script is only a few lines that call it."""
+    if name == "__main__":
+        return
+    sys.modules["__main__"].__doc__ = sys.modules[name].__doc__
+    for flag in flags.FLAGS.get_key_flags_for_module(name):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+
+
+def _fail(message: str) -> NoReturn:
+    # Gin appends where it called what; a user's mistake needs no call stack.
+    lines = [line for line in message.splitlines() if not line.startswith("  In call to configurable")]
+    print("\n".join(["error: " + lines[0], *lines[1:]]), file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,86 @@
+"""Evaluation batches from TFRecords by tf.data: whole images of a split, in order."""
+
+import tensorflow as tf
+
+from wss.data.dataset_info import DatasetInfo
+from wss.data.example import parse_example
+from wss.data.padding import pad
+from wss.data.record_files import split_records
+from wss.data.resize import ResizeToRange
+from wss.errors import UserError
+
+
+def read_example(
+    serialized: tf.Tensor, info: DatasetInfo, resize: ResizeToRange, hide_mask: bool = False
+) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
+    """Returns the parsed example, its image (uint8, or float32 if it is resized) and its label, both resized."""
+    example = parse_example(
+        serialized, info.num_classes, info.has_background, ignore_label=info.ignore_label, use_mask=not hide_mask
+    )
+    return example, *resize(example["image"], example["label"])
+
+
+def evaluation_batches(
+    info: DatasetInfo,
+    split: str,
+    batch_size: int,
+    mean_pixel: tuple[float, float, float],
+    size: tuple[int, int] | None = None,
+    multiple: int = 16,
+) -> tf.data.Dataset:
+    """Returns the whole images of a split in order, in batches of one shape; nothing is lost or counted twice.
+
+    Under `ResizeToRange`, "image" means the resized one everywhere here, and labels are resized too.
+
+    Args:
+        info: the data set.
+        split: its split.
+        batch_size: over all replicas; the last batch is filled up with empty examples.
+        mean_pixel: RGB of the padding at the bottom and the right.
+        size: (height, width) of all batches; by default the smallest k * multiple + 1 that holds the largest image.
+        multiple: output stride of the network.
+
+    Returns:
+        Batches of image float32 [B, h, w, 3] in 0 .. 255, label int32 [B, h, w, 1] (ignored on padding), valid float32
+        [B, h, w, 1], size int32 [B, 2] (0 for an empty example), name string [B].
+
+    Raises:
+        UserError: an image of the split is larger than `size`.
+    """
+    resize = ResizeToRange()
+    largest = resize.largest_size(info, split)
+    size = size or padded_size(largest, multiple)
+    if any(side > limit for side, limit in zip(largest, size, strict=True)):
+        raise UserError(
+            f"evaluation size {size[0]}x{size[1]} is smaller than the largest image of split {split!r}, "
+            f"{largest[0]}x{largest[1]}{' after ResizeToRange' if resize.min_size else ''}; leave it out or use sliding "
+            "windows"
+        )
+
+    def example_of(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        example, image, label = read_example(serialized, info, resize)
+        return _padded(tf.cast(image, tf.float32), label, example["name"], size, mean_pixel, info.ignore_label)
+
+    examples = split_records(info, split).map(example_of, num_parallel_calls=tf.data.AUTOTUNE)
+    missing = -info.split(split).num_examples % batch_size
+    if missing:
+        nothing = tf.zeros([0, 0, 3]), tf.zeros([0, 0, 1], tf.int32), ""
+        empty = tf.data.Dataset.from_tensors(_padded(*nothing, size, mean_pixel, info.ignore_label))
+        examples = examples.concatenate(empty.repeat(missing))
+    return examples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def padded_size(size: tuple[int, int], multiple: int = 16) -> tuple[int, int]:
+    """Smallest (k * multiple + 1) that holds `size`, for each side."""
+    height, width = (-(-(side - 1) // multiple) * multiple + 1 for side in size)
+    return height, width
+
+
+def _padded(image, label, name, size, mean_pixel, ignore_label) -> dict[str, tf.Tensor]:
+    return {
+        "image": pad(image, size, mean_pixel),
+        "label": pad(label, size, [ignore_label]),
+        "valid": pad(tf.ones_like(label, tf.float32), size, [0.0]),
+        "size": tf.shape(image)[:2],
+        "name": name,
+    }

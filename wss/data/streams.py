@@ -1,0 +1,51 @@
+"""The streams of a training batch, and what a method may ask of each.
+
+"labeled" and "pseudo" have masks, true or pseudo ones; "unlabeled" images may have none. A batch is a dict by stream of
+dicts of tensors of one replica:
+
+    image ("labeled", "pseudo") or weak ("unlabeled"): float32 [B, H, W, 3] in 0 .. 255, the weak view.
+    label: int32 [B, H, W, 1] of the weak view, with the data set's ignore label; of "unlabeled" for monitoring.
+    valid: float32 [B, H, W, 1], 0 on padding and in the CutOut hole of the strong view.
+    image_label: float32 [B, K] in {0, 1}, the image-level classes.
+    image_label_known ("unlabeled"): float32 [B] in {0, 1}.
+    not_padding ("unlabeled", or with strong views): float32 [B, H, W, 1], 0 on padding only.
+
+With `Views.strong` = n > 0:
+    strong, strong_2 ... strong_n: float32 [B, H, W, 3], strong views with the weak view's geometry.
+    valid_2 ... valid_n: as valid, with the CutOut hole of that strong view.
+
+With `Views.boxes` = N > 0:
+    boxes: float32 [B, N, 4], edges (ymin, xmin, ymax, xmax) in pixels of the view; 0 past the count.
+    box_labels: int32 [B, N], class ids; -1 past the count.
+    box_count: int32 [B], the number of boxes in the view.
+
+With `Views.second_mask`:
+    second_label: int32 [B, H, W, 1], a second mask of the same image, with the ignore label where there is none.
+"""
+
+import dataclasses
+
+STREAMS = ("labeled", "unlabeled", "pseudo")
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """What a method asks of a stream besides its weak view.
+
+    Attributes:
+        strong: Number of strong views.
+        boxes: Largest number of boxes in a view; of more, the largest ones are kept. 0 reads no boxes.
+        second_mask: Whether a second mask is read.
+        image_labels: Whether the images need image-level labels, or masks that tell them.
+        masks: Whether every image needs a mask.
+    """
+
+    strong: int = 0
+    boxes: int = 0
+    second_mask: bool = False
+    image_labels: bool = False
+    masks: bool = True
+
+
+MASKS = Views()
+NO_MASKS = Views(masks=False)
