@@ -78,21 +78,16 @@ def write_dataset(
     sized, found = _sized(pools)
     pipeline = None if beam_pipeline_options is None else make_pipeline(beam_pipeline_options)
     with replacing(output_dir, overwrite) as folder:
-        shards = {pool: _plan(folder, pool, images, labels, num_shards, seed) for pool, images in sized.items()}
-        raise_problems([*problems, *found, *_write_shards(folder, name, shards, workers, pipeline)])
-        written = {file for files in shards.values() for shard in files for file in (shard, shard + SUFFIX)}
-        keep_only(folder, {LOCK, *written, *(shard + DONE for files in shards.values() for shard in files)})
-        info = DatasetInfo(
-            name=name,
-            class_names=tuple(class_names),
-            colors=tuple((int(red), int(green), int(blue)) for red, green, blue in colors),
-            splits={},
-            has_background=has_background,
-            provenance={**(provenance or {}), "shuffle_seed": seed},
-            directory=str(folder),
-        )
-        info, statistics = write_splits(info, shards, splits)
-        keep_only(folder, {FILE_NAME, SPLITS_FOLDER, *written})
+        shards = {
+            pool: _plan(folder, pool, images, labels=labels, num_shards=num_shards, seed=seed)
+            for pool, images in sized.items()
+        }
+        found += _write_shards(folder, shards, what=f"writing {name}", workers=workers, pipeline=pipeline)
+        raise_problems([*problems, *found])
+        provenance = {**(provenance or {}), "shuffle_seed": seed}
+        info = _without_splits(folder, name, class_names, colors=colors, has_background=has_background)
+        info, statistics = write_splits(dataclasses.replace(info, provenance=provenance), shards, splits)
+        keep_only(folder, {FILE_NAME, SPLITS_FOLDER, *_files_of(shards)})
     return dataclasses.replace(info, directory=str(output_dir)), statistics
 
 
@@ -170,19 +165,46 @@ def _sized(pools: Mapping[str, Sequence[Source] | Pool]) -> tuple[dict[str, Pool
 
 
 def _write_shards(
-    folder: epath.Path, name: str, shards: Mapping[str, Mapping[str, int]], workers: int, pipeline: Any
+    folder: epath.Path, shards: Mapping[str, Mapping[str, int]], *, what: str, workers: int, pipeline: Any
 ) -> list[str]:
-    """Writes the files that are planned for each pool; returns a line for each problem."""
+    """Writes the files that are planned for each pool and removes all others; returns a line for each problem."""
     jobs = [(str(folder), file, count) for files in shards.values() for file, count in files.items()]
     if pipeline is None:
-        total = sum(count for _, _, count in jobs)
-        run_jobs(convert_file, jobs, workers=workers, what=f"writing {name}", total=total)
+        run_jobs(convert_file, jobs, workers=workers, what=what, total=sum(count for _, _, count in jobs))
     else:
         run_beam(convert_file, jobs, pipeline)
-    return [problem for _, file, _ in jobs for problem in json.loads(_path(folder, file, DONE).read_text())["problems"]]
+    reports = [_path(folder, file, DONE) for _, file, _ in jobs]
+    problems = [line for report in reports for line in json.loads(report.read_text())["problems"]]
+    keep_only(folder, {LOCK, *_files_of(shards), *(report.name for report in reports)})
+    return problems
 
 
-def _plan(folder: epath.Path, pool: str, images: Pool, labels: LabelMap, num_shards: int, seed: int) -> dict[str, int]:
+def _files_of(shards: Mapping[str, Mapping[str, int]]) -> set[str]:
+    """Returns the names of the record files and of their indexes."""
+    return {name for files in shards.values() for file in files for name in (file, file + SUFFIX)}
+
+
+def _without_splits(
+    folder: epath.Path,
+    name: str,
+    class_names: Sequence[str],
+    *,
+    colors: Iterable[Iterable[int]],
+    has_background: bool,
+) -> DatasetInfo:
+    return DatasetInfo(
+        name=name,
+        class_names=tuple(class_names),
+        colors=tuple((int(red), int(green), int(blue)) for red, green, blue in colors),
+        splits={},
+        has_background=has_background,
+        directory=str(folder),
+    )
+
+
+def _plan(
+    folder: epath.Path, pool: str, images: Pool, *, labels: LabelMap, num_shards: int, seed: int
+) -> dict[str, int]:
     """Writes what goes into each file of a pool for the jobs to read; returns the files with their number of images."""
     assignment = assign(pool, len(images), num_shards, seed=seed)
     names = shard_names(pool, len(assignment))
