@@ -24,6 +24,7 @@ from wss.conversion.writer import write_dataset
 from wss.data.masks import encode_mask, lookup_table, voc_colors
 from wss.errors import UserError
 from wss.runtime.memory import peak_process_memory
+from wss.tables import format_columns
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -49,13 +50,12 @@ def main(argv: list[str]) -> None:
     runs += [(int(images), 1) for images in FLAGS.memory_images]
     rows = {run: measure(output, *run) for run in dict.fromkeys(runs)}
     single = rows.get((FLAGS.images, 1))
-    print("images  processes  images/s  ratio  peak memory")
+    table = [("images", "processes", "images/s", "ratio", "peak memory")]
     for (images, workers), row in rows.items():
-        ratio = (
-            f"{row['images_per_second'] / single['images_per_second']:.2f}" if single and images == FLAGS.images else ""
-        )
-        memory = f"{row['peak_mb']:8.0f} MB"
-        print(f"{images:6}  {workers:9}  {row['images_per_second']:8.1f}  {ratio:>5}  {memory}")
+        speed = row["images_per_second"]
+        ratio = f"{speed / single['images_per_second']:.2f}" if single and images == FLAGS.images else ""
+        table.append((str(images), str(workers), f"{speed:.1f}", ratio, f"{row['peak_mb']:.0f} MB"))
+    print(format_columns(table, align=">"))
     content = [{"images": images, "processes": workers, **row} for (images, workers), row in rows.items()]
     (output / "benchmark.json").write_text(json.dumps(content, indent=1) + "\n")
 

@@ -17,7 +17,7 @@ from wss.conversion.encode import MAX_PROBLEMS_SHOWN, load_image
 from wss.conversion.layouts.folder import read_classes, read_image_labels
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_example, validate_records
-from wss.data.masks import VOC_CLASSES, encode_mask, lookup_table, read_mask, voc_colors, wrong_values
+from wss.data.masks import VOC_CLASSES, color_table, encode_mask, lookup_table, read_mask, voc_colors, wrong_values
 from wss.data.record_files import split_records
 from wss.errors import UserError
 
@@ -32,13 +32,6 @@ def photo(seed: int = 0, size=(HEIGHT, WIDTH)) -> Image.Image:
 def mask_of(*values: int) -> np.ndarray:
     """Stripes: each of the values in columns of its own."""
     return np.resize(np.repeat(np.array(values, np.uint8), -(-WIDTH // len(values)))[:WIDTH], [HEIGHT, WIDTH])
-
-
-def colored(mask: np.ndarray, colors, ignore_color=(224, 224, 192)) -> np.ndarray:
-    """An RGB mask in the colours of the classes."""
-    table = np.full([256, 3], ignore_color, np.uint8)
-    table[: len(colors)] = colors
-    return table[mask]
 
 
 def save_palette(path: Path, mask: np.ndarray) -> None:
@@ -57,7 +50,7 @@ def devkit(tmp_path) -> Path:
         photo(seed).save(root / "JPEGImages" / f"{id}.jpg")
     save_palette(root / "SegmentationClass/a.png", mask_of(0, 15, 255, 8))
     Image.fromarray(mask_of(0, 12)).save(root / "SegmentationClass/b.png")
-    Image.fromarray(colored(mask_of(0, 20, 255), voc_colors(21))).save(root / "SegmentationClass/c.png")
+    Image.fromarray(color_table(voc_colors(21))[mask_of(0, 20, 255)]).save(root / "SegmentationClass/c.png")
     Image.fromarray(mask_of(17)).save(root / "SegmentationClassAug/d.png")
     Image.fromarray(mask_of(1)).save(root / "SegmentationClassAug/a.png")
     lists = {"train": "a\nb\n", "train_aug": "a\nb\n\nd\n", "val": "/JPEGImages/c.jpg /SegmentationClass/c.png\n"}
@@ -395,7 +388,9 @@ def test_own_lists_and_train_in_unlabeled(own, tmp_path, run_script):
 def test_own_colours(own, tmp_path, run_script):
     (own / "classes.txt").write_text("bg 0 0 0\nbig road\t10\t20\t30\n tree 1  2 3\nignore 9 9 9\n")
     colors = [(0, 0, 0), (10, 20, 30), (1, 2, 3)]
-    Image.fromarray(colored(mask_of(0, 1, 255), colors, (9, 9, 9))).save(own / "masks/0.png")
+    table = color_table(colors)
+    table[255] = 9, 9, 9
+    Image.fromarray(table[mask_of(0, 1, 255)]).save(own / "masks/0.png")
     arguments = [f"--images={own / 'images'}", f"--masks={own / 'masks'}", "--val_fraction=0"]
     run_script("build_folder", *arguments, f"--class_names={own / 'classes.txt'}", f"--output_dir={tmp_path / 'out'}")
     info = DatasetInfo.load(tmp_path / "out")

@@ -11,7 +11,6 @@ from PIL import Image
 
 from wss.conversion.sources import MaskReader, Source
 from wss.data.boxes import Box
-from wss.data.example import encode_example
 from wss.data.masks import BROKEN_IMAGE, IGNORE, INVALID, encode_mask, read_file, read_mask, wrong_values
 from wss.data.photos import is_upright, upright_rgb
 from wss.data.record_index import Entry, count_pixels, image_hash
@@ -166,6 +165,8 @@ def raise_problems(problems: Iterable[str]) -> None:
 
 def _encode(source: Source, image: EncodedImage, mask: np.ndarray | None, labels: LabelMap) -> tuple[bytes, Entry]:
     """Returns a checked image as a serialized example and as its entry in the index."""
+    from wss.data.example import encode_example  # here for TensorFlow, as in `load_image`
+
     image_labels = None if source.image_labels is None else tuple(labels.image_labels(source.image_labels))
     boxes = None if source.boxes is None else labels.boxes(source.boxes)
     serialized = encode_example(

@@ -19,7 +19,7 @@ from wss.data.dataset_info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
 from wss.data.record_index import RECORD_OVERHEAD, SUFFIX, Entry, index_path, write_index
 from wss.data.splits import Split, Statistics, write_splits
 from wss.files import whole
-from wss.jobs.output_folder import DONE, LOCK, disk_errors, keep_only, replacing
+from wss.jobs.output_folder import LOCK, disk_errors, keep_only, replacing
 from wss.jobs.processes import Tick
 from wss.jobs.restartable import PLAN, done_file, result_of, run_once
 from wss.jobs.runner import Runner
@@ -76,21 +76,16 @@ def write_dataset(
     sized, found = _sized(pools)
     runner = Runner(workers, beam_pipeline_options)
     with replacing(output_dir, overwrite, content_file=FILE_NAME) as folder:
-        shards = {pool: _plan(folder, pool, images, labels, num_shards, seed) for pool, images in sized.items()}
-        raise_problems([*problems, *found, *_write_shards(folder, name, shards, runner)])
-        written = {file for files in shards.values() for shard in files for file in (shard, shard + SUFFIX)}
-        keep_only(folder, {LOCK, *written, *(shard + DONE for files in shards.values() for shard in files)})
-        info = DatasetInfo(
-            name=name,
-            class_names=tuple(class_names),
-            colors=tuple((int(red), int(green), int(blue)) for red, green, blue in colors),
-            splits={},
-            has_background=has_background,
-            provenance={**(provenance or {}), "shuffle_seed": seed},
-            directory=str(folder),
-        )
-        info, statistics = write_splits(info, shards, splits)
-        keep_only(folder, {FILE_NAME, SPLITS_FOLDER, *written})
+        shards = {
+            pool: _plan(folder, pool, images, labels=labels, num_shards=num_shards, seed=seed)
+            for pool, images in sized.items()
+        }
+        found += _write_shards(folder, shards, what=f"writing {name}", runner=runner)
+        raise_problems([*problems, *found])
+        provenance = {**(provenance or {}), "shuffle_seed": seed}
+        info = _without_splits(folder, name, class_names, colors=colors, has_background=has_background)
+        info, statistics = write_splits(dataclasses.replace(info, provenance=provenance), shards, splits)
+        keep_only(folder, {FILE_NAME, SPLITS_FOLDER, *_files_of(shards)})
     return dataclasses.replace(info, directory=str(output_dir)), statistics
 
 
@@ -164,14 +159,44 @@ def _sized(pools: Mapping[str, Sequence[Source] | Pool]) -> tuple[dict[str, Pool
     return sized, problems
 
 
-def _write_shards(folder: epath.Path, name: str, shards: Mapping[str, Mapping[str, int]], runner: Runner) -> list[str]:
-    """Writes the files that are planned for each pool; returns a line for each problem."""
+def _write_shards(
+    folder: epath.Path, shards: Mapping[str, Mapping[str, int]], *, what: str, runner: Runner
+) -> list[str]:
+    """Writes the files that are planned for each pool and removes all others; returns a line for each problem."""
     jobs = [(str(folder), file, count) for files in shards.values() for file, count in files.items()]
-    runner(convert_file, jobs, f"writing {name}", total=sum(count for _, _, count in jobs))
-    return [problem for _, file, _ in jobs for problem in result_of(done_file(folder, file))["problems"]]
+    runner(convert_file, jobs, what, total=sum(count for _, _, count in jobs))
+    reports = [done_file(folder, file) for _, file, _ in jobs]
+    problems = [line for report in reports for line in result_of(report)["problems"]]
+    keep_only(folder, {LOCK, *_files_of(shards), *(report.name for report in reports)})
+    return problems
 
 
-def _plan(folder: epath.Path, pool: str, images: Pool, labels: LabelMap, num_shards: int, seed: int) -> dict[str, int]:
+def _files_of(shards: Mapping[str, Mapping[str, int]]) -> set[str]:
+    """Returns the names of the record files and of their indexes."""
+    return {name for files in shards.values() for file in files for name in (file, file + SUFFIX)}
+
+
+def _without_splits(
+    folder: epath.Path,
+    name: str,
+    class_names: Sequence[str],
+    *,
+    colors: Iterable[Iterable[int]],
+    has_background: bool,
+) -> DatasetInfo:
+    return DatasetInfo(
+        name=name,
+        class_names=tuple(class_names),
+        colors=tuple((int(red), int(green), int(blue)) for red, green, blue in colors),
+        splits={},
+        has_background=has_background,
+        directory=str(folder),
+    )
+
+
+def _plan(
+    folder: epath.Path, pool: str, images: Pool, *, labels: LabelMap, num_shards: int, seed: int
+) -> dict[str, int]:
     """Writes what goes into each file of a pool for the jobs to read; returns the files with their number of images."""
     assignment = assign(pool, len(images), num_shards, seed=seed)
     names = shard_names(pool, len(assignment))
