@@ -87,6 +87,7 @@ def test_inference(goldens, make_weight, parity, golden):
     assert {name: shape for name, shape in shapes.items() if not only_classifies(name)} == known
 
 
+@pytest.mark.slow
 def test_classification_branch(goldens, make_weight, parity):
     """CAM and SGC of a real backbone, in inference and in training mode."""
     expected = np.load(goldens / "sgc_xception_65_129x129.npz")
@@ -112,9 +113,8 @@ def test_cam_with_dropout(goldens, make_weight, parity):
     compare(parity, golden, golden_tensors("xception_65", weights, expected), expected, rules)
 
 
-@pytest.mark.parametrize(
-    "golden", [pytest.param(name, marks=() if name == "xception_65_65x97" else pytest.mark.slow) for name in STEPS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("golden", STEPS)
 def test_training_step(goldens, make_weight, parity, golden):
     """One step by PseudoSeg.losses, TrainStep and Momentum.
 
@@ -173,6 +173,7 @@ def check_gradient_norms(parity, golden, actual, expected, frozen):
         parity.check(golden, quantity, norms[name], norm, tolerance, name=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weakly", [False, True])
 def test_other_settings_run(make_weight, weakly):
     """Another backbone, batch, crop and number of classes, and flags that no golden has; values by what they must obey."""
