@@ -40,7 +40,7 @@ class Augmentation:
         max_scale: Largest random scale.
         scale_step: Distance of the scales; 0 draws them continuously.
         flip_probability: Probability of a left-right flip.
-        jitter_strength: s of the paper's Figure 5e: brightness, contrast and saturation 0.5 s, hue 0.25 s; 0 for none.
+        jitter_strength: S of the paper's Figure 5e: brightness, contrast and saturation 0.5 s, hue 0.25 s; 0 for none.
         jitter_scope: "crop" jitters what survives the crop; "image" the whole scaled image, as the original does (the
             contrast's mean differs).
         cutout_half_side: Half the side of the square hole; 50 in the original's flags, 25 in the paper; 0 for none.

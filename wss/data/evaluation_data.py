@@ -31,19 +31,19 @@ def evaluation_batches(
     Under `ResizeToRange`, "image" means the resized one everywhere here, and labels are resized too.
 
     Args:
-        info: the data set.
-        split: its split.
-        batch_size: over all replicas; the last batch is filled up with empty examples.
+        info: The data set.
+        split: Its split.
+        batch_size: Over all replicas; the last batch is filled up with empty examples.
         mean_pixel: RGB of the padding at the bottom and the right.
         size: (height, width) of all batches; by default the smallest k * multiple + 1 that holds the largest image.
-        multiple: output stride of the network.
+        multiple: Output stride of the network.
 
     Returns:
         Batches of image float32 [B, h, w, 3] in 0 .. 255, label int32 [B, h, w, 1] (ignored on padding), valid float32
         [B, h, w, 1], size int32 [B, 2] (0 for an empty example), name string [B].
 
     Raises:
-        UserError: an image of the split is larger than `size`.
+        UserError: An image of the split is larger than `size`.
     """
     resize = ResizeToRange()
     largest = resize.largest_size(info, split)

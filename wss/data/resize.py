@@ -27,13 +27,13 @@ class ResizeToRange:
     original's does.
 
     Attributes:
-        min_size: length of the shorter side; None leaves images as they are.
-        max_size: what the longer side may have at most, at the cost of the shorter one; None for no limit.
-        factor: both sides are rounded up to k * factor + 1 (and `max_size` down), best the network's output stride; None
+        min_size: Length of the shorter side; None leaves images as they are.
+        max_size: What the longer side may have at most, at the cost of the shorter one; None for no limit.
+        factor: Both sides are rounded up to k * factor + 1 (and `max_size` down), best the network's output stride; None
             for no rounding.
 
     Raises:
-        UserError: a size below 1, a `max_size` or `factor` without `min_size`, or a `max_size` not above the factor.
+        UserError: A size below 1, a `max_size` or `factor` without `min_size`, or a `max_size` not above the factor.
     """
 
     min_size: int | None = None
@@ -188,12 +188,12 @@ def rotate_crop(
     OpenCV's getRotationMatrix2D and warpAffine with this centre.
 
     Args:
-        crop_of: gives the crop [h, w, channels] at an (offset, extent) of the image.
+        crop_of: Gives the crop [h, w, channels] at an (offset, extent) of the image.
         size: int32 (height, width) of the image.
         angle: float32 [] in radians, counter-clockwise.
         offset, extent: int32 [2] each; the crop in the rotated image.
         interpolation: "NEAREST" or "BILINEAR".
-        fill: the pixel outside of the image.
+        fill: The pixel outside of the image.
     """
     center, (cosine, sine) = tf.cast(size, tf.float32) / 2, (tf.cos(angle), tf.sin(angle))
     back = tf.stack([[cosine, sine], [-sine, cosine]])  # of (y, x)

@@ -25,7 +25,7 @@ def tf1_variables(model: keras.Model) -> dict[str, keras.Variable]:
     """Returns {TensorFlow 1 name: variable} of every layer, however deep, that has a `tf1_scope`.
 
     Raises:
-      ValueError: two variables share a name.
+        ValueError: Two variables share a name.
     """
     variables: dict[str, keras.Variable] = {}
     for name, _, variable in _named(model):
@@ -65,16 +65,16 @@ def assign_tf1(
     Layouts (HWIO, depthwise `[h, w, C, 1]`) are the same in both; see `tf1_shapes` for `Dense`.
 
     Args:
-      model: any Keras model.
-      values: {TensorFlow 1 name without ":0": array}.
-      strict: whether every named variable of the model must be given and every given name used.
+        model: Any Keras model.
+        values: {TensorFlow 1 name without ":0": array}.
+        strict: Whether every named variable of the model must be given and every given name used.
 
     Returns:
-      (names of the model without a value, given names the model does not have), sorted.
+        (names of the model without a value, given names the model does not have), sorted.
 
     Raises:
-      UserError: a shape differs, or with `strict` a name is missing or unknown; then nothing is
-        assigned.
+        UserError: A shape differs, or with `strict` a name is missing or unknown; then nothing is
+            assigned.
     """
     variables, shapes = tf1_variables(model), tf1_shapes(model)
     missing, unknown = (

@@ -13,7 +13,7 @@ def segmentation_loss(
     Args:
         logits: [B, h, w, C]; resized bilinearly (aligned corners) to the label's size.
         label: [B, H, W, 1] int, 0 .. C-1 or `ignore_label`.
-        ignore_label: pixels with this label count neither in the sum nor in the number of pixels.
+        ignore_label: Pixels with this label count neither in the sum nor in the number of pixels.
         upsample_logits: False resizes the label instead (nearest, aligned corners), which costs less memory.
 
     Returns:

@@ -16,11 +16,11 @@ def confusion_matrix(label, prediction, num_classes: int, ignore_label: int = 25
     """Counts the pixels of one batch by true and predicted class.
 
     Args:
-        label: integer `[B, H, W]` or `[B, H, W, 1]`. Pixels of `ignore_label`, and of any other
+        label: Integer `[B, H, W]` or `[B, H, W, 1]`. Pixels of `ignore_label`, and of any other
             value outside 0 .. C-1, count nowhere; `num_unknown_labels` counts the latter.
-        prediction: integer `[B, H, W]`, 0 .. C-1.
+        prediction: Integer `[B, H, W]`, 0 .. C-1.
         num_classes: C.
-        ignore_label: label of the pixels to leave out.
+        ignore_label: Label of the pixels to leave out.
 
     Returns:
         int64 `[C, C]`, rows are true classes and columns predicted ones.
@@ -37,10 +37,10 @@ def calibration_histogram(label, probabilities, num_bins: int = NUM_BINS, ignore
     """Sorts the pixels of one batch by the confidence of their prediction, the largest probability.
 
     Args:
-        label: integer `[B, H, W]` or `[B, H, W, 1]`, as for `confusion_matrix`.
+        label: Integer `[B, H, W]` or `[B, H, W, 1]`, as for `confusion_matrix`.
         probabilities: float `[B, H, W, C]`, 0 .. 1, summing to 1 over C.
-        num_bins: number of bins of equal width; bin m is (m / num_bins, (m + 1) / num_bins].
-        ignore_label: label of the pixels to leave out.
+        num_bins: Number of bins of equal width; bin m is (m / num_bins, (m + 1) / num_bins].
+        ignore_label: Label of the pixels to leave out.
 
     Returns:
         float64 `[num_bins, 3]`: number of pixels, sum of their confidences, number of correct ones.

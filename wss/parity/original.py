@@ -29,8 +29,8 @@ def build_original(backbone: str, num_classes: int = 21, flags: OriginalFlags | 
     """Builds the original's network for a data set with background; dropout is the identity, gin bindings do not count.
 
     Args:
-        backbone: a key of `wss.models.backbones.registry.BACKBONES`.
-        num_classes: with the background.
+        backbone: A key of `wss.models.backbones.registry.BACKBONES`.
+        num_classes: With the background.
         flags: None for those of the goldens.
     """
     flags = flags or OriginalFlags()
@@ -93,14 +93,14 @@ def golden_tensors(
     as "name@[:, :8, :8, :]", and is given as inputs, that part is returned too.
 
     Args:
-        backbone: a key of `wss.models.backbones.registry.BACKBONES`.
+        backbone: A key of `wss.models.backbones.registry.BACKBONES`.
         weights: {TensorFlow 1 name: array}; names that the part does not need are ignored.
-        inputs: as above; what `numpy.load` returns will do.
-        num_classes: with the background.
+        inputs: As above; what `numpy.load` returns will do.
+        num_classes: With the background.
         flags: None for those of the goldens.
 
     Raises:
-        UserError: a variable of the part has no weights or another shape, an input is missing, or no part has such inputs.
+        UserError: A variable of the part has no weights or another shape, an input is missing, or no part has such inputs.
     """
     part = _part(inputs)
     policy = keras.config.dtype_policy()

@@ -16,7 +16,7 @@ def set_cpu_threads(intra_op: int = 0) -> None:
     cores one thread each is 1.3 times as fast as TensorFlow's default of two.
 
     Args:
-        intra_op: threads of one operation; 0 shares the cores among the passes of the method that gin configures.
+        intra_op: Threads of one operation; 0 shares the cores among the passes of the method that gin configures.
     """
     if tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("TPU"):
         return

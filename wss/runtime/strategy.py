@@ -31,11 +31,11 @@ def build_strategy(name: str = "mirrored", tpu: str = "", wait_seconds: float = 
     Args:
         name: "mirrored" (all GPUs of this machine that CUDA_VISIBLE_DEVICES shows, or its CPU), "multi_worker" (all
             hosts of TF_CONFIG, or else of the SLURM job step, one process a host) or "tpu".
-        tpu: name or address of the TPU; "" or "local" for a TPU VM.
-        wait_seconds: how long to wait for the other hosts to start.
+        tpu: Name or address of the TPU; "" or "local" for a TPU VM.
+        wait_seconds: How long to wait for the other hosts to start.
 
     Raises:
-        UserError: an unknown name, a broken TF_CONFIG, a port in use, hosts that do not answer, no TPU.
+        UserError: An unknown name, a broken TF_CONFIG, a port in use, hosts that do not answer, no TPU.
     """
     if name == "mirrored":
         return tf.distribute.MirroredStrategy(_local_devices())
@@ -83,7 +83,7 @@ def hosts_together(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """What runs inside ends on all hosts at once, so that none is missing while another still waits for its tensors.
 
     Raises:
-        UserError: another host is lost.
+        UserError: Another host is lost.
     """
     if number_of_hosts(strategy) == 1:
         yield

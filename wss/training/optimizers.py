@@ -121,7 +121,7 @@ def build_optimizer(
     """Builds an optimizer with a poly schedule, wrapped for loss scaling under mixed_float16.
 
     Args:
-        num_steps: length of the schedule, after `steps_before`. Scaling the rate does not shorten it: with k times the
+        num_steps: Length of the schedule, after `steps_before`. Scaling the rate does not shorten it: with k times the
             batch, set `train.num_steps` to 1/k for as many epochs.
         name: "momentum" (DeepLab), "adam" or "adamw".
         learning_rate, power, slow_start_steps, slow_start_rate: of `PolySchedule`.
@@ -129,10 +129,10 @@ def build_optimizer(
         decoupled_weight_decay: of "adamw"; DeepLab's L2 loss is `train.weight_decay`.
         scaling: of `learning_rate` to the batch, see `rate_factor`. `slow_start_rate` stays as it is, so with
             `slow_start_steps` it is the warm-up that Goyal et al. advise for large batches.
-        reference_batch_size: labelled images a step, over all replicas, that `learning_rate` is right for; DeepLab's 0.007
+        reference_batch_size: Labelled images a step, over all replicas, that `learning_rate` is right for; DeepLab's 0.007
             is for 16.
-        batch_size: labelled images a step, over all replicas; `train` sets it.
-        steps_before: that earlier rounds of self-training took: the schedule is over theirs and `num_steps` and goes on
+        batch_size: Labelled images a step, over all replicas; `train` sets it.
+        steps_before: That earlier rounds of self-training took: the schedule is over theirs and `num_steps` and goes on
             where they stopped, past its slow start if that is over. 0 starts afresh.
     """
     learning_rate *= rate_factor(scaling, batch_size, reference_batch_size)
@@ -160,8 +160,8 @@ def rate_factor(scaling: str, batch_size: int | None, reference_batch_size: int)
     Args:
         scaling: "none": 1; "linear": batch / reference (Goyal et al., 2017, section 2.1; for momentum); "sqrt": the square
             root of that (Krizhevsky, 2014, section 5; the usual choice for Adam).
-        batch_size: images a step, over all replicas.
-        reference_batch_size: where the factor is 1.
+        batch_size: Images a step, over all replicas.
+        reference_batch_size: Where the factor is 1.
     """
     if scaling not in SCALINGS:
         raise UserError(

@@ -18,18 +18,18 @@ class Rounds:
     """What the rounds of one recipe do.
 
     Attributes:
-        alphas: share of the pixels that get a label in rounds 1, 2, ...; their number is that of the rounds.
+        alphas: Share of the pixels that get a label in rounds 1, 2, ...; their number is that of the rounds.
         scale_growth: (beta_min, beta_max) of each round, see `scale_range`; () for none.
         policy, sample, rounding: of wss-label.
-        threshold: for the policy "threshold", instead of the alphas, which then only count the rounds.
+        threshold: For the policy "threshold", instead of the alphas, which then only count the rounds.
         temperature: of wss-label.
-        fit_temperature_on: split with masks to fit it on instead; None for `temperature`.
-        start: where a student starts: "teacher" (DARS) or "initial", `train.initial_weights` (Zoph et al., 2020).
+        fit_temperature_on: Split with masks to fit it on instead; None for `temperature`.
+        start: Where a student starts: "teacher" (DARS) or "initial", `train.initial_weights` (Zoph et al., 2020).
         num_steps: of each student; None takes `train.num_steps`, which round 0 has.
         labeled_batch_size: of each student, per replica; None takes `TrainingData.labeled_batch_size`, which round 0 has.
-        teacher: run directory that is round 0; None trains it.
-        keep_predictions: leave what wss-label predicts in the teacher's run directory, for other policies.
-        resume_rate: the learning rate of round k goes on as if the k rounds before had been as long, as in the DARS code;
+        teacher: Run directory that is round 0; None trains it.
+        keep_predictions: Leave what wss-label predicts in the teacher's run directory, for other policies.
+        resume_rate: The learning rate of round k goes on as if the k rounds before had been as long, as in the DARS code;
             False starts it afresh, as its paper says.
     """
 

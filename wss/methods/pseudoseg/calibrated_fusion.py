@@ -19,15 +19,15 @@ class CalibratedFusion(keras.layers.Layer):
     make both softmaxes uniform.
 
     Args:
-        gamma: weight of the decoder, 0 .. 1 (paper and code: 0.5; 0.3 in the high-data regime).
+        gamma: Weight of the decoder, 0 .. 1 (paper and code: 0.5; 0.3 in the high-data regime).
         temperature: T > 0; below 1 sharpens, 1 leaves as it is.
-        norm_scope: what shares one n: "batch" (original code), "image" (does not depend on the batch size), "pixel",
+        norm_scope: What shares one n: "batch" (original code), "image" (does not depend on the batch size), "pixel",
             or "none" (n = 1).
         norm_reduce: "mean" of squares (original code) or "sum" (paper).
         source: "fusion", or only one input, not normalised: "decoder" or "sgc".
         label: "soft" probabilities, sharpened, or "hard" one-hot of the probabilities as they are.
-        threshold: pixels whose largest probability is below it are not confident; 0 keeps all.
-        epsilon: added to the reduced squares.
+        threshold: Pixels whose largest probability is below it are not confident; 0 keeps all.
+        epsilon: Added to the reduced squares.
     """
 
     def __init__(

@@ -16,9 +16,9 @@ class GradCAM(keras.layers.Layer):
     pooled features use `pooled_linear_cam`, which gives the same maps by one matrix product.
 
     Args:
-        head: maps features [B, h, w, D] to class scores [B, K], without random dropout. Each image's scores may
+        head: Maps features [B, h, w, D] to class scores [B, K], without random dropout. Each image's scores may
             depend only on its own features.
-        average_over_batch: reproduce the original, which takes a_k as a mean over batch and height instead of height
+        average_over_batch: Reproduce the original, which takes a_k as a mean over batch and height instead of height
             and width, so that dropout in the head mixes the images (train_utils_core.py, compute_cam_v2).
     """
 

@@ -21,16 +21,16 @@ class SelfAttentionGradCAM(keras.layers.Layer):
 
     Args:
         num_classes: C, the background included if there is one.
-        has_background: the CAM has C - 1 channels and the background is added; else the CAM has C.
-        attention_dim: d, the width of queries and keys.
+        has_background: The CAM has C - 1 channels and the background is added; else the CAM has C.
+        attention_dim: D, the width of queries and keys.
         background: "after" (original code: 2 - max after attention and skip), "before" (paper, App. A: 1 - max of
             the CAM is propagated like a class), "no_skip" (the original's unused v1: no skip, 1 - max after attention).
-        uniform_masked_queries: reproduce the original, where a masked pixel attends to every pixel alike, padding
+        uniform_masked_queries: Reproduce the original, where a masked pixel attends to every pixel alike, padding
             included. By default it attends to the valid pixels like any other.
-        projection_init: initialiser of the 1x1 convolution: "glorot_uniform" as in the original, or "identity", which
+        projection_init: Initialiser of the 1x1 convolution: "glorot_uniform" as in the original, or "identity", which
             starts from the refined CAM itself.
         hypercolumn: False leaves the last but one stage out (the paper's ablation).
-        synchronized: the batch norm's statistics are of all replicas.
+        synchronized: The batch norm's statistics are of all replicas.
         batch_norm_momentum: of its moving statistics.
     """
 
@@ -92,7 +92,7 @@ class SelfAttentionGradCAM(keras.layers.Layer):
             previous: [B, h'', w'', D2], the stage before.
             cam: [B, h, w, K] in [0, 1], K = C - has_background.
             valid: [B, H, W, 1] in {0, 1}, resized nearest to [h, w]; masked pixels are no keys.
-            training: batch statistics in the batch norm (the original: in every training pass).
+            training: Batch statistics in the batch norm (the original: in every training pass).
         """
         score = self.attended_score(last, previous, cam, valid)
         return self.norm(self.projection(score), training=training)

@@ -21,15 +21,15 @@ def mobilenet_v2(x, output_stride: int, depth_multiplier: float, depth_divisor: 
     """MobileNetV2 on a normalised image.
 
     Args:
-      x: Keras tensor `[B, H, W, 3]`.
-      output_stride: 8, 16 or 32.
-      depth_multiplier: scales the number of filters everywhere, but Conv_1 only if above 1.
-      depth_divisor: scaled numbers of filters are rounded to a multiple of it.
-      batch_norm: keyword arguments of `BatchNorm`.
+        x: Keras tensor `[B, H, W, 3]`.
+        output_stride: 8, 16 or 32.
+        depth_multiplier: Scales the number of filters everywhere, but Conv_1 only if above 1.
+        depth_divisor: Scaled numbers of filters are rounded to a multiple of it.
+        batch_norm: Keyword arguments of `BatchNorm`.
 
     Returns:
-      {name: Keras tensor}: the layers that DeepLab names, layer_4/depthwise_output, and Conv_1
-      (1280 channels), which the ImageNet classifier pools.
+        {name: Keras tensor}: the layers that DeepLab names, layer_4/depthwise_output, and Conv_1
+        (1280 channels), which the ImageNet classifier pools.
     """
 
     def depth(filters):

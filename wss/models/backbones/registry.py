@@ -19,16 +19,16 @@ class BackboneSpec:
     """A backbone and the numbers DeepLab uses with it.
 
     Attributes:
-      name: what users write.
-      scope: root of its TensorFlow 1 variable scopes.
-      roles: {role: end point}, see `build_backbone`.
-      normalization: "symmetric" (x * 2 / 255 - 1), "mean" (x - mean_pixel), or "mean_bgr", the same
-        with the channels in the order BGR.
-      mean_pixel: RGB, 0..255: the colour that normalises to 0, with which images are padded.
-      weight_decay: default factor of sum(w^2) / 2.
-      momentum, epsilon: of its batch normalisation.
-      classifier_dropout: drop rate before the image classifier.
-      multi_grid: whether it takes unit rates for its last block.
+        name: What users write.
+        scope: Root of its TensorFlow 1 variable scopes.
+        roles: {role: end point}, see `build_backbone`.
+        normalization: "symmetric" (x * 2 / 255 - 1), "mean" (x - mean_pixel), or "mean_bgr", the same
+            with the channels in the order BGR.
+        mean_pixel: RGB, 0..255: the colour that normalises to 0, with which images are padded.
+        weight_decay: Default factor of sum(w^2) / 2.
+        momentum, epsilon: of its batch normalisation.
+        classifier_dropout: Drop rate before the image classifier.
+        multi_grid: Whether it takes unit rates for its last block.
     """
 
     name: str
@@ -119,29 +119,29 @@ def build_backbone(
     """Builds a backbone as a functional model under the current Keras dtype policy.
 
     Args:
-      name: a key of `BACKBONES`.
-      output_stride: 8, 16 or 32, the ratio of image to feature resolution, by atrous convolution.
-      multi_grid: three unit rates of the last block (Xception, ResNet), 1, 1, 1 by default.
-      batch_norm: keyword arguments of `BatchNorm` that replace the backbone's own.
-      input_shape: (H, W, 3) of the images; None for any size.
-      depth_multiplier: of MobileNetV2.
-      depth_divisor: of MobileNetV2: 8 as in ImageNet weights; DeepLab's own checkpoints with a
-        multiplier below 1 need 1.
-      ceil_pool: pad the max pool of a ResNet by one pixel and keep a last window that is not full (Caffe's, and
-        PyTorch's ceil_mode). It matters only if the pooled side is even, as for images of 8 n rows; not at 8 n + 1.
+        name: A key of `BACKBONES`.
+        output_stride: 8, 16 or 32, the ratio of image to feature resolution, by atrous convolution.
+        multi_grid: Three unit rates of the last block (Xception, ResNet), 1, 1, 1 by default.
+        batch_norm: Keyword arguments of `BatchNorm` that replace the backbone's own.
+        input_shape: (H, W, 3) of the images; None for any size.
+        depth_multiplier: of MobileNetV2.
+        depth_divisor: of MobileNetV2: 8 as in ImageNet weights; DeepLab's own checkpoints with a
+            multiplier below 1 need 1.
+        ceil_pool: Pad the max pool of a ResNet by one pixel and keep a last window that is not full (Caffe's, and
+            PyTorch's ceil_mode). It matters only if the pooled side is even, as for images of 8 n rows; not at 8 n + 1.
 
     Returns:
-      A model from raw RGB images `[B, H, W, 3]`, float 0..255, which it normalises itself, to a
-      dict of tensors `[B, h, w, C]`: every end point under DeepLab's name, and the roles
-        "features": the last block, for ASPP;
-        "low_level": stride 4, for the decoder;
-        "cam_features": what the image classifier pools;
-        "hypercolumn_last", "hypercolumn_previous": the two last stages, for self-attention; the
-          latter also for an auxiliary head.
-      In MobileNetV2 cam_features and hypercolumn_last are Conv_1 (1280 channels), not the features.
+        A model from raw RGB images `[B, H, W, 3]`, float 0..255, which it normalises itself, to a
+        dict of tensors `[B, h, w, C]`: every end point under DeepLab's name, and the roles
+            "features": the last block, for ASPP;
+            "low_level": stride 4, for the decoder;
+            "cam_features": what the image classifier pools;
+            "hypercolumn_last", "hypercolumn_previous": the two last stages, for self-attention; the
+              latter also for an auxiliary head.
+        In MobileNetV2 cam_features and hypercolumn_last are Conv_1 (1280 channels), not the features.
 
     Raises:
-      UserError: unknown name, output stride, multi grid or depth.
+        UserError: Unknown name, output stride, multi grid or depth.
     """
     spec = backbone_spec(name)
     _check(spec, output_stride, multi_grid, depth_multiplier)

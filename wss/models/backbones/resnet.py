@@ -28,17 +28,17 @@ def resnet_v1(
     """ResNet v1 on a normalised image.
 
     Args:
-      x: Keras tensor `[B, H, W, 3]`.
-      scope: "resnet_v1_50" or "resnet_v1_101" in every layout.
-      layout: "slim", "beta" (slim's with the 3x3 stem) or "keras".
-      output_stride: 8, 16 or 32.
-      multi_grid: unit rates of the three units of block4.
-      batch_norm: keyword arguments of `BatchNorm`.
-      ceil_pool: see `build_backbone`.
+        x: Keras tensor `[B, H, W, 3]`.
+        scope: "resnet_v1_50" or "resnet_v1_101" in every layout.
+        layout: "slim", "beta" (slim's with the 3x3 stem) or "keras".
+        output_stride: 8, 16 or 32.
+        multi_grid: Unit rates of the three units of block4.
+        batch_norm: Keyword arguments of `BatchNorm`.
+        ceil_pool: See `build_backbone`.
 
     Returns:
-      {name: Keras tensor}: the output of every block, and of block1/unit_2's last convolution
-      before the sum, under their names in DeepLab.
+        {name: Keras tensor}: the output of every block, and of block1/unit_2's last convolution
+        before the sum, under their names in DeepLab.
     """
     stride_first = layout == "keras"
     conv = functools.partial(conv_bn, batch_norm=batch_norm, initializer="he_normal", use_bias=layout == "keras")

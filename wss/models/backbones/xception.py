@@ -19,15 +19,15 @@ def xception(x, variant: str, output_stride: int, multi_grid: tuple[int, ...], b
     """Xception on a normalised image.
 
     Args:
-      x: Keras tensor `[B, H, W, 3]`.
-      variant: "xception_41", "xception_65" or "xception_71"; also the root of the scopes.
-      output_stride: 8, 16 or 32.
-      multi_grid: unit rates of the three convolutions of exit_flow/block2.
-      batch_norm: keyword arguments of `BatchNorm`.
+        x: Keras tensor `[B, H, W, 3]`.
+        variant: "xception_41", "xception_65" or "xception_71"; also the root of the scopes.
+        output_stride: 8, 16 or 32.
+        multi_grid: Unit rates of the three convolutions of exit_flow/block2.
+        batch_norm: Keyword arguments of `BatchNorm`.
 
     Returns:
-      {name: Keras tensor}: the stem, the output of every block, and the second pointwise
-      convolution of every entry block, under their names in DeepLab.
+        {name: Keras tensor}: the stem, the output of every block, and the second pointwise
+        convolution of every entry block, under their names in DeepLab.
     """
     schedule = AtrousSchedule(output_stride, stem_stride=2)
     points = {}

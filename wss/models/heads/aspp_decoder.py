@@ -31,23 +31,23 @@ def build_segmentation_head(
     """Builds the head that turns backbone features into logits.
 
     Args:
-      num_classes: C.
-      features_shape: (h, w, D) of the backbone's "features"; None for any size.
-      low_level_shape: (h4, w4, D4) of its "low_level".
-      output_stride: of the features.
-      aspp_rates: atrous rates at output stride 16, doubled at 8 and halved at 32; empty for none.
-      use_decoder: whether low-level features refine the result, at their size.
-      separable: separable 3x3 convolutions in ASPP and decoder.
-      dropout: drop rate after ASPP.
-      batch_norm: keyword arguments of `BatchNorm` that replace momentum 0.9997 and epsilon 1e-5.
+        num_classes: C.
+        features_shape: (h, w, D) of the backbone's "features"; None for any size.
+        low_level_shape: (h4, w4, D4) of its "low_level".
+        output_stride: of the features.
+        aspp_rates: Atrous rates at output stride 16, doubled at 8 and halved at 32; empty for none.
+        use_decoder: Whether low-level features refine the result, at their size.
+        separable: Separable 3x3 convolutions in ASPP and decoder.
+        dropout: Drop rate after ASPP.
+        batch_norm: Keyword arguments of `BatchNorm` that replace momentum 0.9997 and epsilon 1e-5.
 
     Returns:
-      A model from [features, low_level] to logits `[B, h4, w4, C]` (no decoder: `[B, h, w, C]`),
-      always float32. Its layers "aspp_output" and, with a decoder, "decoder_output" give the 256
-      channels in between.
+        A model from [features, low_level] to logits `[B, h4, w4, C]` (no decoder: `[B, h, w, C]`),
+        always float32. Its layers "aspp_output" and, with a decoder, "decoder_output" give the 256
+        channels in between.
 
     Raises:
-      UserError: a rate is below 1 at this output stride.
+        UserError: A rate is below 1 at this output stride.
     """
     norm = {**_BATCH_NORM, **(batch_norm or {})}
     features = head_input(features_shape, "features")

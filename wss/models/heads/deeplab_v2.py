@@ -16,7 +16,7 @@ def build_deeplab_v2_head(
     Args:
         num_classes: C.
         features_shape: (h, w, D) of the backbone's "features"; None for any size.
-        first_two_only: rates 6 and 12 alone, as in a widespread PyTorch version (AdvSemiSeg's, and what was made from
+        first_two_only: Rates 6 and 12 alone, as in a widespread PyTorch version (AdvSemiSeg's, and what was made from
             it), which returns from inside of its loop.
 
     Returns:

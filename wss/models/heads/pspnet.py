@@ -27,8 +27,8 @@ def build_pspnet_head(
     Args:
         num_classes: C.
         features_shape: (h, w, D) of the backbone's "features"; None for any size.
-        dropout: rate at which whole channels are dropped before the last convolution.
-        batch_norm: keyword arguments of `BatchNorm` that replace momentum 0.9 and epsilon 1e-5.
+        dropout: Rate at which whole channels are dropped before the last convolution.
+        batch_norm: Keyword arguments of `BatchNorm` that replace momentum 0.9 and epsilon 1e-5.
 
     Returns:
         A model from [features] to logits [B, h, w, C], always float32.

@@ -26,9 +26,9 @@ class Preprocess(keras.layers.Layer):
     """Normalises raw RGB images `[B, H, W, 3]`, 0..255, in float32: `x * scale + offset`.
 
     Args:
-      scale: factor of all channels.
-      offset: one number per channel, in the order RGB.
-      bgr: whether the channels leave in the order BGR.
+        scale: Factor of all channels.
+        offset: One number per channel, in the order RGB.
+        bgr: Whether the channels leave in the order BGR.
     """
 
     def __init__(self, scale: float, offset: tuple[float, ...], bgr: bool = False, **kwargs):
@@ -114,8 +114,8 @@ class AtrousSchedule:
     place (slim's `stack_blocks_dense`).
 
     Args:
-      output_stride: ratio of input to output resolution.
-      stem_stride: what the layers before the first unit have reached already.
+        output_stride: Ratio of input to output resolution.
+        stem_stride: What the layers before the first unit have reached already.
     """
 
     def __init__(self, output_stride: int, stem_stride: int):
@@ -158,17 +158,17 @@ def conv_bn(
     """Convolution, batch normalisation, activation: `slim.conv2d` with a normalizer.
 
     Args:
-      x: Keras tensor `[B, H, W, C]`.
-      filters: output channels.
-      kernel_size: height and width of the kernel.
-      scope: TensorFlow 1 scope of the convolution, e.g. "xception_65/entry_flow/conv1_1".
-      batch_norm: keyword arguments of `BatchNorm`.
-      activation: Keras activation name, or None.
-      stride: output stride.
-      rate: atrous rate.
-      symmetric_padding: see `Conv2D`.
-      initializer: of the kernel.
-      use_bias: whether the convolution has a bias; slim's have none.
+        x: Keras tensor `[B, H, W, C]`.
+        filters: Output channels.
+        kernel_size: Height and width of the kernel.
+        scope: TensorFlow 1 scope of the convolution, e.g. "xception_65/entry_flow/conv1_1".
+        batch_norm: Keyword arguments of `BatchNorm`.
+        activation: Keras activation name, or None.
+        stride: Output stride.
+        rate: Atrous rate.
+        symmetric_padding: See `Conv2D`.
+        initializer: of the kernel.
+        use_bias: Whether the convolution has a bias; slim's have none.
     """
     x = Conv2D(
         filters,

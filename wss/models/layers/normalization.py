@@ -37,14 +37,14 @@ class BatchNorm(keras.layers.Layer):
     one (n / (n - 1)), as in TensorFlow 1 and unlike `keras.layers.BatchNormalization`.
 
     Args:
-      momentum: decay of the moving statistics.
-      epsilon: added to the variance.
-      scale: whether there is a gamma.
-      synchronized: whether batch statistics are taken over all replicas of the strategy.
-      fine_tune: False normalises by the moving statistics in training too and never moves them;
-        gamma and beta still train (DeepLab's `fine_tune_batch_norm=False`).
-      tf1_scope: TensorFlow 1 scope, e.g. "xception_65/entry_flow/conv1_1/BatchNorm"; the layer's
-        name is the scope with "." for "/".
+        momentum: Decay of the moving statistics.
+        epsilon: Added to the variance.
+        scale: Whether there is a gamma.
+        synchronized: Whether batch statistics are taken over all replicas of the strategy.
+        fine_tune: False normalises by the moving statistics in training too and never moves them;
+            gamma and beta still train (DeepLab's `fine_tune_batch_norm=False`).
+        tf1_scope: TensorFlow 1 scope, e.g. "xception_65/entry_flow/conv1_1/BatchNorm"; the layer's
+            name is the scope with "." for "/".
     """
 
     def __init__(

@@ -24,13 +24,13 @@ class WeightReport:
     """What an import did with every variable, by TensorFlow 1 name; `str` makes a short table of it.
 
     Attributes:
-        source: what was read.
+        source: What was read.
         parts: {part of the model: its variables}.
-        loaded: variables that were set.
+        loaded: Variables that were set.
         skipped: {variable: why the file's value was not taken}.
-        initial: variables that the file does not have.
-        unknown: names in the file that the model does not have.
-        ignored: slots and counters in the file.
+        initial: Variables that the file does not have.
+        unknown: Names in the file that the model does not have.
+        ignored: Slots and counters in the file.
     """
 
     source: str
@@ -61,18 +61,18 @@ def load_initial_weights(model: DeepLab, path: str, *, last_layer: bool = True) 
     """Loads weights into a model; variables that the file does not have stay as they are.
 
     Args:
-        model: built.
-        path: from the working directory, or else from the project or the installed package; one of
+        model: Built.
+        path: From the working directory, or else from the project or the installed package; one of
             a TensorFlow 1 checkpoint: its prefix, one of its files or its directory;
             a `.npz` of {TF1 variable name: array} or of a Keras layout;
             a `.h5` file of `keras.applications`;
             "imagenet": the weights that `keras.applications` downloads for this backbone;
             a `.weights.h5` of the same model, or the directory of a finished run.
-        last_layer: whether to take the layers whose size is the number of classes. Those of another number of classes
+        last_layer: Whether to take the layers whose size is the number of classes. Those of another number of classes
             are skipped anyway.
 
     Raises:
-        UserError: nothing such to read, a shape differs, or a variable of the backbone would stay unset; or last layers to
+        UserError: Nothing such to read, a shape differs, or a variable of the backbone would stay unset; or last layers to
             leave out of a `.weights.h5`, which is read whole or not at all.
     """
     path = locate(path)
