@@ -54,8 +54,8 @@ def two_convolutions() -> Iterator[None]:
 
 def _two_convolutions(x, output_stride: int, depth_multiplier: float, depth_divisor: int, batch_norm: dict) -> dict:
     """Stands in for `wss.models.backbones.mobilenet_v2.mobilenet_v2`."""
-    low = conv_bn(x, 8, 3, "MobilenetV2/one", batch_norm, stride=4)
-    high = conv_bn(low, 8, 3, "MobilenetV2/two", batch_norm, stride=output_stride // 4)
+    low = conv_bn(x, 8, 3, scope="MobilenetV2/one", batch_norm=batch_norm, stride=4)
+    high = conv_bn(low, 8, 3, scope="MobilenetV2/two", batch_norm=batch_norm, stride=output_stride // 4)
     return {"layer_4/depthwise_output": low, "layer_18": high, "Conv_1": high}
 
 

@@ -145,7 +145,7 @@ class DeepLab(keras.Model):
         return {path: factor for path, factor in factors.items() if factor != 1.0}
 
     def _own_variables(self) -> list[keras.Variable]:
-        """The trainable variables of the method's own layers."""
+        """Returns the trainable variables of the method's own layers."""
         return [] if self.branches is None else self.branches.trainable_variables
 
 
@@ -160,9 +160,9 @@ class NetworkSettings:
 
     Attributes:
         backbone: One of `wss.models.backbones.registry.BACKBONES`.
-        head: "deeplab_v3_plus" (Chen et al., ECCV 2018); "pspnet" (Zhao et al., CVPR 2017), with an auxiliary head; or
-            "deeplab_v2" (Chen et al., 2016), where gamma and beta of the backbone's batch norms do not train. The last
-            two are for output stride 8 and crops of 8 n + 1 pixels.
+        head: "deeplab_v3_plus" (Chen et al., ECCV 2018), "pspnet" (Zhao et al., CVPR 2017), with an auxiliary head, or
+            "deeplab_v2" (Chen et al., 2016). With the last, gamma and beta of the backbone's batch norms do not train.
+            The last two are for output stride 8 and crops of 8 n + 1 pixels.
         output_stride: 8, 16 or 32.
         multi_grid: Unit rates of the last block; DeepLab's ResNets take (1, 2, 4).
         depth_multiplier: Width of MobileNetV2.
@@ -216,8 +216,8 @@ class NetworkSettings:
         backbone = build_backbone(
             self.backbone,
             self.output_stride,
-            self.multi_grid,
-            self.batch_norm.arguments(),
+            multi_grid=self.multi_grid,
+            batch_norm=self.batch_norm.arguments(),
             depth_multiplier=self.depth_multiplier,
             depth_divisor=self.depth_divisor,
             ceil_pool=self.head == "deeplab_v2",
@@ -241,8 +241,10 @@ class NetworkSettings:
         norm = self.batch_norm.arguments()
         if self.head == "pspnet":
             return (
-                build_pspnet_head(num_classes, shapes["features"], self.dropout, norm),
-                build_auxiliary_head(num_classes, shapes["hypercolumn_previous"], self.dropout, norm),
+                build_pspnet_head(num_classes, shapes["features"], dropout=self.dropout, batch_norm=norm),
+                build_auxiliary_head(
+                    num_classes, shapes["hypercolumn_previous"], dropout=self.dropout, batch_norm=norm
+                ),
             )
         if self.head == "deeplab_v2":
             return build_deeplab_v2_head(num_classes, shapes["features"], self.aspp_first_two_only), None

@@ -19,6 +19,9 @@ def batch_norm_updates(enabled: bool) -> Iterator[None]:
 
     By default they do; what is switched off outside stays off inside. The outputs do not change: a training pass
     normalises by batch statistics either way. Under `strategy.run` enter it inside the replica function.
+
+    Args:
+        enabled: Whether they move.
     """
     before = getattr(_switch, "enabled", True)
     _switch.enabled = before and enabled
@@ -32,23 +35,23 @@ def batch_norm_updates(enabled: bool) -> Iterator[None]:
 class BatchNorm(keras.layers.Layer):
     """Batch normalisation of `[B, H, W, C]`, float32, bfloat16 or float16, by `FusedBatchNormV3`.
 
-    Parameters and statistics are always float32. In training
-    `moving = moving * momentum + batch * (1 - momentum)`, where the batch variance is the unbiased
-    one (n / (n - 1)), as in TensorFlow 1 and unlike `keras.layers.BatchNormalization`.
+    Parameters and statistics are always float32. In training `moving = moving * momentum + batch * (1 - momentum)`. The
+    batch variance is the unbiased one (n / (n - 1)), as in TensorFlow 1 and unlike `keras.layers.BatchNormalization`.
 
     Args:
         momentum: Decay of the moving statistics.
-        epsilon: Added to the variance.
+        epsilon: Number that is added to the variance.
         scale: Whether there is a gamma.
         synchronized: Whether batch statistics are taken over all replicas of the strategy.
-        fine_tune: False normalises by the moving statistics in training too and never moves them;
-            gamma and beta still train (DeepLab's `fine_tune_batch_norm=False`).
-        tf1_scope: TensorFlow 1 scope, e.g. "xception_65/entry_flow/conv1_1/BatchNorm"; the layer's
-            name is the scope with "." for "/".
+        fine_tune: Whether training normalises by batch statistics and moves the moving ones. Without it gamma and beta
+            still train (DeepLab's `fine_tune_batch_norm=False`).
+        tf1_scope: TensorFlow 1 scope, e.g. "xception_65/entry_flow/conv1_1/BatchNorm". None without one.
+        name: Name of the layer; None takes the scope with "." for "/".
     """
 
     def __init__(
         self,
+        *,
         momentum: float = 0.9997,
         epsilon: float = 1e-3,
         scale: bool = True,
@@ -66,14 +69,14 @@ class BatchNorm(keras.layers.Layer):
         self.fine_tune = fine_tune
         self.tf1_scope = tf1_scope
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the variables."""
         shape = (input_shape[-1],)
         parameter = {"shape": shape, "dtype": "float32", "autocast": False}
         self.gamma = self.add_weight(**parameter, initializer="ones", name="gamma") if self.scale else None
         self.beta = self.add_weight(**parameter, initializer="zeros", name="beta")
-        # `add_weight` has no `synchronization`. ON_READ keeps one copy per replica, so that an
-        # update needs no communication; who reads it outside of a replica (a checkpoint) gets the
-        # mean.
+        # `add_weight` has no `synchronization`. ON_READ keeps one copy per replica, so that an update needs no
+        # communication; who reads it outside of a replica (a checkpoint) gets the mean.
         statistic = {
             **parameter,
             "trainable": False,
@@ -83,7 +86,8 @@ class BatchNorm(keras.layers.Layer):
         self.moving_mean = keras.Variable("zeros", **statistic, name="moving_mean")
         self.moving_variance = keras.Variable("ones", **statistic, name="moving_variance")
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Returns the normalised input; training moves the statistics."""
         gamma = tf.ones_like(self.beta) if self.gamma is None else tf.convert_to_tensor(self.gamma)
         beta = tf.convert_to_tensor(self.beta)
         inference = not (training and self.trainable)
@@ -110,8 +114,8 @@ class BatchNorm(keras.layers.Layer):
     def _multiply_add(self, inputs, gamma, beta):
         """Normalises by the moving statistics, in place.
 
-        Where there is no AVX-512, oneDNN's convolution with a fused batch norm takes 30 times as long as one without, and
-        TensorFlow fuses what it can. In place this is faster than the kernel even without that.
+        TensorFlow fuses what it can. Without AVX-512 a fused convolution of oneDNN takes 30 times as long as one without
+        batch norm. In place this is faster than the kernel even without that.
         """
         scale = gamma * tf.math.rsqrt(tf.convert_to_tensor(self.moving_variance) + self.epsilon)
         return inputs * scale + (beta - tf.convert_to_tensor(self.moving_mean) * scale)
@@ -149,10 +153,12 @@ class BatchNorm(keras.layers.Layer):
     def _move(self, moving, batch):
         moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Returns the shape of the input."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
             "momentum": self.momentum,
