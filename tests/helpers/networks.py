@@ -92,7 +92,9 @@ def train_step(
     with strategy.scope():
         model, optimizer = small_model(**(model_options or {})), Momentum(0.01)
     factors = model.rate_factors(head=head_multiplier)
-    return TrainStep(strategy, model, method, optimizer, **{"weight_decay": 1e-4, "rate_factors": factors, **options})
+    return TrainStep(
+        strategy, model, method, optimizer=optimizer, **{"weight_decay": 1e-4, "rate_factors": factors, **options}
+    )
 
 
 def take_steps(step: TrainStep, batch: Batch, number: int) -> list[dict[str, float]]:

@@ -9,7 +9,6 @@ from wss.models.layers.normalization import BatchNorm
 from wss.ops.resizing import resize_bilinear, sides
 
 Shape = tuple[int | None, ...]
-Initializer = str | keras.initializers.Initializer
 
 
 @keras.saving.register_keras_serializable(package="wss")
@@ -83,17 +82,17 @@ class _SlimConvolution:
         """Returns the convolution of the padded input."""
         if any(self._explicit):
             inputs = tf.pad(inputs, [(0, 0), self._explicit, self._explicit, (0, 0)])
-        return super().call(inputs)
+        return super().call(inputs)  # type: ignore[misc]
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns the shape of the convolved input."""
         batch, height, width, channels = input_shape
         padded = [side and side + sum(self._explicit) for side in (height, width)]
-        return super().compute_output_shape((batch, *padded, channels))
+        return super().compute_output_shape((batch, *padded, channels))  # type: ignore[misc]
 
     def get_config(self) -> dict:
         """Returns the arguments of the constructor."""
-        config = super().get_config()
+        config = super().get_config()  # type: ignore[misc]
         del config["padding"]
         return {**config, "tf1_scope": self.tf1_scope, "symmetric_padding": self.symmetric_padding}
 
@@ -166,7 +165,7 @@ def conv_bn(
     stride: int = 1,
     rate: int = 1,
     symmetric_padding: bool = True,
-    initializer: Initializer = "glorot_uniform",
+    initializer: str | keras.initializers.Initializer = "glorot_uniform",
     use_bias: bool = False,
 ) -> keras.KerasTensor:
     """Applies convolution, batch normalisation and activation: `slim.conv2d` with a normalizer.
@@ -207,7 +206,7 @@ def depthwise_bn(
     stride: int = 1,
     rate: int = 1,
     symmetric_padding: bool = True,
-    initializer: Initializer = "glorot_uniform",
+    initializer: str | keras.initializers.Initializer = "glorot_uniform",
 ) -> keras.KerasTensor:
     """Applies depthwise convolution without bias, batch norm and activation; arguments as in `conv_bn`."""
     x = DepthwiseConv2D(
@@ -231,8 +230,8 @@ def separable_conv_bn(
     activation: str | None = None,
     stride: int = 1,
     rate: int = 1,
-    depthwise_initializer: Initializer = "glorot_uniform",
-    pointwise_initializer: Initializer = "glorot_uniform",
+    depthwise_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+    pointwise_initializer: str | keras.initializers.Initializer = "glorot_uniform",
 ) -> keras.KerasTensor:
     """Applies DeepLab's split separable 3x3: depthwise and 1x1, each with batch norm and activation."""
     x = depthwise_bn(

@@ -94,13 +94,13 @@ class BatchNorm(keras.layers.Layer):
         if inference and tf.as_dtype(inputs.dtype) == tf.float32 and on_cpu():
             return self._multiply_add(inputs, gamma, beta)
         if inference or not self.fine_tune:
-            return self._fused(inputs, gamma, beta, self.moving_mean, self.moving_variance)[0]
+            return self._fused(inputs, gamma, beta, mean=self.moving_mean, variance=self.moving_variance)[0]
         context = tf.distribute.get_replica_context()
         if self.synchronized and context is not None and context.num_replicas_in_sync > 1:
             return self._synchronized(inputs, gamma, beta, context)
         return self._batch(inputs, gamma, beta)
 
-    def _fused(self, inputs, gamma, beta, mean, variance, **kwargs):
+    def _fused(self, inputs, gamma, beta, *, mean, variance, **kwargs):
         attributes = {
             "is_training": False,
             "epsilon": self.epsilon,
@@ -122,14 +122,14 @@ class BatchNorm(keras.layers.Layer):
 
     def _batch(self, inputs, gamma, beta):
         if not getattr(_switch, "enabled", True):
-            return self._fused(inputs, gamma, beta, [], [], is_training=True)[0]
+            return self._fused(inputs, gamma, beta, mean=[], variance=[], is_training=True)[0]
         # The kernel itself returns the moved statistics: no further ops.
         outputs, mean, variance = self._fused(
             inputs,
             gamma,
             beta,
-            self.moving_mean,
-            self.moving_variance,
+            mean=self.moving_mean,
+            variance=self.moving_variance,
             is_training=True,
             exponential_avg_factor=1.0 - self.momentum,
         )
@@ -147,7 +147,7 @@ class BatchNorm(keras.layers.Layer):
             unbiased = variance * count / tf.maximum(count - 1.0, 1.0)
             self._move(self.moving_mean, mean)
             self._move(self.moving_variance, unbiased)
-        outputs = tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon)
+        outputs = tf.nn.batch_normalization(x, mean, variance, offset=beta, scale=gamma, variance_epsilon=self.epsilon)
         return tf.cast(outputs, inputs.dtype)
 
     def _move(self, moving, batch):

@@ -16,7 +16,7 @@ _COUNTERS = ("global_step", "beta1_power", "beta2_power", "learning_rate")
 
 
 def is_bookkeeping(name: str) -> bool:
-    """Whether a variable is an optimizer's slot, a moving average of another variable or a step counter."""
+    """Returns whether a variable is an optimizer's slot, a moving average of another variable or a step counter."""
     last = name.rsplit("/", 1)[-1]
     return last in _SLOTS or last in _COUNTERS
 
@@ -55,13 +55,13 @@ def read_checkpoint(prefix: str) -> tuple[dict[str, np.ndarray], list[str]]:
     """Reads a TensorFlow 1 checkpoint.
 
     Args:
-        prefix: Such as "model.ckpt-30000".
+        prefix: Prefix of its files, such as "model.ckpt-30000".
 
     Returns:
         {variable name: array}, and the names that were left out because they are bookkeeping.
 
     Raises:
-        UserError: Not a checkpoint, damaged, or one of TensorFlow 2 objects.
+        UserError: It is no checkpoint, damaged, or one of TensorFlow 2 objects.
     """
     try:
         reader = tf.train.load_checkpoint(prefix)
@@ -78,8 +78,8 @@ def write_checkpoint(prefix: str | Path, values: Mapping[str, np.ndarray], step:
     """Writes a TensorFlow 1 checkpoint with a `global_step`, and the `checkpoint` file that makes it the latest.
 
     Args:
-        prefix: Such as "model.ckpt-30000"; its folder is made if absent.
-        values: {variable name: array}.
+        prefix: Prefix of its files, such as "model.ckpt-30000"; its folder is made if absent.
+        values: Arrays by name of the variable.
         step: Value of `global_step`.
     """
     prefix = Path(prefix)
