@@ -21,7 +21,7 @@ BLUR_MARGIN = 2  # pixels beside one that its blurred value depends on
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class ResizeToRange:
-    """The size of every image that is read from a data set, with its mask; by default it is not resized.
+    """The size of every image that is read from a data set, with its mask; by default it is its own.
 
     It holds for training, evaluation and pictures. An evaluation then counts the pixels of the resized masks, as the
     original's does.
@@ -29,8 +29,8 @@ class ResizeToRange:
     Attributes:
         min_size: Length of the shorter side; None leaves images as they are.
         max_size: Largest length of the longer side, at the cost of the shorter one; None for no limit.
-        factor: Factor by which both sides are rounded up to k * factor + 1 (and `max_size` down), best the network's
-            output stride; None for no rounding.
+        factor: Number to whose multiples, and 1 pixel more, both sides are rounded up and `max_size` down. Best is the
+            network's output stride; None rounds nothing.
 
     Raises:
         UserError: A size below 1, a `max_size` or `factor` without `min_size`, or a `max_size` not above the factor.
@@ -62,7 +62,10 @@ class ResizeToRange:
         return resize_to_range(image, label, self.min_size, max_size=self.max_size, factor=self.factor)
 
     def largest_size(self, info: DatasetInfo, split: str) -> tuple[int, int]:
-        """Returns the largest (height, width) over the images of a split once they are resized; reads the sizes in its records."""
+        """Returns the largest (height, width) over the images of a split once they are resized.
+
+        It reads the sizes in the records of the split.
+        """
         if self.min_size is None:
             return info.split(split).max_size
         sizes = split_records(info, split).map(

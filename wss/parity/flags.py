@@ -15,8 +15,8 @@ Arrays = Mapping[str, np.ndarray]
 class OriginalFlags:
     """The command-line flags of the original's train_wss.py that change its tensors, with the values of its goldens.
 
-    Some are not here, because our parts have no such option: use_attention, att_v2 and cls_with_cls (on in the original),
-    hard_example_mining_step and top_k_percent_pixels (off), optimizer (momentum), learning_policy (poly).
+    Some are not here, because our parts have no such option. On in the original are use_attention, att_v2 and cls_with_cls.
+    Off are hard_example_mining_step and top_k_percent_pixels. The optimizer is momentum, the learning_policy poly.
     """
 
     weakly: bool = False

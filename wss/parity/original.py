@@ -81,7 +81,7 @@ def golden_tensors(
     - Also "cls_label" [B, C - 1], "valid_mask" [B, H, W, 1]: the classification branch, CAM and SGC. Returns them under
       "net_training_<bool>/..." and ".../sgc_training_<bool>/...".
     - Or "cls_label", "dropout_mask" [B, 1, 1, D] and "keep_prob": the classification branch in training with this dropout
-      mask, and its Grad-CAM with the original's average over the batch.
+      mask. Its Grad-CAM has the original's average over the batch.
     - "seg/image", "seg/label", "seg/valid", "seg/cls_label", "unl/image", "unl/strong", "unl/label", "unl/valid",
       "unl/cls_label": one training step. Returns
 

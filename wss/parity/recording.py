@@ -1,5 +1,7 @@
 """Network and method that keep the tensors of a training step under the original's names."""
 
+from collections.abc import Mapping
+
 import keras
 import tensorflow as tf
 
@@ -53,7 +55,9 @@ class RecordedPseudoSeg(PseudoSeg):
         }
         return result
 
-    def pseudo_label(self, network: "RecordedNetwork", weak_features, unlabeled) -> PseudoLabel:  # type: ignore[override]
+    def pseudo_label(
+        self, network: "RecordedNetwork", weak_features: Mapping[str, Features], unlabeled: Mapping[str, tf.Tensor]
+    ) -> PseudoLabel:  # type: ignore[override]
         """Labels the weak view, see `PseudoSeg.pseudo_label`."""
         pseudo = super().pseudo_label(network, weak_features, unlabeled)
         valid = resize_nearest(unlabeled["valid"], pseudo.decoder.shape[1:3])

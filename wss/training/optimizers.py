@@ -44,6 +44,7 @@ class PolySchedule(keras.optimizers.schedules.LearningRateSchedule):
         self.steps_before = steps_before
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """Returns the rate of an optimizer's step, float32."""
         step = tf.cast(step, tf.float32) + self.steps_before
         done = (step - self.slow_start_steps) / (self.total_steps - self.slow_start_steps)
         rate = self.base_rate * tf.clip_by_value(1.0 - done, 0.0, 1.0) ** self.power

@@ -26,10 +26,11 @@ class Rounds:
         threshold: Threshold of the policy "threshold", instead of the alphas, which then only count the rounds.
         temperature: Temperature of wss-label.
         fit_temperature_on: Split with masks to fit the temperature on; None takes `temperature`.
-        start: Weights that a student starts from: "teacher" (DARS) or "initial", `train.initial_weights` (Zoph et al., 2020).
+        start: Weights that a student starts from: "teacher" (DARS), or "initial" for `train.initial_weights` (Zoph et al.,
+            2020).
         num_steps: Number of steps of each student; None takes `train.num_steps`, which round 0 has.
-        labeled_batch_size: Labelled images of each student per replica; None takes `TrainingData.labeled_batch_size`,
-            which round 0 has.
+        labeled_batch_size: Labelled images of each student per replica; None takes round 0's
+            `TrainingData.labeled_batch_size`.
         teacher: Run directory that is round 0; None trains it.
         keep_predictions: Whether what wss-label predicts stays in the teacher's run directory, for other policies.
         resume_rate: Whether the learning rate of round k goes on as if the k rounds before had been as long, as in the

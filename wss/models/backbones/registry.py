@@ -129,8 +129,8 @@ def build_backbone(
         depth_multiplier: Factor of the width of MobileNetV2.
         depth_divisor: Number of whose multiples MobileNetV2's widths are: 8 as in ImageNet weights. DeepLab's own
             checkpoints with a multiplier below 1 need 1.
-        ceil_pool: Whether the max pool of a ResNet is padded by one pixel and keeps a last window that is not full
-            (Caffe's, and PyTorch's ceil_mode). It matters only if the pooled side is even, as for images of 8 n rows.
+        ceil_pool: Whether the max pool of a ResNet is padded by one pixel and keeps a last window that is not full. So do
+            Caffe and PyTorch's ceil_mode. It matters only if the pooled side is even, as for images of 8 n rows.
 
     Returns:
         A model from raw RGB images `[B, H, W, 3]`, float 0 .. 255, to a dict of tensors `[B, h, w, C]`. It normalises the
@@ -149,31 +149,18 @@ def build_backbone(
     """
     spec = backbone_spec(name)
     _check(spec, output_stride, multi_grid, depth_multiplier)
-    unit_rates = tuple(multi_grid or (1, 1, 1))
     norm = {"momentum": spec.momentum, "epsilon": spec.epsilon, **(batch_norm or {})}
     images = keras.Input(input_shape, dtype="float32", name="images")
     x = _preprocess(spec)(images)
+    common: dict = {"output_stride": output_stride, "batch_norm": norm}
+    unit_rates = tuple(multi_grid or (1, 1, 1))
     if name == "mobilenet_v2":
-        points = mobilenet_v2(
-            x,
-            output_stride=output_stride,
-            depth_multiplier=depth_multiplier,
-            depth_divisor=depth_divisor,
-            batch_norm=norm,
-        )
+        points = mobilenet_v2(x, depth_multiplier=depth_multiplier, depth_divisor=depth_divisor, **common)
     elif name.startswith("xception"):
-        points = xception(x, name, output_stride=output_stride, multi_grid=unit_rates, batch_norm=norm)
+        points = xception(x, name, multi_grid=unit_rates, **common)
     else:
         layout = name.removeprefix(spec.scope).removeprefix("_") or "slim"
-        points = resnet_v1(
-            x,
-            spec.scope,
-            layout=layout,
-            output_stride=output_stride,
-            multi_grid=unit_rates,
-            batch_norm=norm,
-            ceil_pool=ceil_pool,
-        )
+        points = resnet_v1(x, spec.scope, layout=layout, multi_grid=unit_rates, ceil_pool=ceil_pool, **common)
     roles = {role: points[point] for role, point in spec.roles.items()}
     return keras.Model(images, {**points, **roles}, name=name)
 

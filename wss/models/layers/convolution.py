@@ -13,7 +13,7 @@ Shape = tuple[int | None, ...]
 
 @keras.saving.register_keras_serializable(package="wss")
 class ResizeLike(keras.layers.Layer):
-    """`resize_bilinear` of the first input `[B, h, w, C]` to the height and width of the second."""
+    """The `resize_bilinear` of the first input `[B, h, w, C]` to the height and width of the second."""
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         """Returns the first input at the size of the second."""
@@ -29,7 +29,7 @@ class ResizeLike(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="wss")
 class Preprocess(keras.layers.Layer):
-    """Normalises raw RGB images `[B, H, W, 3]`, 0..255, in float32: `x * scale + offset`.
+    """The normalisation of raw RGB images `[B, H, W, 3]`, 0 .. 255, in float32: `x * scale + offset`.
 
     Args:
         scale: Factor of all channels.
@@ -58,7 +58,7 @@ class Preprocess(keras.layers.Layer):
 
 
 class _SlimConvolution:
-    """Slim's padding and name for a Keras convolution; the mixed-in class comes next in the bases.
+    """The padding and name of slim for a Keras convolution; the mixed-in class comes next in the bases.
 
     With `symmetric_padding` (slim's `conv2d_same`) a strided kernel is padded alike on both sides, whatever the image
     size. That keeps features aligned at even sizes. Otherwise padding is TensorFlow's "SAME".
@@ -99,7 +99,7 @@ class _SlimConvolution:
 
 @keras.saving.register_keras_serializable(package="wss")
 class Conv2D(_SlimConvolution, keras.layers.Conv2D):
-    """`keras.layers.Conv2D` with slim's symmetric padding and a TensorFlow 1 scope; 1x1 runs as a matrix product."""
+    """A `keras.layers.Conv2D` with slim's symmetric padding and a TensorFlow 1 scope; 1x1 runs as a matrix product."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns the convolution of the input, as a matrix product where the kernel is 1x1."""
@@ -116,11 +116,11 @@ class Conv2D(_SlimConvolution, keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable(package="wss")
 class DepthwiseConv2D(_SlimConvolution, keras.layers.DepthwiseConv2D):
-    """`keras.layers.DepthwiseConv2D` with slim's symmetric padding and a TensorFlow 1 scope."""
+    """A `keras.layers.DepthwiseConv2D` with slim's symmetric padding and a TensorFlow 1 scope."""
 
 
 class AtrousSchedule:
-    """Turns the strides of a network, unit by unit, into (stride, atrous rate).
+    """The (stride, atrous rate) of a network, unit by unit.
 
     Once the output stride is reached a unit no longer strides, and the units after it dilate in its place (slim's
     `stack_blocks_dense`).

@@ -24,7 +24,7 @@ def dropout_seed(seed: tf.Tensor) -> Iterator[None]:
 
 @keras.saving.register_keras_serializable(package="wss")
 class Dropout(keras.layers.Layer):
-    """Drops elements with probability `rate` in training and scales the others by 1 / (1 - rate).
+    """A layer that in training drops elements with probability `rate` and scales the others by 1 / (1 - rate).
 
     Inside of `dropout_seed` the draw is stateless; elsewhere it comes from TensorFlow's global generator.
 

@@ -33,7 +33,7 @@ def batch_norm_updates(enabled: bool) -> Iterator[None]:
 
 @keras.saving.register_keras_serializable(package="wss")
 class BatchNorm(keras.layers.Layer):
-    """Batch normalisation of `[B, H, W, C]`, float32, bfloat16 or float16, by `FusedBatchNormV3`.
+    """The batch normalisation of `[B, H, W, C]`, float32, bfloat16 or float16, by `FusedBatchNormV3`.
 
     Parameters and statistics are always float32. In training `moving = moving * momentum + batch * (1 - momentum)`. The
     batch variance is the unbiased one (n / (n - 1)), as in TensorFlow 1 and unlike `keras.layers.BatchNormalization`.
