@@ -70,12 +70,12 @@ class OpenRun:
     """A run with its trained model.
 
     Attributes:
-        directory: Its files.
+        directory: The files of the run.
         info: The data set that it was trained on.
         model: The network with the trained weights.
         method: The training method.
         step: Number of finished steps.
-        weights: Which weights the model has, in words.
+        weights: Origin of the weights, in words.
     """
 
     directory: RunDirectory

@@ -104,7 +104,7 @@ def _step(*, crop, batch, num_classes, precision, backbone, parameters=(), jit_c
     with strategy.scope():
         model = build_network(dataset_of(num_classes), method, backbone=backbone)
         optimizer = build_optimizer(30_000)
-    step = TrainStep(strategy, model, method, optimizer, weight_decay=4e-5, jit_compile=jit_compile)
+    step = TrainStep(strategy, model, method, optimizer=optimizer, weight_decay=4e-5, jit_compile=jit_compile)
     data = tf.data.Dataset.from_tensors(batch_of(crop, batch, num_classes)).repeat()
     iterator = iter(strategy.distribute_datasets_from_function(lambda _: data))
     return step, iterator

@@ -106,8 +106,8 @@ class Evaluator:
         prediction = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
         labeled = tf.reduce_any(label != ignore, axis=[1, 2, 3])
         return {
-            "confusion": metrics.confusion_matrix(label, prediction, num_classes, ignore),
-            "calibration": metrics.calibration_histogram(label, probabilities, self.num_bins, ignore),
+            "confusion": metrics.confusion_matrix(label, prediction, num_classes, ignore_label=ignore),
+            "calibration": metrics.calibration_histogram(label, probabilities, self.num_bins, ignore_label=ignore),
             "images": tf.math.count_nonzero(labeled),
             "unknown": metrics.num_unknown_labels(label, num_classes, ignore),
         }

@@ -135,7 +135,9 @@ class PhotoPredictor:
         if self.settings.base_size is not None:
             scale *= self.settings.base_size / max(size)
         elif (resize := self._resize).min_size is not None:
-            height, width = size_in_range(tf.constant(size), resize.min_size, resize.max_size, resize.factor).numpy()
+            height, width = size_in_range(
+                tf.constant(size), resize.min_size, max_size=resize.max_size, factor=resize.factor
+            ).numpy()
             size = height, width
         height, width = (max(1, round(side * scale)) for side in size)
         return height, width

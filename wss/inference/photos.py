@@ -92,7 +92,7 @@ class SplitExamples:
         total = info.split(split).num_examples
         self._number = min(number or total, total)
         batch_size = min(batch_size, self._number)
-        batches = evaluation_batches(info, split, batch_size, mean_pixel)
+        batches = evaluation_batches(info, split, batch_size, mean_pixel=mean_pixel)
         self._batches = batches.take(math.ceil(self._number / batch_size))
         self._has_masks = info.split(split).num_masks > 0
 

@@ -146,7 +146,7 @@ def predict_and_explain(
         # One by one: a method may normalise over its batch, and only the network is expensive.
         one = slice(i, i + 1)
         own = {name: value[one] for name, value in features.items()}
-        maps.append(method.intermediate_maps(network, own, logits[one], valid[one]))
+        maps.append(method.intermediate_maps(network, own, logits=logits[one], valid=valid[one]))
     joined = [
         dataclasses.replace(same[0], values=tf.concat([tf.cast(figure.values, tf.float32) for figure in same], axis=0))
         for same in zip(*maps, strict=True)

@@ -29,10 +29,11 @@ def build_strategy(name: str = "mirrored", tpu: str = "", wait_seconds: float = 
     """Builds a strategy over what this launch has.
 
     Args:
-        name: "mirrored" (all GPUs of this machine that CUDA_VISIBLE_DEVICES shows, or its CPU), "multi_worker" (all
-            hosts of TF_CONFIG, or else of the SLURM job step, one process a host) or "tpu".
+        name: Name of the strategy. "mirrored" takes all GPUs of this machine that CUDA_VISIBLE_DEVICES shows, or its CPU.
+            "multi_worker" takes all hosts of TF_CONFIG, or else of the SLURM job step, one process a host. The third is
+            "tpu".
         tpu: Name or address of the TPU; "" or "local" for a TPU VM.
-        wait_seconds: How long to wait for the other hosts to start.
+        wait_seconds: Seconds to wait for the other hosts to start.
 
     Raises:
         UserError: An unknown name, a broken TF_CONFIG, a port in use, hosts that do not answer, no TPU.
@@ -80,7 +81,7 @@ def _sum_over_replicas(strategy: tf.distribute.Strategy):
 
 @contextlib.contextmanager
 def hosts_together(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Ends what runs inside on all hosts at once, so that none is missing while another still waits for its tensors.
+    """Ends what runs inside on all hosts at once, so that none is missing while another waits for its tensors.
 
     Raises:
         UserError: Another host is lost.

@@ -27,10 +27,10 @@ from wss.training.step import TrainStep
 @gin.configurable("train")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a network is trained; gin calls it `train`.
+    """The settings of a training; gin calls it `train`.
 
     Attributes:
-        method: What is minimised, such as `@PseudoSeg()`.
+        method: The method whose losses are minimised, such as `@PseudoSeg()`.
         num_steps: Optimizer steps of the whole run.
         seed: Seed of initial weights, dropout, order and augmentation.
         steps_per_loop: Steps without looking from the host.
@@ -40,8 +40,8 @@ class Training:
         evaluate_every: Steps between evaluations.
         keep_checkpoints: Number of the last checkpoints that are kept.
         evaluate_at_end: Whether the finished network is evaluated.
-        initial_weights: A TensorFlow 1 checkpoint of DeepLab or of the original, "imagenet", or a file; what there is and
-            what may be absent says `load_initial_weights`. None starts from random weights.
+        initial_weights: A TensorFlow 1 checkpoint of DeepLab or of the original, "imagenet", or a file, see
+            `load_initial_weights`. None starts from random weights.
         initialize_last_layer: Whether layers whose size is the number of classes take their initial weights too.
         weight_decay: Factor of sum(w^2) / 2 over kernels; None takes the backbone's default.
         clip_norm: Largest global norm of the gradient; None for no clipping.
@@ -117,7 +117,7 @@ class Training:
             strategy,
             network,
             self.method,
-            optimizer,
+            optimizer=optimizer,
             weight_decay=network.default_weight_decay if self.weight_decay is None else self.weight_decay,
             seed=self.seed,
             clip_norm=self.clip_norm,
