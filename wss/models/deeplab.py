@@ -107,7 +107,7 @@ class DeepLab(keras.Model):
         return None if self.auxiliary_head is None else _apply(self.auxiliary_head, features, training)
 
     def decayed_kernels(self) -> list[keras.Variable]:
-        """Returns what DeepLab's L2 loss covers: kernels, but depthwise and SGC's (reference_code: weight decay)."""
+        """Returns what DeepLab's L2 loss covers: kernels, but depthwise and SGC's."""
         named = tf1_variables(self)
         kernels = [
             variable
