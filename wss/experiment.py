@@ -30,9 +30,9 @@ def configure(gin_files: Sequence[str], parameters: Sequence[str] = ()) -> None:
 
 def run(
     gin_files: Sequence[str],
-    parameters: Sequence[str] = (),
-    *,
+    parameters: Sequence[str],
     run_dir: str | Path,
+    *,
     strategy: str | tf.distribute.Strategy = "mirrored",
     tpu: str = "",
     intra_op_threads: int | None = None,

@@ -16,12 +16,11 @@ import pytest
 import tensorflow as tf
 from tiny import SMALL
 
-from wss import config
+from wss import experiment
 from wss.conversion import shapes
 from wss.errors import UserError
 from wss.runtime.strategy import build_strategy, is_chief, number_of_hosts, of_all_replicas, slurm_cluster
 from wss.training.summaries import read_scalars
-from wss.training.train import train
 
 WEIGHTS = Path(__file__).parents[2] / "gin_configs/recipes/shapes/classifier.npz"
 # Each step takes all 8 images of the split, four on each replica and unchanged, so that the global batch does not depend on
@@ -126,9 +125,7 @@ def finish(hosts, timeout=900):
 
 
 def run_here(run_dir, parameters, strategy):
-    config.gin.clear_config()
-    config.parse_config([], parameters)
-    return train(str(run_dir), strategy)
+    return experiment.run([], parameters, run_dir, strategy=strategy)
 
 
 def losses_of(run_dir):
