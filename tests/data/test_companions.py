@@ -72,7 +72,7 @@ def test_boxes_are_where_their_mask_is(settings):
     views = Augmentation((33, 49), GREY, **settings)
     shown = 0
     for index in range(20):
-        view = views.weak(image, tf.constant(mask), tf.constant([0, index], tf.int64), companions)
+        view = views.weak(image, tf.constant(mask), tf.constant([0, index], tf.int64), companions=companions)
         rows, columns = np.nonzero(view["label"].numpy()[..., 0] == 1)
         if view["box_count"].numpy() == 0:
             assert len(rows) <= 60

@@ -208,7 +208,9 @@ def test_one_momentum_for_all_batch_norms():
 
 @pytest.mark.parametrize("method", [Supervised(), SelfTraining()])
 def test_a_network_without_pseudoseg_has_neither_classifier_nor_sgc(method):
-    network = networks.build_network(networks.dataset_of(CLASSES), method, backbone="mobilenet_v2", depth_multiplier=0.25)
+    network = networks.build_network(
+        networks.dataset_of(CLASSES), method, backbone="mobilenet_v2", depth_multiplier=0.25
+    )
     assert network.branches is None and network.state is None
     scopes = {name.split("/")[0] for name in tf1_shapes(network)}
     assert not scopes & {"hyper_column", "pixel_normalization"} and "logits" in scopes

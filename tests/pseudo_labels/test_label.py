@@ -38,6 +38,7 @@ from wss.inspection.inspect import inspect_split
 from wss.jobs.processes import ConversionStoppedError
 from wss.jobs.runner import Runner
 from wss.methods.dars.class_quotas import kl_divergence, quotas
+from wss.methods.dars.self_training import SelfTraining
 from wss.models.deeplab import build_model
 from wss.models.weights.weights_file import save_weights
 from wss.pseudo_labels import jobs, predicting
@@ -248,8 +249,10 @@ def test_the_new_data_set_is_one_to_train_on(labeled, data):
     assert list(split.shards) == ["pseudo-00000-of-00002.tfrecord", "pseudo-00001-of-00002.tfrecord"]
     inspection = inspect_split(info, "pseudo")
     assert not inspection.defects
-    streams = TrainingData(DatasetInfo.load(data[2]), (0, 0, 0), 0, "train", pseudo_directory=str(labeled[0]))
-    streams.check(("labeled", "pseudo"))
+    streams = TrainingData(
+        DatasetInfo.load(data[2]), (0, 0, 0), seed=0, labeled_split="train", pseudo_directory=str(labeled[0])
+    )
+    streams.check(SelfTraining.streams)
 
 
 def test_pngs_and_confidences_are_of_the_same_pixels(labeled, teacher, predicted):
