@@ -1,11 +1,12 @@
-# make demo: the whole job on embedded data.  make test, make lint: what .ci/run runs.
+# make demo: the whole job on embedded data.  make test: what to run while you work.
+# make test-all, make lint: what .ci/run runs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SEED ?= 0
 
-.PHONY: setup demo test parity lint clean
+.PHONY: setup demo test test-all parity lint clean
 
 setup: $(READY)
 
@@ -19,8 +20,13 @@ demo: $(READY)
 	@echo "== supervised, PseudoSeg and PseudoSeg with image labels on the embedded data, 1/16 of the masks"
 	$(BIN)/python tools/demo.py --output=runs/demo --seed=$(SEED)
 
+# A test is slow if it takes more than about 10 seconds, starts other processes, or repeats a fast one in another size.
 test: $(READY)
-	@echo "== tests (those that need ../shared skip without it)"
+	@echo "== the fast tests (those that need ../shared skip without it)"
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(READY)
+	@echo "== all tests (those that need ../shared skip without it)"
 	$(BIN)/python -m pytest
 
 parity: $(READY)

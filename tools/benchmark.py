@@ -41,6 +41,7 @@ flags.DEFINE_string("trace", None, "Instead of measuring, profile each row once 
 
 
 def main(argv: list[str]) -> None:
+    """Measures what the flags name, or traces it."""
     del argv
     if unknown := set(FLAGS.what) - set(WHAT):
         raise UserError(f"--what={unknown.pop()}: expected some of {', '.join(WHAT)}")
@@ -68,7 +69,7 @@ def show_costs(cases, folder: Path) -> None:
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as text."""
+    """Returns the rows as text."""
     width = max(len(row.name) for row in rows)
     number = lambda value, form: f"{'-' if value is None else format(value, form):>8}"
     lines = [

@@ -92,7 +92,7 @@ def _from_weights():
     if FLAGS.num_classes is None and last is None:
         raise UserError(f"--input={FLAGS.input}: has no last layer to count classes by; give --num_classes")
     model = build(len(last) if FLAGS.num_classes is None else FLAGS.num_classes)
-    print(assign_weights(model, values, ignored, FLAGS.input))
+    print(assign_weights(model, values, ignored, source=FLAGS.input))
     return model, 0
 
 

@@ -15,7 +15,7 @@ from wss.flags import define_experiment_flags, gin_parameters, strategy_flags
 
 FLAGS = flags.FLAGS
 define_experiment_flags()
-flags.DEFINE_integer("seed", 0, "Of weights, order, augmentation and the draw of pixels.", lower_bound=0)
+flags.DEFINE_integer("seed", 0, "Seed of weights, order, augmentation and random subsets of pixels.", lower_bound=0)
 flags.DEFINE_float("tail_share", 0.02, "Classes with a smaller share of the labelled pixels count as rare.", 0.0, 1.0)
 flags.DEFINE_bool("plan", False, "Print the commands and do nothing.")
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from wss.errors import UserError, did_you_mean
 from wss.quiet_tensorflow import hide_startup_lines
@@ -31,6 +31,8 @@ def run_main(main: Callable[[list[str]], int | None]) -> None:
             _fail(str(error))
 
     def guarded(argv: list[str]) -> int | None:
+        if not flags.FLAGS["verbosity"].present:  # `app.run` shows what libraries log as information
+            logging.set_verbosity(logging.WARNING)
         try:
             return main(argv)
         except UserError as error:

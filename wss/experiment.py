@@ -19,7 +19,7 @@ from wss.runtime.cpu import keep_freed_memory, set_cpu_threads
 from wss.runtime.precision import set_precision
 from wss.runtime.strategy import build_strategy
 from wss.training.checkpoints import latest_checkpoint
-from wss.training.train import build_network, train
+from wss.training.train import build_network, restore_evaluated, train
 
 
 def configure(gin_files: Sequence[str], parameters: Sequence[str] = ()) -> None:
@@ -30,9 +30,9 @@ def configure(gin_files: Sequence[str], parameters: Sequence[str] = ()) -> None:
 
 def run(
     gin_files: Sequence[str],
-    parameters: Sequence[str] = (),
-    *,
+    parameters: Sequence[str],
     run_dir: str | Path,
+    *,
     strategy: str | tf.distribute.Strategy = "mirrored",
     tpu: str = "",
     intra_op_threads: int | None = None,
@@ -70,12 +70,12 @@ class OpenRun:
     """A run with its trained model.
 
     Attributes:
-        directory: Its files.
+        directory: The files of the run.
         info: The data set that it was trained on.
         model: The network with the trained weights.
         method: The training method.
         step: Number of finished steps.
-        weights: Which weights the model has, in words.
+        weights: Origin of the weights, in words.
     """
 
     directory: RunDirectory
@@ -112,7 +112,8 @@ def open_run(run_dir: str, parameters: Sequence[str], strategy: tf.distribute.St
         load_weights(model, directory.weights)
         weights = "the finished run's weights"
     elif latest:
-        tf.train.Checkpoint(model=model).restore(latest).expect_partial().assert_existing_objects_matched()
+        with strategy.scope():
+            restore_evaluated(model, method, info, checkpoint=latest)
         weights = f"the checkpoint of step {step} (the run has not finished)"
     else:
         raise UserError(

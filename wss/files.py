@@ -11,17 +11,17 @@ from wss.errors import UserError
 
 
 class WriteError(UserError):
-    """A file cannot be written; the disk may be full."""
+    """A file that cannot be written; the disk may be full."""
 
 
 def unique_name(path: epath.Path) -> epath.Path:
-    """A temporary name beside `path`, which no other process takes: Beam may run a job twice at once."""
+    """Returns a temporary name beside `path` that no other process takes: Beam may run a job twice at once."""
     return path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex}")
 
 
 @contextlib.contextmanager
 def whole(path: epath.Path) -> Iterator[epath.Path]:
-    """Yields a temporary name, which becomes `path` at the end, or is removed after an error."""
+    """Yields a temporary name; the file there becomes `path` at the end, or is removed after an error."""
     temporary = unique_name(path)
     try:
         yield temporary
@@ -35,7 +35,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a text file under a temporary name and renames it.
 
     Raises:
-        WriteError: it cannot be written.
+        WriteError: It cannot be written.
     """
     path = epath.Path(path)
     try:

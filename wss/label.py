@@ -25,11 +25,13 @@ flags.DEFINE_string(
     "predictions_dir", None, "Keeps the predictions here; by default beside output_dir until it is done."
 )
 flags.DEFINE_string("policy", "dars", "dars, da (without sampling), cbst or threshold.")
-flags.DEFINE_float("alpha", None, "Share of the pixels that get a label.", 0.0, 1.0)
-flags.DEFINE_float("threshold", None, "Confidence for --policy=threshold, instead of --alpha.", 0.0, 1.0)
+flags.DEFINE_float("alpha", None, "Share of the pixels that get a label.", lower_bound=0.0, upper_bound=1.0)
+flags.DEFINE_float(
+    "threshold", None, "Confidence for --policy=threshold, instead of --alpha.", lower_bound=0.0, upper_bound=1.0
+)
 flags.DEFINE_string("sample", "candidates", "What dars drops at random: any candidates, or ties at the threshold only.")
 flags.DEFINE_string("rounding", "largest_remainder", "Of the quotas; floor as in the DARS code.")
-flags.DEFINE_integer("seed", 0, "Of the draw.", lower_bound=0)
+flags.DEFINE_integer("seed", 0, "Seed of the random subsets.", lower_bound=0)
 flags.DEFINE_float("temperature", 1.0, "Logits are divided by it; 1.27 in the DARS paper.")
 flags.DEFINE_string("fit_temperature_on", None, "Split with masks to fit the temperature on, instead of --temperature.")
 flags.DEFINE_enum("stage", "all", ["all", "predict"], "predict: only fill --predictions_dir.")
@@ -47,26 +49,34 @@ def main(argv: list[str]) -> None:
     _check_flags()
     import gin
 
-    from wss.pseudo_labels.dataset_writer import Policy, Runner
+    from wss.jobs.runner import Runner
+    from wss.pseudo_labels.dataset_writer import Policy
     from wss.pseudo_labels.label import label, predict
-    from wss.pseudo_labels.predicting import TeacherSpec, open_teacher
+    from wss.pseudo_labels.teacher import TeacherDescription
 
-    spec = TeacherSpec(FLAGS.run_dir, tuple(gin_parameters()), FLAGS.strategy, FLAGS.tpu)
-    print(f"labelling with {open_teacher(spec).run.weights}")
+    runner = Runner(FLAGS.workers, FLAGS.beam_pipeline_options)
+    teacher = TeacherDescription(FLAGS.run_dir, tuple(gin_parameters()), FLAGS.strategy, FLAGS.tpu).open()
+    print(f"labelling with {teacher.run.weights}")
     bindings = gin.get_bindings("TrainingData")
     split = FLAGS.split or _default_split("split", "unlabeled_split", bindings)
-    runner = Runner(FLAGS.workers, FLAGS.beam_pipeline_options)
     shared = {"temperature": FLAGS.temperature, "fit_on": FLAGS.fit_temperature_on, "runner": runner}
     if FLAGS.stage == "predict":
-        predict(spec, split, FLAGS.predictions_dir, shard=_shard(FLAGS.shard), **shared)
+        predict(teacher, split, FLAGS.predictions_dir, shard=_shard(FLAGS.shard), **shared)
         return
     label(
-        spec,
+        teacher,
         split,
         FLAGS.labeled_split or _default_split("labeled_split", "labeled_split", bindings),
-        FLAGS.output_dir,
-        Policy(FLAGS.policy, FLAGS.alpha, FLAGS.threshold, FLAGS.sample, FLAGS.rounding, FLAGS.seed),
-        FLAGS.predictions_dir,
+        output_dir=FLAGS.output_dir,
+        policy=Policy(
+            FLAGS.policy,
+            alpha=FLAGS.alpha,
+            threshold=FLAGS.threshold,
+            sample=FLAGS.sample,
+            rounding=FLAGS.rounding,
+            seed=FLAGS.seed,
+        ),
+        predictions_dir=FLAGS.predictions_dir,
         overwrite=FLAGS.overwrite,
         write_pngs=FLAGS.pngs,
         write_confidences=FLAGS.confidences,

@@ -12,14 +12,17 @@ T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 60.0
 
 
-def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "image") -> Iterator[T]:
+def track(items: Iterable[T], what: str, total: int | None = None, *, unit: str = "image") -> Iterator[T]:
     """Yields `items` and shows how far they are: rate and time left, in `unit`s.
 
     Args:
-        items: what is worked on, one after the other.
-        what: a few words that open the line, such as "writing train".
-        total: number of items; `len(items)` if that is known.
-        unit: singular name of an item.
+        items: What is worked on, one after the other.
+        what: A few words that open the line, such as "writing train".
+        total: Number of items; None takes `len(items)` if that is known.
+        unit: Singular name of an item.
+
+    Yields:
+        The items.
     """
     if total is None and isinstance(items, Sized):
         with contextlib.suppress(TypeError):  # a tf.data.Dataset of unknown length
@@ -35,12 +38,13 @@ def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
-            print(progress_line(what, done, total, unit, now - start), file=sys.stderr, flush=True)
-    print(progress_line(what, done, total, unit, time.monotonic() - start), file=sys.stderr, flush=True)
+            print(progress_line(what, done, total, unit=unit, seconds=now - start), file=sys.stderr, flush=True)
+    seconds = time.monotonic() - start
+    print(progress_line(what, done, total, unit=unit, seconds=seconds), file=sys.stderr, flush=True)
 
 
-def progress_line(what: str, done: int, total: int | None, unit: str, seconds: float) -> str:
-    """Returns such as "writing val: 120/222 images, 40.0 images/s, 3 s left"."""
+def progress_line(what: str, done: int, total: int | None, *, unit: str, seconds: float) -> str:
+    """Returns a line such as "writing val: 120/222 images, 40.0 images/s, 3 s left"."""
     rate = done / max(seconds, 1e-9)
     line = f"{what}: {done}{f'/{total}' if total else ''} {unit}s, {rate:.1f} {unit}s/s"
     return line + (f", {format_seconds((total - done) / max(rate, 1e-9))} left" if total and done < total else "")
@@ -57,12 +61,12 @@ def format_seconds(seconds: float) -> str:
 
 
 class TrainingProgress:
-    """Shows how training goes: a bar on a terminal, a line a minute (and a last one) otherwise.
+    """The progress of a training: a bar on a terminal, a line a minute (and a last one) otherwise.
 
     Args:
-        first_step: where this process begins.
-        num_steps: where the run ends.
-        images_per_step: of all streams and replicas.
+        first_step: Number of steps that were finished before this process began.
+        num_steps: Number of steps of the whole run.
+        images_per_step: Images of one step, of all streams and replicas.
     """
 
     def __init__(self, first_step: int, num_steps: int, images_per_step: int):
@@ -77,7 +81,7 @@ class TrainingProgress:
             )
 
     def update(self, step: int, losses: dict[str, float]) -> None:
-        """Tells that `step` steps are finished, with the mean losses of the last ones."""
+        """Shows that `step` steps are finished, with the mean losses of the last ones."""
         now = time.monotonic()
         rate = (step - self._last_step) / max(now - self._last_update, 1e-9)
         # The first steps compile; a moving average forgets them.

@@ -33,12 +33,13 @@ def main(argv: list[str]) -> None:
     from wss.visualization.panels import visualize
 
     run = open_run(FLAGS.run_dir, gin_parameters(), build_strategy(FLAGS.strategy, FLAGS.tpu))
-    shared = run.model.mean_pixel, FLAGS.num_images or None, FLAGS.batch_size
+    shared = {"number": FLAGS.num_images or None, "batch_size": FLAGS.batch_size}
+    mean_pixel = run.model.mean_pixel
     examples: Examples
     if FLAGS.images is not None:
-        examples = FolderExamples(FLAGS.images, FLAGS.max_side, *shared)
+        examples = FolderExamples(FLAGS.images, FLAGS.max_side, mean_pixel, **shared)
     else:
-        examples = SplitExamples(run.info, FLAGS.split or default_split(), *shared)
+        examples = SplitExamples(run.info, FLAGS.split or default_split(), mean_pixel, **shared)
     print(f"showing {run.weights}")
     visualize(run.model, run.method, run.info, examples=examples, output=FLAGS.output)
 

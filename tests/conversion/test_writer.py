@@ -259,9 +259,9 @@ def _tick_often(job: int, tick) -> int:
 @pytest.mark.slow
 def test_processes_return_results_in_order_and_stop_when_a_job_fails():
     jobs = [10_000, 1, 2, 3, 4]
-    assert execution.run_jobs(_tick_often, jobs, 3, "x", sum(jobs)) == jobs
+    assert execution.run_jobs(_tick_often, jobs, workers=3, what="x", total=sum(jobs)) == jobs
     with pytest.raises(UserError, match="this one fails"):
-        execution.run_jobs(_tick_often, [60_000, -1, 60_000, 60_000], 3, "x", 10**9)
+        execution.run_jobs(_tick_often, [60_000, -1, 60_000, 60_000], workers=3, what="x", total=10**9)
 
 
 @pytest.mark.slow
@@ -382,5 +382,5 @@ def test_the_number_of_processes(monkeypatch):
     """Small conversions, and those of one file, start none."""
     monkeypatch.setattr(execution._Run, "units", lambda *_: pytest.fail("processes"))
     few = execution.MIN_IMAGES_FOR_PROCESSES - 1
-    assert execution.run_jobs(lambda job, tick: job, [1, 2], 0, "x", few) == [1, 2]
-    assert execution.run_jobs(lambda job, tick: job, [1], 8, "x", 10**6) == [1]
+    assert execution.run_jobs(lambda job, tick: job, [1, 2], workers=0, what="x", total=few) == [1, 2]
+    assert execution.run_jobs(lambda job, tick: job, [1], workers=8, what="x", total=10**6) == [1]

@@ -78,7 +78,7 @@ def test_flip_equals_original(golden, check):
 def test_cutout_equals_original(golden, check, case):
     y, x, half_side = golden[f"cutout/{case}/center_yx_pad"]
     valid = tf.cast(tf.range(40)[:, None, None] < 35, tf.float32)  # the golden's input has five rows of padding
-    valid = cut_out(tf.repeat(valid, 56, 1), tf.constant([y, x]), half_side, [0.0])
+    valid = cut_out(tf.repeat(valid, 56, 1), tf.constant([y, x]), half_side=half_side, value=[0.0])
     check("labels and valid masks", valid, f"cutout/{case}/valid", 0, "different")
 
 
@@ -90,9 +90,9 @@ def test_scale_equals_original(golden, check, image_name):
     assert cases
     for case in cases:
         size = augment.scaled_size(image.shape[:2], float(case))
-        whole = size, tf.zeros([2], tf.int32), size
-        check("random scale", resize_crop(image, *whole), f"{image_name}/{case}/image")
-        check("random scale", resize_crop(tf.cast(image, tf.float32), *whole), f"{image_name}/{case}/image")
+        whole = {"size": size, "offset": tf.zeros([2], tf.int32), "extent": size}
+        check("random scale", resize_crop(image, **whole), f"{image_name}/{case}/image")
+        check("random scale", resize_crop(tf.cast(image, tf.float32), **whole), f"{image_name}/{case}/image")
         rows, columns = (nearest_sources(*sides, True) for sides in zip(image.shape[:2], size, strict=True))
         scaled_label = tf.gather(tf.gather(label, rows), columns, axis=1)
         check("labels and valid masks", scaled_label, f"{image_name}/{case}/label", 0, "different")
@@ -110,9 +110,9 @@ def replay(golden, case, jitter_scope="image"):
     draws, order = golden[f"train/{case}/jitter_b_c_s_h"], tf.constant(golden[f"train/{case}/jitter_perm"])
     jitter = lambda x: color_jitter(x, tf.unstack(draws), order, maximum=255.0)
     center = tf.constant(golden[f"train/{case}/cutout_center_yx"])
-    hole = 1 - cut_out(tf.ones([129, 129, 1]), center, 50, [0.0])
+    hole = 1 - cut_out(tf.ones([129, 129, 1]), center, half_side=50, value=[0.0])
     # The original flips after CutOut.
-    weak, (strong,) = views.views(image, label, geometry, [jitter])
+    weak, (strong,) = views.views(image, label, geometry, jitters=[jitter])
     return weak, strong, tf.reverse(hole, [1]) if flip else hole
 
 
@@ -177,7 +177,8 @@ def test_zero_strength_leaves_the_weak_view(example):
 
 def test_scale_factors_are_the_seven_of_the_paper():
     draws = [
-        float(augment.random_scale_factor(tf.constant([0, index], tf.int64), 0.5, 2.0, 0.25)) for index in range(200)
+        float(augment.random_scale_factor(tf.constant([0, index], tf.int64), minimum=0.5, maximum=2.0, step=0.25))
+        for index in range(200)
     ]
     assert set(draws) == {0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0}
 
@@ -190,7 +191,7 @@ def test_image_label_leaves_out_background_and_void():
 
 def test_cut_out_by_hand():
     """Two rows and columns on each side of (1, 4), as far as 3 x 5 pixels go."""
-    out = cut_out(tf.zeros([3, 5, 2]), tf.constant([1, 4]), 2, [1.0, 2.0])
+    out = cut_out(tf.zeros([3, 5, 2]), tf.constant([1, 4]), half_side=2, value=[1.0, 2.0])
     expected = [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 1, 1, 1]]
     np.testing.assert_array_equal(out[..., 0], expected)
     np.testing.assert_array_equal(out[..., 1], 2 * np.array(expected))
@@ -199,10 +200,10 @@ def test_cut_out_by_hand():
 @pytest.mark.parametrize("left", [False, True])
 def test_pad_by_hand(left):
     image = tf.constant([[[1, 2], [3, 4]]])
-    padded = pad(image, (2, 3), [8, 9], tf.constant(left)).numpy()
+    padded = pad(image, (2, 3), [8, 9], left=tf.constant(left)).numpy()
     row = [[8, 9], [1, 2], [3, 4]] if left else [[1, 2], [3, 4], [8, 9]]
     assert padded.tolist() == [row, [[8, 9]] * 3]
-    np.testing.assert_array_equal(pad(padded, (2, 3), [0, 0], left), padded)
+    np.testing.assert_array_equal(pad(padded, (2, 3), [0, 0], left=left), padded)
 
 
 def test_color_jitter_is_the_same_in_parts_of_any_maximum(example):
@@ -235,7 +236,7 @@ def turned(image, angle, fill):
 def still(size, offset=(0, 0), degrees=None, blur=None):
     angle = None if degrees is None else tf.constant(np.radians(degrees), tf.float32)
     blur = None if blur is None else tf.constant(blur)
-    return Geometry(tf.constant(size), tf.constant(offset), tf.constant(False), angle, blur)
+    return Geometry(tf.constant(size), tf.constant(offset), tf.constant(False), angle=angle, blur=blur)
 
 
 def test_a_quarter_turn_by_hand():
@@ -279,7 +280,7 @@ def test_only_the_pixels_of_the_crop_are_computed(example, size, scope):
         turn = {"degrees": 20.0, "blur": True}
         whole, _ = augment.Augmentation(size, GREY).views(*example, still(size, **turn))
         views = augment.Augmentation((20, 30), GREY, jitter_scope=scope)
-        view, (strong,) = views.views(*example, still(size, offset, **turn), [lambda pixels: pixels])
+        view, (strong,) = views.views(*example, still(size, offset, **turn), jitters=[lambda pixels: pixels])
         for name, value in view.items():
             expected = crop(whole[name], tf.constant(offset), tf.constant([20, 30]))
             np.testing.assert_allclose(value, expected, atol=0.01, err_msg=name)
@@ -304,10 +305,10 @@ def test_blur_of_an_impulse_is_the_product_of_its_kernels():
     row = np.array([1, 4, 6, 4, 1]) / 16
     image = np.zeros((7, 9, 1), np.float32)
     image[3, 4] = 256
-    whole = tf.constant((7, 9)), tf.constant((0, 0)), tf.constant((7, 9))
+    whole = {"size": tf.constant((7, 9)), "offset": tf.constant((0, 0)), "extent": tf.constant((7, 9))}
     expected = np.zeros((7, 9))
     expected[1:6, 2:7] = 256 * np.outer(row, row)
-    np.testing.assert_array_equal(blur_crop(tf.constant(image), *whole)[..., 0], expected)
+    np.testing.assert_array_equal(blur_crop(tf.constant(image), **whole)[..., 0], expected)
 
 
 @pytest.mark.parametrize(("position", "expected"), [(0, [6, 4, 1, 0]), (1, [8, 7, 4, 2]), (3, [0, 1, 4, 6])])
@@ -315,12 +316,12 @@ def test_blur_reflects_the_border_without_repeating_it(position, expected):
     """One row of four pixels, the same in each row of the image."""
     image = np.zeros((4, 4, 1), np.float32)
     image[:, position] = 16
-    whole = tf.constant((4, 4)), tf.constant((0, 0)), tf.constant((4, 4))
-    np.testing.assert_array_equal(blur_crop(tf.constant(image), *whole)[..., 0], [expected] * 4)
+    whole = {"size": tf.constant((4, 4)), "offset": tf.constant((0, 0)), "extent": tf.constant((4, 4))}
+    np.testing.assert_array_equal(blur_crop(tf.constant(image), **whole)[..., 0], [expected] * 4)
 
 
 def test_a_margin_ends_with_the_image():
-    margin = with_margin(tf.constant((10, 10)), tf.constant((1, 5)), tf.constant((9, 3)), 2)
+    margin = with_margin(tf.constant((10, 10)), tf.constant((1, 5)), tf.constant((9, 3)), margin=2)
     np.testing.assert_array_equal(margin, [(0, 3), (10, 7)])
 
 

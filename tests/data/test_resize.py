@@ -58,11 +58,12 @@ def bind(**parameters) -> None:
 
 @pytest.mark.parametrize("case", range(4))
 def test_resize_equals_original(golden, parity, case):
-    limits = [None if value < 0 else int(value) for value in golden[f"resize_to_range/{case}/min_max_factor"]]
+    values = [None if value < 0 else int(value) for value in golden[f"resize_to_range/{case}/min_max_factor"]]
+    limits = dict(zip(("min_size", "max_size", "factor"), values, strict=True))
     image, label = tf.constant(golden["image"], tf.float32), tf.constant(golden["label"], tf.int32)
     unknown_size = [tf.TensorSpec([None, None, 3]), tf.TensorSpec([None, None, 1], tf.int32)]
-    resize = lambda image, label: resize_to_range(image, label, *limits)
-    for run in (resize, tf.function(resize, input_signature=unknown_size), ResizeToRange(*limits)):
+    resize = lambda image, label: resize_to_range(image, label, **limits)
+    for run in (resize, tf.function(resize, input_signature=unknown_size), ResizeToRange(**limits)):
         resized, resized_label = run(image, label)
         compare(parity, resized, resized_label, golden, f"resize_to_range/{case}")
 
@@ -76,7 +77,7 @@ def test_evaluation_equals_original(golden, parity, tmp_path):
     """The golden's limits lie between 47 and 65, at most 65, with factor 16: all of them give 49 x 65 pixels."""
     info = data_set(tmp_path, (golden["image"], golden["label"][..., 0]))
     bind(min_size=49, max_size=65, factor=16)
-    (batch,) = evaluation_batches(info, "val", 1, GREY, (65, 65)).as_numpy_iterator()
+    (batch,) = evaluation_batches(info, "val", 1, mean_pixel=GREY, size=(65, 65)).as_numpy_iterator()
     compare(parity, batch["image"][0], batch["label"][0], golden, "eval_resize")
     np.testing.assert_array_equal(batch["valid"][0], golden["eval_resize/valid"])
     np.testing.assert_array_equal(batch["size"], [[49, 65]])
@@ -97,7 +98,8 @@ def test_evaluation_equals_original(golden, parity, tmp_path):
     ],
 )
 def test_sizes_by_hand(size, limits, expected):
-    assert tuple(size_in_range(tf.constant(size), *limits).numpy()) == expected
+    limits = dict(zip(("min_size", "max_size", "factor"), limits, strict=True))
+    assert tuple(size_in_range(tf.constant(size), **limits).numpy()) == expected
 
 
 def test_off_leaves_images_alone():
@@ -134,11 +136,11 @@ def test_evaluation_size_is_that_of_the_largest_resized_image(tmp_path):
     info = data_set(tmp_path, *pairs)
     bind(min_size=20)
     assert ResizeToRange().largest_size(info, "val") == (25, 40)
-    (batch,) = evaluation_batches(info, "val", 2, GREY).as_numpy_iterator()
+    (batch,) = evaluation_batches(info, "val", 2, mean_pixel=GREY).as_numpy_iterator()
     assert batch["image"].shape == (2, 33, 49, 3)
     np.testing.assert_array_equal(batch["size"], [[20, 40], [25, 20]])
     with pytest.raises(UserError, match="33x33 is smaller than the largest .* 'val', 25x40 after ResizeToRange"):
-        evaluation_batches(info, "val", 2, GREY, (33, 33))
+        evaluation_batches(info, "val", 2, mean_pixel=GREY, size=(33, 33))
 
 
 def training_view(info, stream: str, image_label_scope: str = "image", factor: float = 1.0) -> dict[str, np.ndarray]:
@@ -193,7 +195,8 @@ def test_a_crop_equals_that_of_the_whole(factor, shape):
     whole = tf.image.resize(image, size, antialias=True)
     for offset, extent in (([0, 0], size), (size // 2, (size + 1) // 2), (size // 3, np.maximum(size // 4, 1))):
         window = tuple(slice(o, o + e) for o, e in zip(offset, extent, strict=True))
-        actual = resize_crop(*map(tf.constant, (image, size, offset, extent)))
+        where = {"offset": tf.constant(offset), "extent": tf.constant(extent)}
+        actual = resize_crop(tf.constant(image), tf.constant(size), **where)
         np.testing.assert_allclose(actual, whole[window], atol=2e-3)
 
 
@@ -216,5 +219,6 @@ def test_nearest_sources_by_hand():
     ],
 )
 def test_aligned_range_by_hand(length, resized, offset, extent, expected):
-    both = [tf.constant([value, value]) for value in (length, resized, offset, extent)]
-    np.testing.assert_array_equal(aligned_range(*both), np.transpose([expected, expected]))
+    length, resized, offset, extent = (tf.constant([value, value]) for value in (length, resized, offset, extent))
+    actual = aligned_range(length, resized, offset=offset, extent=extent)
+    np.testing.assert_array_equal(actual, np.transpose([expected, expected]))

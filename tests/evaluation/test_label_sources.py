@@ -311,7 +311,7 @@ def test_parts_are_those_that_the_method_explains(info, model):
         shape = batch.images.shape[1:3]
         features = model.features(tf.constant(batch.images))
         logits = model.segment(features)
-        figures = method.intermediate_maps(model, features, logits, valid_pixels(batch.sizes, shape))
+        figures = method.intermediate_maps(model, features, logits=logits, valid=valid_pixels(batch.sizes, shape))
         maps = {"prediction": tf.nn.softmax(logits), **{figure.title: figure.values for figure in figures}}
         for title, counts in expected.items():
             counts.append(metrics.calibration_histogram(batch.labels, resize_bilinear(maps[title], shape)))

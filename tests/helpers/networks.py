@@ -54,8 +54,8 @@ def two_convolutions() -> Iterator[None]:
 
 def _two_convolutions(x, output_stride: int, depth_multiplier: float, depth_divisor: int, batch_norm: dict) -> dict:
     """Stands in for `wss.models.backbones.mobilenet_v2.mobilenet_v2`."""
-    low = conv_bn(x, 8, 3, "MobilenetV2/one", batch_norm, stride=4)
-    high = conv_bn(low, 8, 3, "MobilenetV2/two", batch_norm, stride=output_stride // 4)
+    low = conv_bn(x, 8, 3, scope="MobilenetV2/one", batch_norm=batch_norm, stride=4)
+    high = conv_bn(low, 8, 3, scope="MobilenetV2/two", batch_norm=batch_norm, stride=output_stride // 4)
     return {"layer_4/depthwise_output": low, "layer_18": high, "Conv_1": high}
 
 
@@ -92,7 +92,9 @@ def train_step(
     with strategy.scope():
         model, optimizer = small_model(**(model_options or {})), Momentum(0.01)
     factors = model.rate_factors(head=head_multiplier)
-    return TrainStep(strategy, model, method, optimizer, **{"weight_decay": 1e-4, "rate_factors": factors, **options})
+    return TrainStep(
+        strategy, model, method, optimizer=optimizer, **{"weight_decay": 1e-4, "rate_factors": factors, **options}
+    )
 
 
 def take_steps(step: TrainStep, batch: Batch, number: int) -> list[dict[str, float]]:

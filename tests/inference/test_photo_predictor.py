@@ -9,8 +9,8 @@ import tensorflow as tf
 from wss.data.evaluation_data import padded_size
 from wss.data.resize import ResizeToRange
 from wss.errors import UserError
-from wss.inference import photo_predictor as teacher_module
-from wss.inference.photo_predictor import Labeling, Teacher
+from wss.inference import photo_predictor
+from wss.inference.photo_predictor import Labeling, PhotoPredictor
 from wss.inference.photos import Photo
 from wss.inference.prediction import predict
 
@@ -49,9 +49,13 @@ def one_device() -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
+def predictor_of(model, strategy=None, sizes=SIZES, **settings) -> PhotoPredictor:
+    return PhotoPredictor(model, strategy or one_device(), settings=Labeling(**settings), mean_pixel=GREY, sizes=sizes)
+
+
 def logits_of(photos=PHOTOS, model=linear, strategy=None, sizes=SIZES, **settings) -> dict[str, np.ndarray]:
-    teacher = Teacher(model, strategy or one_device(), GREY, Labeling(**settings), sizes)
-    return dict(teacher.map(lambda photo, logits: (photo.name, logits), photos))
+    predictor = predictor_of(model, strategy, sizes=sizes, **settings)
+    return dict(predictor.map(lambda photo, logits: (photo.name, logits), photos))
 
 
 def evaluated(image: np.ndarray, flip: bool = False) -> np.ndarray:
@@ -156,8 +160,10 @@ def test_without_base_size_images_have_the_size_of_training():
         return images
 
     resize = ResizeToRange(min_size=17, factor=8)
-    teacher = Teacher(looking, one_device(), GREY, Labeling(flip=False), {(34, 60)}, resize)
-    (logits,) = teacher.map(lambda photo, logits: logits, [photo("a", 34, 60)])
+    predictor = PhotoPredictor(
+        looking, one_device(), settings=Labeling(flip=False), mean_pixel=GREY, sizes={(34, 60)}, resize=resize
+    )
+    (logits,) = predictor.map(lambda photo, logits: logits, [photo("a", 34, 60)])
     assert seen == [(17, 33)] and logits.shape == (34, 60, 3)  # 17 x 30, rounded up
 
 
@@ -192,7 +198,7 @@ def test_an_error_in_the_function_comes_through():
         raise UserError(f"no label for {photo.name}")
 
     with pytest.raises(UserError, match="no label for wide"):
-        list(Teacher(linear, one_device(), GREY, Labeling(), SIZES).map(broken, PHOTOS))
+        list(predictor_of(linear).map(broken, PHOTOS))
 
 
 @pytest.mark.parametrize("settings", [{}, {"window": (16, 20), "windows_at_once": 3}])
@@ -207,11 +213,11 @@ def test_only_a_few_photos_are_taken_ahead(settings):
             yield photo(str(number), 20, 24)
 
     ahead = []
-    teacher = Teacher(linear, one_device(), GREY, Labeling(**settings), {(20, 24)})
-    for done, _ in enumerate(teacher.map(lambda photo, logits: photo.name, photos()), 1):
+    predictor = predictor_of(linear, sizes={(20, 24)}, **settings)
+    for done, _ in enumerate(predictor.map(lambda photo, logits: photo.name, photos()), 1):
         ahead.append(taken - done)
     assert len(ahead) == 100
-    assert max(ahead) <= 2 * teacher_module.THREADS + 4
+    assert max(ahead) <= 2 * photo_predictor.THREADS + 4
 
 
 def test_no_photos_are_no_results():

@@ -23,7 +23,7 @@ def save(path, width, height, color=0, orientation=1):
 
 @pytest.mark.parametrize(("number", "batch_size", "expected"), [(None, 4, [4, 2]), (3, 2, [2, 1]), (2, 8, [2])])
 def test_a_split_in_batches_of_one_shape(tiny_shapes, number, batch_size, expected):
-    split = SplitExamples(DatasetInfo.load(tiny_shapes), "val", GREY, number, batch_size)
+    split = SplitExamples(DatasetInfo.load(tiny_shapes), "val", GREY, number=number, batch_size=batch_size)
     batches = list(split)
     assert [len(batch.names) for batch in batches] == expected and len(split) == sum(expected)
     assert {batch.images.shape for batch in batches} == {(min(batch_size, len(split)), 49, 49, 3)}
@@ -54,7 +54,7 @@ def test_photos_are_read_while_one_goes_through_them(tmp_path, monkeypatch):
         save(tmp_path / f"{i:02d}.png", 8, 8)
     monkeypatch.setattr(examples, "THREADS", 2)
     read = []
-    monkeypatch.setattr(examples, "_read_reduced", lambda path, side: read.append(path) or np.zeros([8, 8, 3]))
+    monkeypatch.setattr(examples, "_read_reduced", lambda path, max_side: read.append(path) or np.zeros([8, 8, 3]))
     next(iter(FolderExamples(str(tmp_path), 100, GREY, batch_size=4)))
     assert 4 <= len(read) <= 10
 

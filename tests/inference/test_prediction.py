@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from wss.inference import prediction as inference
-from wss.inference.photo_predictor import Labeling, Teacher
+from wss.inference.photo_predictor import Labeling, PhotoPredictor
 from wss.inference.photos import Photo
 from wss.inference.prediction import (
     predict,
@@ -198,11 +198,12 @@ def test_evaluation_and_labelling_see_the_same_windows(window, stride, scales, f
     )
     labelled = np.zeros([2, 9, 13, 4], np.float32)
     settings = Labeling(window=window, stride=stride, flip=flip, average="probabilities")
-    teacher = Teacher(strided, tf.distribute.get_strategy(), grey, settings, set())
+    strategy = tf.distribute.get_strategy()
+    predictor = PhotoPredictor(strided, strategy, settings=settings, mean_pixel=grey, sizes=set())
     for scale in scales:
         scaled = resize_bilinear(images, scaled_size((9, 13), scale)).numpy()
         photos = [Photo(str(number), image) for number, image in enumerate(scaled)]
-        averages = np.stack([np.exp(logs) for logs in teacher.map(lambda photo, logs: logs, photos)])
+        averages = np.stack([np.exp(logs) for logs in predictor.map(lambda photo, logs: logs, photos)])
         labelled += resize_bilinear(averages, (9, 13)).numpy() / len(scales)
     np.testing.assert_allclose(evaluated, labelled, atol=1e-6)
     np.testing.assert_array_equal(np.argmax(evaluated, -1), labelled.argmax(-1))

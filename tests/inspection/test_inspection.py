@@ -21,7 +21,7 @@ from wss.conversion.writer import write_dataset
 from wss.data.boxes import Box
 from wss.data.dataset_info import DatasetInfo, SplitInfo
 from wss.data.example import encode_example
-from wss.data.masks import encode_mask, lookup_table
+from wss.data.masks import IGNORE_COLOR, encode_mask, lookup_table
 from wss.data.splits import Split
 from wss.errors import UserError
 from wss.inspection.contact_sheet import Candidates, contact_sheet
@@ -260,7 +260,10 @@ def test_the_sheet_shows_wrong_labels_as_ignored(tmp_path):
     with Image.open(tmp_path / "out/train.png") as sheet:
         # The mask is enlarged to 150 x 150 pixels, right of the image.
         corner = np.asarray(sheet)[44 + 90 : 44 + 140, 12 + 153 + 90 : 12 + 153 + 140].astype(int)
-    assert np.ptp(corner, axis=-1).max() == 0, "a colour, expected the grey hatch"
+    # 55 % of the colour of ignored pixels over the photo in grey, which differs in nothing but blue.
+    red, green, blue = IGNORE_COLOR
+    assert red == green and (corner[..., 0] == corner[..., 1]).all()
+    np.testing.assert_allclose(corner[..., 0] - corner[..., 2], 0.55 * (red - blue), atol=1)
 
 
 def test_an_image_of_the_evaluation_in_training_is_leakage(tmp_path):

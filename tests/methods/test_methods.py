@@ -8,10 +8,12 @@ import pytest
 import tensorflow as tf
 from networks import random_batch
 
+from wss.methods.dars.self_training import SelfTraining
 from wss.methods.pseudoseg.pseudo_label import pseudo_label_quality
 from wss.methods.pseudoseg.pseudoseg import STATISTICS, PseudoSeg
 from wss.methods.supervised import Supervised
 from wss.models.layers.normalization import BatchNorm
+from wss.models.tf1_names import tf1_shapes
 
 CLASSES = 4
 
@@ -202,6 +204,15 @@ def test_one_momentum_for_all_batch_norms():
     model = tiny_model(batch_norm_momentum=0.5)
     layers = [layer for layer in model._flatten_layers() if isinstance(layer, BatchNorm)]
     assert model.branches.sgc.norm in layers and {layer.momentum for layer in layers} == {0.5}
+
+
+@pytest.mark.parametrize("method", [Supervised(), SelfTraining()])
+def test_a_network_without_pseudoseg_has_neither_classifier_nor_sgc(method):
+    network = networks.build_network(networks.dataset_of(CLASSES), method, backbone="mobilenet_v2", depth_multiplier=0.25)
+    assert network.branches is None and network.state is None
+    scopes = {name.split("/")[0] for name in tf1_shapes(network)}
+    assert not scopes & {"hyper_column", "pixel_normalization"} and "logits" in scopes
+    assert "MobilenetV2/logits/weights" not in tf1_shapes(network)
 
 
 def test_supervised_reads_the_labelled_stream_only(model):

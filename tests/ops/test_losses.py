@@ -53,7 +53,7 @@ def test_supervised_losses_equal_original(golden, check, upsample_logits):
 )
 def test_consistency_loss_equals_original(golden, check, case, fusion):
     label, confident = CalibratedFusion(**fusion)(golden["in/logits_weak"], golden["in/sgc_logits_weak"])
-    loss = lambda x: losses.consistency_loss(x, label, golden["default/valid_mask"], confident)
+    loss = lambda x: losses.consistency_loss(x, label, golden["default/valid_mask"], confident=confident)
     value, gradient = with_gradient(loss, golden["in/logits_strong"])
     check(value, f"{case}/loss_consistency")
     check(gradient, f"{case}/grad/logits_strong")

@@ -10,16 +10,16 @@ import pytest
 from wss.errors import UserError
 from wss.models.backbones.registry import backbone_spec
 from wss.models.tf1_names import only_classifies, tf1_shapes
-from wss.parity import OriginalFlags, build_original, golden_tensors
+from wss.parity import OriginalFlags, golden_tensors, original
 from wss.parity.original import _crops
 
 SMALL_GOLDENS = Path(__file__).parents[1] / "goldens"
 BACKBONES = [
     "xception_65_65x97",
-    "xception_65_129x129",
+    pytest.param("xception_65_129x129", marks=pytest.mark.slow),
     "resnet_v1_50_97x97",
     "resnet_v1_50_beta_97x97",
-    "resnet_v1_101_65x65",
+    pytest.param("resnet_v1_101_65x65", marks=pytest.mark.slow),
     "mobilenet_v2_97x97",
     "mobilenet_v2_decoder_97x97",
 ]
@@ -30,6 +30,23 @@ STEPS = {
     "xception_65_65x97_frozenbn": {"fine_tune_batch_norm": False},
 }
 INPUTS = ("input", "cls_label", "valid_mask", "dropout_mask", "keep_prob")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def built_once():
+    """A network that two in a row ask for is built once; `golden_tensors` sets all variables that it reads."""
+    build, built = original.build_original, {}
+
+    def once(backbone, num_classes=21, flags=None):
+        key = backbone, num_classes, repr(flags or OriginalFlags())
+        if key not in built:
+            built.clear()
+            built[key] = build(backbone, num_classes, flags)
+        return built[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(original, "build_original", once)
+        yield
 
 
 def weights_of(goldens, make_weight, variables):
@@ -64,12 +81,13 @@ def test_inference(goldens, make_weight, parity, golden):
 
     actual = golden_tensors(backbone, weights, expected, flags=flags)
     compare(parity, f"backbone_{golden}", actual, expected, rules)
-    model = build_original(backbone, flags=flags)
+    model = original.build_original(backbone, flags=flags)
     shapes = tf1_shapes(model.backbone) | tf1_shapes(model.segmentation_head)
     known = {name: value.shape for name, value in weights.items() if name != "global_step"}
     assert {name: shape for name, shape in shapes.items() if not only_classifies(name)} == known
 
 
+@pytest.mark.slow
 def test_classification_branch(goldens, make_weight, parity):
     """CAM and SGC of a real backbone, in inference and in training mode."""
     expected = np.load(goldens / "sgc_xception_65_129x129.npz")
@@ -95,6 +113,7 @@ def test_cam_with_dropout(goldens, make_weight, parity):
     compare(parity, golden, golden_tensors("xception_65", weights, expected), expected, rules)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("golden", STEPS)
 def test_training_step(goldens, make_weight, parity, golden):
     """One step by PseudoSeg.losses, TrainStep and Momentum.
@@ -154,6 +173,7 @@ def check_gradient_norms(parity, golden, actual, expected, frozen):
         parity.check(golden, quantity, norms[name], norm, tolerance, name=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weakly", [False, True])
 def test_other_settings_run(make_weight, weakly):
     """Another backbone, batch, crop and number of classes, and flags that no golden has; values by what they must obey."""
@@ -169,7 +189,7 @@ def test_other_settings_run(make_weight, weakly):
     inputs = {"seg/image": images(), "seg/label": label, "seg/valid": ones, "seg/cls_label": image_label}
     inputs |= {"unl/image": images(), "unl/strong": images(), "unl/label": label, "unl/valid": ones}
     inputs["unl/cls_label"] = image_label
-    shapes = tf1_shapes(build_original("resnet_v1_50_beta", classes, flags))
+    shapes = tf1_shapes(original.build_original("resnet_v1_50_beta", classes, flags))
     weights = {name: make_weight(name, shape) for name, shape in shapes.items()}
     tensors = golden_tensors("resnet_v1_50_beta", weights, inputs, classes, flags)
     strong = tensors["logits_strong"]
@@ -190,7 +210,7 @@ def test_other_settings_run(make_weight, weakly):
 
 
 def test_what_is_missing_is_said(make_weight):
-    shapes = tf1_shapes(build_original("mobilenet_v2"))
+    shapes = tf1_shapes(original.build_original("mobilenet_v2"))
     weights = {name: make_weight(name, shape) for name, shape in shapes.items()}
     image = {"input": np.zeros((1, 33, 33, 3), np.uint8)}
     with pytest.raises(UserError, match="expected 'input' or 'seg/image'"):
@@ -209,7 +229,7 @@ def test_flags_are_the_originals():
     gin.bind_parameter("build_model.head_depth", 64)
     flags = OriginalFlags(output_stride=8, atrous_rates=(5, 24), decoder_output_stride=[4], att_strides="16,15")
     assert flags == OriginalFlags(output_stride=8, atrous_rates=(5, 24), decoder_output_stride=[4])
-    head = build_original("mobilenet_v2", flags=flags).segmentation_head
+    head = original.build_original("mobilenet_v2", flags=flags).segmentation_head
     assert [head.get_layer(f"aspp{number}_depthwise").dilation_rate for number in (1, 2)] == [(5, 5), (24, 24)]
     assert head.get_layer("concat_projection").filters == 256
 

@@ -34,19 +34,19 @@ from wss.data.resize import ResizeToRange
 from wss.data.splits import records_of
 from wss.data.training_data import TrainingData
 from wss.errors import UserError
-from wss.inference.photo_predictor import Labeling
 from wss.inspection.inspect import inspect_split
 from wss.jobs.processes import ConversionStoppedError
+from wss.jobs.runner import Runner
 from wss.methods.dars.class_quotas import kl_divergence, quotas
 from wss.models.deeplab import build_model
 from wss.models.weights.weights_file import save_weights
 from wss.pseudo_labels import jobs, predicting
-from wss.pseudo_labels import label as label_module
 from wss.pseudo_labels import prediction_store as predictions
+from wss.pseudo_labels import teacher as teacher_module
 from wss.pseudo_labels import temperature as calibration
-from wss.pseudo_labels.dataset_writer import Policy, Runner, labeled_pixels
+from wss.pseudo_labels.dataset_writer import Policy, labeled_pixels
 from wss.pseudo_labels.label import label, predict, summary
-from wss.pseudo_labels.predicting import TeacherSpec
+from wss.pseudo_labels.teacher import Teacher, TeacherDescription
 from wss.run_directory import CONFIG_NAME, RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +59,6 @@ DARS = Policy("dars", alpha=0.3)
 def clean_gin():
     """Instead of the one for each test: an open run and its configuration belong together."""
     yield
-    predicting.open_teacher.cache_clear()
     gin.clear_config()
 
 
@@ -67,9 +66,11 @@ def clean_gin():
 def one_device():
     """The tests' second processor is for tests of several replicas. No network is built twice."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predicting, "build_strategy", lambda name, tpu: tf.distribute.MirroredStrategy(["CPU:0"]))
-        patch.setattr(predicting, "_teacher", functools.cache(predicting._teacher.__wrapped__))
+        patch.setattr(teacher_module, "build_strategy", lambda name, tpu: tf.distribute.MirroredStrategy(["CPU:0"]))
+        patch.setattr(TeacherDescription, "open", functools.cache(TeacherDescription.open))
+        patch.setattr(Teacher, "predictor", functools.cache(Teacher.predictor))
         yield
+        predicting._opened_here.cache_clear()
 
 
 def scene(number: int, has_mask: bool) -> Source:
@@ -132,23 +133,23 @@ def run_dir(data, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def spec(run_dir) -> TeacherSpec:
-    return TeacherSpec(str(run_dir))
+def teacher(run_dir) -> Teacher:
+    return TeacherDescription(str(run_dir)).open()
 
 
 @pytest.fixture(scope="module")
-def predicted(spec, tmp_path_factory) -> str:
+def predicted(teacher, tmp_path_factory) -> str:
     """Predictions of the unlabelled images in two record files, for all policies."""
     folder = str(tmp_path_factory.mktemp("predicted"))
-    predict(spec, "unlabeled", folder)
+    predict(teacher, "unlabeled", folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def labeled(spec, tmp_path_factory) -> tuple[Path, dict]:
+def labeled(teacher, tmp_path_factory) -> tuple[Path, dict]:
     """One labelled data set, its predictions made on the way, and its manifest."""
     folder = tmp_path_factory.mktemp("labeled") / "pseudo"
-    return folder, label(spec, "unlabeled", "train", str(folder), DARS, write_confidences=True)
+    return folder, label(teacher, "unlabeled", "train", output_dir=str(folder), policy=DARS, write_confidences=True)
 
 
 def masks_of(folder: Path) -> dict[str, np.ndarray]:
@@ -251,14 +252,14 @@ def test_the_new_data_set_is_one_to_train_on(labeled, data):
     streams.check(("labeled", "pseudo"))
 
 
-def test_pngs_and_confidences_are_of_the_same_pixels(labeled, spec, predicted):
+def test_pngs_and_confidences_are_of_the_same_pixels(labeled, teacher, predicted):
     """The PNG's palette shows the classes; 16 bits of each pixel are those of its fp16 confidence."""
     folder, manifest = labeled
     info = DatasetInfo.load(folder)
     masks, features = masks_of(folder), features_of(info, "pseudo")
     thresholds = np.array([np.nan if t is None else t for t in manifest["selection"]["thresholds"]], np.float16)
     assert sorted(path.stem for path in (folder / "pngs").iterdir()) == sorted(masks)
-    of_split = predicting.describe(predicted, spec, "unlabeled")
+    of_split = teacher.predictions(predicted, "unlabeled")
     parts = [prediction for part in of_split.parts for prediction in of_split.read(part)]
     for name, prediction, confidence in parts:
         png = Image.open(folder / "pngs" / f"{name}.png")
@@ -298,67 +299,77 @@ def test_the_table_has_a_row_for_each_class(labeled):
 
 
 @pytest.fixture
-def use(spec, monkeypatch):
-    """Returns use(**changes): from now on an open teacher is that of `spec` but for the changes."""
-    opened = predicting.open_teacher(spec)
+def in_files(teacher, data):
+    """Returns in_files(number): the teacher whose images lie in so many record files."""
 
-    def change(**changes) -> predicting.OpenTeacher:
-        other = dataclasses.replace(opened, **changes)
-        for module in (predicting, label_module):
-            monkeypatch.setattr(module, "open_teacher", lambda spec: other)
-        return other
+    def change(number: int) -> Teacher:
+        run = dataclasses.replace(teacher.run, info=DatasetInfo.load(data[number]))
+        return dataclasses.replace(teacher, run=run)
 
     return change
 
 
-@pytest.fixture
-def in_files(spec, data, use):
-    """Returns in_files(number): from now on the images of `spec` lie in so many record files."""
-
-    def change(number: int) -> None:
-        opened = predicting.open_teacher(spec)
-        use(run=dataclasses.replace(opened.run, info=DatasetInfo.load(data[number])))
-
-    return change
-
-
-def test_record_files_do_not_matter(labeled, spec, in_files, tmp_path):
+def test_record_files_do_not_matter(labeled, in_files, tmp_path):
     """One instead of two; four are below."""
-    in_files(1)
-    manifest = label(spec, "unlabeled", "train", str(tmp_path / "out"), DARS)
+    manifest = label(in_files(1), "unlabeled", "train", output_dir=str(tmp_path / "out"), policy=DARS)
     assert list(DatasetInfo.load(tmp_path / "out").split("pseudo").shards) == ["pseudo-00000-of-00001.tfrecord"]
     assert_same_labels(tmp_path / "out", manifest, labeled)
     assert manifest["selection"] == labeled[1]["selection"]
 
 
 @pytest.mark.slow
-def test_workers_do_not_matter(labeled, spec, predicted, tmp_path):
-    manifest = label(spec, "unlabeled", "train", str(tmp_path / "out"), DARS, predicted, runner=Runner(workers=2))
+def test_workers_do_not_matter(labeled, teacher, predicted, tmp_path):
+    manifest = label(
+        teacher,
+        "unlabeled",
+        "train",
+        output_dir=str(tmp_path / "out"),
+        policy=DARS,
+        predictions_dir=predicted,
+        runner=Runner(workers=2),
+    )
     assert_same_labels(tmp_path / "out", manifest, labeled)
 
 
-def test_beam_does_not_matter(labeled, spec, tmp_path, capsys):
+def test_beam_does_not_matter(labeled, teacher, tmp_path, capsys):
     runner = Runner(beam_pipeline_options="runner=DirectRunner")
-    manifest = label(spec, "unlabeled", "train", str(tmp_path / "out"), DARS, str(tmp_path / "kept"), runner=runner)
+    manifest = label(
+        teacher,
+        "unlabeled",
+        "train",
+        output_dir=str(tmp_path / "out"),
+        policy=DARS,
+        predictions_dir=str(tmp_path / "kept"),
+        runner=runner,
+    )
     assert_same_labels(tmp_path / "out", manifest, labeled)
 
 
-def test_hosts_that_share_the_prediction_do_not_matter(labeled, spec, in_files, tmp_path, capsys):
+def test_hosts_that_share_the_prediction_do_not_matter(labeled, in_files, tmp_path, capsys):
     """Of four record files the first of two hosts takes two, the second the others, and then one labels."""
-    in_files(4)
+    teacher = in_files(4)
     shared = str(tmp_path / "predictions")
     for index in (0, 1):
-        found = predict(spec, "unlabeled", shared, shard=(index, 2))
+        found = predict(teacher, "unlabeled", shared, shard=(index, 2))
         assert found.missing() == list(found.parts)[1::2] * (index == 0)
     assert "there already" not in capsys.readouterr().out
-    manifest = label(spec, "unlabeled", "train", str(tmp_path / "out"), DARS, shared)
+    manifest = label(
+        teacher, "unlabeled", "train", output_dir=str(tmp_path / "out"), policy=DARS, predictions_dir=shared
+    )
     assert "the predictions of unlabeled are there already" in capsys.readouterr().out
     assert len(DatasetInfo.load(tmp_path / "out").split("pseudo").shards) == 4
     assert_same_labels(tmp_path / "out", manifest, labeled)
 
 
-def test_another_seed_draws_other_pixels(labeled, spec, predicted, tmp_path):
-    manifest = label(spec, "unlabeled", "train", str(tmp_path / "out"), dataclasses.replace(DARS, seed=1), predicted)
+def test_another_seed_draws_other_pixels(labeled, teacher, predicted, tmp_path):
+    manifest = label(
+        teacher,
+        "unlabeled",
+        "train",
+        output_dir=str(tmp_path / "out"),
+        policy=dataclasses.replace(DARS, seed=1),
+        predictions_dir=predicted,
+    )
     assert manifest["selection"] == labeled[1]["selection"]
     assert manifest["checksum"] != labeled[1]["checksum"]
 
@@ -366,7 +377,7 @@ def test_another_seed_draws_other_pixels(labeled, spec, predicted, tmp_path):
 # Going on.
 
 
-def test_what_is_predicted_is_not_predicted_again(labeled, spec, tmp_path, monkeypatch):
+def test_what_is_predicted_is_not_predicted_again(labeled, teacher, tmp_path, monkeypatch):
     """Ctrl-C in the second of two record files: the same command predicts that one only."""
     begun, photos_of = [], predicting.photos_of
 
@@ -379,18 +390,18 @@ def test_what_is_predicted_is_not_predicted_again(labeled, spec, tmp_path, monke
 
     monkeypatch.setattr(predicting, "photos_of", interrupted)
     with pytest.raises(ConversionStoppedError, match="interrupted; the same command goes on where it stopped"):
-        label(spec, "unlabeled", "train", str(tmp_path / "out"), DARS)
+        label(teacher, "unlabeled", "train", output_dir=str(tmp_path / "out"), policy=DARS)
     assert len(begun) == 2 and not (tmp_path / "out").exists()
     kept = tmp_path / ".out.predictions"
     assert [path.name for path in kept.glob("*.histogram.npz")] == [f"{begun[0]}.histogram.npz"]
     assert not list(kept.glob("*.tmp-*"))
     monkeypatch.setattr(predicting, "photos_of", lambda *where: begun.append(where[2]) or photos_of(*where))
-    manifest = label(spec, "unlabeled", "train", str(tmp_path / "out"), DARS)
+    manifest = label(teacher, "unlabeled", "train", output_dir=str(tmp_path / "out"), policy=DARS)
     assert begun[2:] == begun[1:2]
     assert_same_labels(tmp_path / "out", manifest, labeled)
 
 
-def test_what_is_written_is_not_written_again(labeled, spec, predicted, tmp_path, monkeypatch):
+def test_what_is_written_is_not_written_again(labeled, teacher, predicted, tmp_path, monkeypatch):
     """Killed after the first record file; but with another seed all are written anew."""
     output, written, write = tmp_path / "out", [], jobs.write_record_file
 
@@ -402,54 +413,64 @@ def test_what_is_written_is_not_written_again(labeled, spec, predicted, tmp_path
 
     monkeypatch.setattr(jobs, "write_record_file", counted)
     with pytest.raises(ConversionStoppedError):
-        label(spec, "unlabeled", "train", str(output), DARS, predicted)
+        label(teacher, "unlabeled", "train", output_dir=str(output), policy=DARS, predictions_dir=predicted)
     monkeypatch.setattr(jobs, "write_record_file", lambda *to: written.append(to[0].name) or write(*to))
     shutil.copytree(tmp_path / ".out.partial", tmp_path / ".other.partial")
-    manifest = label(spec, "unlabeled", "train", str(output), DARS, predicted)
+    manifest = label(teacher, "unlabeled", "train", output_dir=str(output), policy=DARS, predictions_dir=predicted)
     first, second = (f"pseudo-0000{n}-of-00002.tfrecord" for n in range(2))
     assert written == [first, second]
     assert_same_labels(output, manifest, labeled)
-    label(spec, "unlabeled", "train", str(tmp_path / "other"), dataclasses.replace(DARS, seed=1), predicted)
+    label(
+        teacher,
+        "unlabeled",
+        "train",
+        output_dir=str(tmp_path / "other"),
+        policy=dataclasses.replace(DARS, seed=1),
+        predictions_dir=predicted,
+    )
     assert written[2:] == [first, second]
 
 
-def _label_and_die(folder: str, files_before_death: int, predicted: str, spec: TeacherSpec) -> None:
+def _label_and_die(folder: str, files_before_death: int, predicted: str, run_dir: str) -> None:
     """Kills its own process as SIGKILL does, while the second record file is written."""
-    predicting.build_strategy = lambda name, tpu: tf.distribute.MirroredStrategy(["CPU:0"])
+    teacher_module.build_strategy = lambda name, tpu: tf.distribute.MirroredStrategy(["CPU:0"])
     encode, write, begun = jobs.encode_mask, jobs.write_record_file, []
     jobs.write_record_file = lambda *to: begun.append(1) or write(*to)
     jobs.encode_mask = lambda mask: (
         os.kill(os.getpid(), signal.SIGKILL) if len(begun) > files_before_death else encode(mask)
     )
-    label(spec, "unlabeled", "train", folder, DARS, predicted)
+    teacher = TeacherDescription(run_dir).open()
+    label(teacher, "unlabeled", "train", output_dir=folder, policy=DARS, predictions_dir=predicted)
 
 
 @pytest.mark.slow
-def test_a_killed_process_leaves_nothing_in_the_way(labeled, spec, predicted, tmp_path):
+def test_a_killed_process_leaves_nothing_in_the_way(labeled, teacher, predicted, tmp_path):
     process = multiprocessing.get_context("spawn").Process(
-        target=_label_and_die, args=(str(tmp_path / "out"), 1, predicted, spec)
+        target=_label_and_die, args=(str(tmp_path / "out"), 1, predicted, teacher.description.run_dir)
     )
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert (tmp_path / ".out.partial/pseudo-00000-of-00002.tfrecord.done").exists()
-    manifest = label(spec, "unlabeled", "train", str(tmp_path / "out"), DARS, predicted)
+    manifest = label(
+        teacher, "unlabeled", "train", output_dir=str(tmp_path / "out"), policy=DARS, predictions_dir=predicted
+    )
     assert_same_labels(tmp_path / "out", manifest, labeled)
     assert os.listdir(tmp_path) == ["out"] and len(os.listdir(tmp_path / "out")) == 7
 
 
-def test_what_dead_processes_left_among_the_predictions_goes(spec, predicted, tmp_path):
+def test_what_dead_processes_left_among_the_predictions_goes(teacher, predicted, tmp_path):
     folder = shutil.copytree(predicted, tmp_path / "predictions")
     (folder / "unlabeled-00000-of-00002.tfrecord.predictions.tmp-123").write_text("half")
-    predict(spec, "unlabeled", str(folder))
+    predict(teacher, "unlabeled", str(folder))
     assert sorted(os.listdir(folder)) == sorted(os.listdir(predicted))
 
 
-def test_pngs_of_an_earlier_plan_do_not_stay(spec, predicted, tmp_path):
+def test_pngs_of_an_earlier_plan_do_not_stay(teacher, predicted, tmp_path):
     stale = tmp_path / ".out.partial/pngs"
     stale.mkdir(parents=True)
     (stale / "stale.png").write_bytes(b"")
-    label(spec, "unlabeled", "train", str(tmp_path / "out"), DARS, predicted)
+    label(teacher, "unlabeled", "train", output_dir=str(tmp_path / "out"), policy=DARS, predictions_dir=predicted)
     assert "stale.png" not in os.listdir(tmp_path / "out/pngs")
 
 
@@ -471,14 +492,22 @@ def test_pngs_of_an_earlier_plan_do_not_stay(spec, predicted, tmp_path):
     ],
     ids=lambda policy: "-".join(str(value) for value in dataclasses.astuple(policy)),
 )
-def test_every_policy_keeps_what_it_says(spec, predicted, tmp_path, policy):
-    manifest = label(spec, "unlabeled", "train", str(tmp_path / "out"), policy, predicted, write_pngs=False)
+def test_every_policy_keeps_what_it_says(teacher, predicted, tmp_path, policy):
+    manifest = label(
+        teacher,
+        "unlabeled",
+        "train",
+        output_dir=str(tmp_path / "out"),
+        policy=policy,
+        predictions_dir=predicted,
+        write_pngs=False,
+    )
     selection, counts = manifest["selection"], counts_of(masks_of(tmp_path / "out"))
     np.testing.assert_array_equal(counts[:NUM_CLASSES], selection["kept"])
     if policy.name == "dars":
         expected = np.minimum(selection["quotas"], selection["available"])
     else:
-        content = predicting.describe(predicted, spec, "unlabeled")
+        content = teacher.predictions(predicted, "unlabeled")
         thresholds = np.array([np.nan if t is None else t for t in selection["thresholds"]], np.float16)
         images = [image for part in content.parts for image in content.read(part)]
         expected = sum(np.bincount(p[u >= thresholds[p]], minlength=NUM_CLASSES) for _, p, u in images)
@@ -486,9 +515,11 @@ def test_every_policy_keeps_what_it_says(spec, predicted, tmp_path, policy):
     assert not (tmp_path / "out/pngs").exists()
 
 
-def test_labels_are_compared_with_masks_that_are_there(spec, tmp_path):
+def test_labels_are_compared_with_masks_that_are_there(teacher, tmp_path):
     """The labelled images themselves are labelled: they have masks to count right labels by."""
-    manifest = label(spec, "train", "train", str(tmp_path / "out"), Policy("threshold", threshold=0.0))
+    manifest = label(
+        teacher, "train", "train", output_dir=str(tmp_path / "out"), policy=Policy("threshold", threshold=0.0)
+    )
     masks = masks_of(tmp_path / "out")
     right = known = 0
     for number in range(8):
@@ -499,9 +530,9 @@ def test_labels_are_compared_with_masks_that_are_there(spec, tmp_path):
     assert manifest["kl_to_true"] == manifest["kl_to_labeled"]
 
 
-def test_windows_and_sizes_are_those_of_gin(spec, data, run_dir, tmp_path, monkeypatch):
+def test_windows_and_sizes_are_those_of_gin(run_dir, tmp_path):
     settings = ("Labeling.window = (33, 33)", "Labeling.base_size = 40", "Labeling.flip = False")
-    windowed = dataclasses.replace(spec, parameters=settings)
+    windowed = TeacherDescription(str(run_dir), settings).open()
     found = predict(windowed, "unlabeled", str(tmp_path))
     assert found.content["labeling"]["window"] == [33, 33] and found.content["labeling"]["base_size"] == 40
     for part in found.parts:
@@ -513,7 +544,7 @@ def scene_size(name: str) -> tuple[int, int]:
     return (48 if int(name[-3:]) % 3 else 40, 48)
 
 
-def test_a_temperature_is_fitted_and_recorded(spec, tmp_path, monkeypatch, capsys):
+def test_a_temperature_is_fitted_and_recorded(teacher, tmp_path, monkeypatch, capsys):
     fitted = []
     fit = calibration.fit_temperature
 
@@ -523,15 +554,23 @@ def test_a_temperature_is_fitted_and_recorded(spec, tmp_path, monkeypatch, capsy
 
     monkeypatch.setattr(calibration, "fit_temperature", spying)
     folder = str(tmp_path / "predictions")
-    manifest = label(spec, "unlabeled", "train", str(tmp_path / "out"), DARS, folder, fit_on="train")
+    manifest = label(
+        teacher,
+        "unlabeled",
+        "train",
+        output_dir=str(tmp_path / "out"),
+        policy=DARS,
+        predictions_dir=folder,
+        fit_on="train",
+    )
     known = sum(int((np.asarray(scene(n, True).mask) < NUM_CLASSES).sum()) for n in range(8))
     assert fitted[0][:2] == ((known, NUM_CLASSES), (known,)) and 255 not in fitted[0][2]
     content = manifest["predictions"]
     assert content["temperature_fitted_on"] == "train" and content["temperature"] not in (1.0, 0.0)
     assert f"temperature {content['temperature']}, fitted on train" in capsys.readouterr().out
     # It is known now, and the same number by hand finds the same predictions.
-    predict(spec, "unlabeled", folder, fit_on="train")
-    predict(spec, "unlabeled", folder, temperature=content["temperature"])
+    predict(teacher, "unlabeled", folder, fit_on="train")
+    predict(teacher, "unlabeled", folder, temperature=content["temperature"])
     assert len(fitted) == 1 and capsys.readouterr().out.count("there already") == 2
 
 
@@ -546,44 +585,43 @@ def test_hidden_masks_are_no_masks(data):
         labeled_pixels(dataclasses.replace(info, splits={"train": hidden}), "train")
 
 
-def test_predictions_of_something_else_are_refused(spec, data, use, predicted):
-    def refused(expected: str, split: str = "unlabeled", **settings) -> None:
+def test_predictions_of_something_else_are_refused(teacher, data, predicted):
+    def refused(expected: str, split: str = "unlabeled", teacher: Teacher = teacher, **settings) -> None:
         with pytest.raises(UserError, match=f"{predicted}: has predictions with another {expected}") as error:
-            predict(spec, split, predicted, **settings)
+            predict(teacher, split, predicted, **settings)
         assert len(str(error.value).splitlines()) == 1
 
     refused(r"split \(\"unlabeled\", now \"train\"\)", split="train")
     refused(r"temperature \(1.0, now 1.27\)", temperature=1.27)
-    run = use().run
+    run = teacher.run
     bias = run.model.segmentation_head.layers[-1].bias
     bias.assign_add(tf.one_hot(0, NUM_CLASSES))
     refused("teacher.checksum")
     bias.assign_sub(tf.one_hot(0, NUM_CLASSES))
     changes = {
-        r"labeling.flip \(true, now false\)": {"settings": Labeling(flip=False)},
+        r"labeling.flip \(true, now false\)": {"settings": dataclasses.replace(teacher.settings, flip=False)},
         r"resize_to_range.min_size \(null, now 33\)": {"resize": ResizeToRange(min_size=33)},
         "dataset": {"run": dataclasses.replace(run, info=DatasetInfo.load(data[1]))},
     }
     for expected, change in changes.items():
-        use(**change)
-        refused(expected)
+        refused(expected, teacher=dataclasses.replace(teacher, **change))
 
 
-def test_weights_elsewhere_are_the_same_teacher(use, predicted):
-    use()
-    moved = predicting.describe(predicted, TeacherSpec("moved"), "unlabeled")
+def test_weights_elsewhere_are_the_same_teacher(teacher, predicted):
+    elsewhere = dataclasses.replace(teacher, description=TeacherDescription("moved"))
+    moved = elsewhere.predictions(predicted, "unlabeled")
     moved.begin()
     assert not moved.missing()
 
 
-def test_damaged_files_are_named(spec, data, predicted, tmp_path):
+def test_damaged_files_are_named(teacher, data, predicted, tmp_path):
     copy = Path(shutil.copytree(predicted, tmp_path / "predictions"))
     path = copy / "unlabeled-00001-of-00002.tfrecord.predictions"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match=f"{path}: damaged .*; remove it, and it is predicted again"):
-        label(spec, "unlabeled", "train", str(tmp_path / "out"), DARS, str(copy))
+        label(teacher, "unlabeled", "train", output_dir=str(tmp_path / "out"), policy=DARS, predictions_dir=str(copy))
     path.unlink()
-    label(spec, "unlabeled", "train", str(tmp_path / "out"), DARS, str(copy))
+    label(teacher, "unlabeled", "train", output_dir=str(tmp_path / "out"), policy=DARS, predictions_dir=str(copy))
     broken = Path(shutil.copytree(data[2], tmp_path / "broken"))
     path = broken / "unlabeled-00001-of-00002.tfrecord"
     path.write_bytes(path.read_bytes()[:-9])
@@ -591,7 +629,7 @@ def test_damaged_files_are_named(spec, data, predicted, tmp_path):
         list(predicting.photos_of(DatasetInfo.load(broken), "unlabeled", path.name))
 
 
-def test_predictions_of_images_in_another_order_are_refused(spec, data, predicted, tmp_path):
+def test_predictions_of_images_in_another_order_are_refused(teacher, data, predicted, tmp_path):
     """As after building the data set again: the folder and the ids are the same, the record files are not."""
     copy = Path(shutil.copytree(predicted, tmp_path / "predictions"))
     one, two = (copy / f"unlabeled-0000{n}-of-00002.tfrecord.predictions" for n in range(2))
@@ -599,21 +637,28 @@ def test_predictions_of_images_in_another_order_are_refused(spec, data, predicte
     one.write_bytes(two.read_bytes())
     two.write_bytes(content)
     with pytest.raises(UserError, match="has predictions of other images than .*unlabeled-00000-of-00002.tfrecord now"):
-        label(spec, "unlabeled", "train", str(tmp_path / "out"), Policy("da", alpha=0.3), str(copy))
+        label(
+            teacher,
+            "unlabeled",
+            "train",
+            output_dir=str(tmp_path / "out"),
+            policy=Policy("da", alpha=0.3),
+            predictions_dir=str(copy),
+        )
 
 
-def test_a_full_memory_is_not_taken_for_a_full_disk(spec, tmp_path, monkeypatch):
+def test_a_full_memory_is_not_taken_for_a_full_disk(teacher, tmp_path, monkeypatch):
     def full(self, function, photos):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[8,361,361,64]")
         yield
 
-    monkeypatch.setattr(predicting.Teacher, "map", full)
+    monkeypatch.setattr(predicting.PhotoPredictor, "map", full)
     with pytest.raises(UserError, match="lower Labeling.windows_at_once") as error:
-        label(spec, "unlabeled", "train", str(tmp_path / "out"), DARS)
+        label(teacher, "unlabeled", "train", output_dir=str(tmp_path / "out"), policy=DARS)
     assert "cannot be written" not in str(error.value)
 
 
-def test_a_full_disk_is_one_line_and_the_same_command_goes_on(spec, tmp_path, monkeypatch, labeled):
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(teacher, tmp_path, monkeypatch, labeled):
     def full(*arguments, **arrays):
         raise OSError(28, "No space left on device")
 
@@ -622,8 +667,8 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(spec, tmp_path, mo
         with pytest.raises(
             ConversionStoppedError, match="cannot be written .No space left on device.; the same command"
         ):
-            label(spec, "unlabeled", "train", str(tmp_path / "out"), DARS)
-    manifest = label(spec, "unlabeled", "train", str(tmp_path / "out"), DARS)
+            label(teacher, "unlabeled", "train", output_dir=str(tmp_path / "out"), policy=DARS)
+    manifest = label(teacher, "unlabeled", "train", output_dir=str(tmp_path / "out"), policy=DARS)
     assert_same_labels(tmp_path / "out", manifest, labeled)
 
 

@@ -1,4 +1,4 @@
-"""Thresholds and draws on real street scenes (CamVid, Brostow et al. 2009): the histogram against sorting all pixels."""
+"""Thresholds and random subsets on real street scenes (CamVid, Brostow et al. 2009): the histogram against sorting."""
 
 import keras
 import numpy as np
@@ -7,11 +7,11 @@ import tensorflow as tf
 from PIL import Image
 
 from wss.data.dataset_info import DatasetInfo
-from wss.inference.photo_predictor import Labeling, Teacher
+from wss.inference.photo_predictor import Labeling, PhotoPredictor
 from wss.inference.photos import Photo
 from wss.methods.dars.class_quotas import distribution, quotas
 from wss.methods.dars.confidence import histogram, of_logits
-from wss.methods.dars.exact_sampling import Cut, count, image_key, label, merge
+from wss.methods.dars.exact_sampling import HashLimits, count, image_key, label, merge
 from wss.methods.dars.policies import select
 from wss.models.deeplab import build_model
 from wss.models.weights.initial_weights import load_initial_weights
@@ -46,8 +46,10 @@ def predicted(shared, frames) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     last = model.segmentation_head.layers[-1].kernel
     last.assign(last * (2 / tf.math.reduce_std(model(frames[0].image[None].astype(np.float32), training=False))))
     settings = Labeling(window=(65, 97))
-    teacher = Teacher(model, tf.distribute.get_strategy(), model.mean_pixel, settings, set())
-    return dict(teacher.map(lambda photo, logits: (photo.name, of_logits(logits)), frames))
+    predictor = PhotoPredictor(
+        model, tf.distribute.get_strategy(), mean_pixel=model.mean_pixel, settings=settings, sizes=set()
+    )
+    return dict(predictor.map(lambda photo, logits: (photo.name, of_logits(logits)), frames))
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +99,12 @@ def test_thresholds_are_those_of_sorting(predicted, pixels, target, policy, alph
 def test_quotas_are_met_to_the_pixel(predicted, pixels, target, sample):
     histograms = sum(histogram(*image, NUM_CLASSES) for image in predicted.values())
     selection = select("dars", histograms, alpha=0.4, distribution=target, sample=sample)
-    assert (selection.kept < selection.candidates).any()  # ties, so there is something to draw
-    cut = Cut.start(selection)
-    while not cut.finished:
-        cut = cut.refine(merge(count(cut, selection, *image, image_key(0, name)) for name, image in predicted.items()))
-    labels = [label(*image, image_key(0, name), selection, cut) for name, image in predicted.items()]
+    assert (selection.kept < selection.candidates).any()  # ties, so some are left to chance
+    limits = HashLimits.start(selection)
+    keyed = [(*image, image_key(0, name)) for name, image in predicted.items()]
+    while not limits.finished:
+        limits = limits.refine(merge(count(*image, selection=selection, limits=limits) for image in keyed))
+    labels = [label(*image, selection=selection, limits=limits) for image in keyed]
     counts = sum(np.bincount(each.ravel(), minlength=256) for each in labels)
     available = np.bincount(pixels[0], minlength=NUM_CLASSES)
     expected = np.minimum(quotas(0.4, target, len(pixels[0])), available)

@@ -10,16 +10,17 @@ import time
 from pathlib import Path
 
 import h5py
+import networks
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny import SMALL
 
-from wss import config
+from wss import experiment
 from wss.conversion import shapes
 from wss.errors import UserError
 from wss.runtime.strategy import build_strategy, is_chief, number_of_hosts, of_all_replicas, slurm_cluster
 from wss.training.summaries import read_scalars
-from wss.training.train import train
 
 WEIGHTS = Path(__file__).parents[2] / "gin_configs/recipes/shapes/classifier.npz"
 # Each step takes all 8 images of the split, four on each replica and unchanged, so that the global batch does not depend on
@@ -90,13 +91,25 @@ def start_host(command, tf_config):
     return subprocess.Popen([sys.executable, *command], env=environment, stdout=pipe, stderr=pipe, text=True)
 
 
-def start_hosts(tmp_path, run_dir, parameters):
+# wss-train on a network of two convolutions.
+SMALL_TRAIN = f"""
+import sys
+sys.path.append({str(Path(networks.__file__).parent)!r})
+from networks import two_convolutions
+from wss.train import console_main
+
+with two_convolutions():
+    console_main()
+"""
+
+
+def start_hosts(tmp_path, run_dir, parameters, program=("-m", "wss.train")):
     empty = tmp_path / "empty.gin"
     empty.write_text("")
     flags = [f"--gin_file={empty}", f"--run_dir={run_dir}", "--strategy=multi_worker"]
     flags += [f"--gin_param={parameter}" for parameter in parameters]
     ports = free_ports(2)
-    return [start_host(["-m", "wss.train", *flags], cluster(index, ports)) for index in range(2)]
+    return [start_host([*program, *flags], cluster(index, ports)) for index in range(2)]
 
 
 def finish(hosts, timeout=900):
@@ -112,9 +125,7 @@ def finish(hosts, timeout=900):
 
 
 def run_here(run_dir, parameters, strategy):
-    config.gin.clear_config()
-    config.parse_config([], parameters)
-    return train(str(run_dir), strategy)
+    return experiment.run([], parameters, run_dir, strategy=strategy)
 
 
 def losses_of(run_dir):
@@ -168,9 +179,19 @@ def test_two_hosts_two_replicas_and_one_device_train_the_same(tmp_path, paramete
 @pytest.mark.slow
 def test_sigterm_at_one_host_stops_both_and_both_go_on(tmp_path, parameters, two_replicas):
     """The second host of two is told to stop; later both read what the first has saved."""
-    supervised = ["train.method = @Supervised()", "train.num_steps = 12", "train.checkpoint_every = 2"]
-    parameters = [*parameters, *supervised, "train.evaluate_at_end = False", "train.pictures_every = 0"]
-    hosts = start_hosts(tmp_path, tmp_path / "hosts", parameters)
+    changes = {
+        **SMALL,
+        **SAME_BATCHES,
+        "train.method": "@Supervised()",
+        "train.initial_weights": "None",
+        "train.num_steps": 12,
+        "train.checkpoint_every": 2,
+        "train.evaluate_at_end": False,
+        "train.pictures_every": 0,
+    }
+    parameters = [*parameters, *(f"{name} = {value}" for name, value in changes.items())]
+    start = lambda: start_hosts(tmp_path, tmp_path / "hosts", parameters, ("-c", SMALL_TRAIN))
+    hosts = start()
     deadline = time.monotonic() + 200
     while not list(tmp_path.glob("hosts/checkpoints/*.index")) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -178,9 +199,10 @@ def test_sigterm_at_one_host_stops_both_and_both_go_on(tmp_path, parameters, two
     lines = [printed.splitlines()[-1] for printed in finish(hosts)]
     assert lines[0] == lines[1] and lines[0].startswith("stopped by SIGTERM after ")
     steps = lines[0].split()[4]
-    for printed in finish(start_hosts(tmp_path, tmp_path / "hosts", parameters)):
+    for printed in finish(start()):
         assert f"after {steps} of 12 steps" in printed
-    run_here(tmp_path / "replicas", parameters, two_replicas)
+    with networks.two_convolutions():
+        run_here(tmp_path / "replicas", parameters, two_replicas)
     assert_same_run(tmp_path / "hosts", tmp_path / "replicas")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from wss import config
+from wss import config, experiment
 from wss.data.dataset_info import load_dataset
 from wss.data.training_data import TrainingData
 from wss.experiment import open_run
@@ -21,7 +21,6 @@ from wss.models.deeplab import build_model
 from wss.training.loop import Intervals, TrainingDiverged
 from wss.training.optimizers import build_optimizer
 from wss.training.step import TrainStep
-from wss.training.train import train
 
 PSEUDOSEG = "train.method = @PseudoSeg()"
 
@@ -31,8 +30,7 @@ def one_device():
 
 
 def run(run_dir, parameters, strategy=None, **kwargs):
-    config.parse_config([], parameters)
-    return train(str(run_dir), strategy or one_device(), **kwargs)
+    return experiment.run([], parameters, run_dir, strategy=strategy or one_device(), **kwargs)
 
 
 def scalars(folder):
@@ -88,7 +86,7 @@ def test_a_fixed_batch_is_learnt(tiny_parameters):
     keras.utils.set_random_seed(0)
     info, strategy = load_dataset(), one_device()
     with strategy.scope():
-        step = TrainStep(strategy, build_model(info), Supervised(), build_optimizer(1000), weight_decay=0.0)
+        step = TrainStep(strategy, build_model(info), Supervised(), optimizer=build_optimizer(1000), weight_decay=0.0)
     batches = TrainingData(info, step.model.mean_pixel, seed=0).batches(Supervised.streams).take(1).repeat()
     iterator = iter(strategy.experimental_distribute_dataset(batches))
     losses = []

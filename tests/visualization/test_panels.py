@@ -39,7 +39,7 @@ def read(path):
 
 
 def test_pictures_of_a_split(info, model, tmp_path):
-    examples = SplitExamples(info, "val", GREY, 3, batch_size=2)
+    examples = SplitExamples(info, "val", GREY, number=3, batch_size=2)
     predicted = predictions_of(model, examples)
     visualize(model, PseudoSeg(), info, examples=examples, output=tmp_path, before={"other": predicted})
     for kind in ("masks", "overlays", "panels"):
@@ -54,7 +54,7 @@ def test_pictures_of_a_split(info, model, tmp_path):
 def test_the_batch_size_does_not_matter(info, model, tmp_path):
     """Nor does which images share a batch, though PseudoSeg's fusion normalises over batches."""
     for batch_size in (1, 4):
-        examples = SplitExamples(info, "val", GREY, 5, batch_size)
+        examples = SplitExamples(info, "val", GREY, number=5, batch_size=batch_size)
         visualize(model, PseudoSeg(), info, examples=examples, output=tmp_path / str(batch_size))
     files = sorted(path.relative_to(tmp_path / "1") for path in (tmp_path / "1").rglob("*.png"))
     assert len(files) == 3 * 5 + 1
@@ -67,7 +67,7 @@ def test_the_batch_size_does_not_matter(info, model, tmp_path):
 @pytest.mark.parametrize(("method", "titles"), [(Supervised(), 3), (Classification(), 4)])
 def test_every_method_shows_its_maps(info, tmp_path, method, titles):
     network = build_network(info, method, backbone="mobilenet_v2", depth_multiplier=0.25)
-    visualize(network, method, info, examples=SplitExamples(info, "val", GREY, 1), output=tmp_path)
+    visualize(network, method, info, examples=SplitExamples(info, "val", GREY, number=1), output=tmp_path)
     (path,) = (tmp_path / "panels").iterdir()
     assert Image.open(path).width == titles * 240 + (titles + 1) * MARGIN  # 48 pixels five times as large
 
@@ -89,4 +89,4 @@ def test_a_full_disk_is_one_line(info, model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(panels, "save_png", full)
     with pytest.raises(UserError, match="No space left on device"):
-        visualize(model, Supervised(), info, examples=SplitExamples(info, "val", GREY, 4), output=tmp_path)
+        visualize(model, Supervised(), info, examples=SplitExamples(info, "val", GREY, number=4), output=tmp_path)

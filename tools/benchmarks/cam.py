@@ -4,7 +4,7 @@ from benchmarks.measure import Case, Workload
 
 
 def cases() -> list[Case]:
-    """Both ways with the classes of PASCAL VOC and of COCO."""
+    """Returns both ways with the classes of PASCAL VOC and of COCO."""
     return [
         Case(f"{way}, {num_classes} classes", build, {"closed_form": way == "closed form", "num_classes": num_classes})
         for num_classes in (21, 81)
@@ -16,11 +16,11 @@ def build(closed_form: bool, num_classes: int = 21, batch: int = 4, side: int = 
     """Builds the maps of all classes of random features, as one `tf.function`.
 
     Args:
-        closed_form: `pooled_linear_cam`, or else `GradCAM`, which goes back through the head once for each class.
-        num_classes: the background, which has no map, included.
-        batch: images.
-        side: of the features.
-        channels: of the features.
+        closed_form: Whether to take `pooled_linear_cam`; else `GradCAM`, which goes back through the head for each class.
+        num_classes: Number of classes with the background, which has no map.
+        batch: Number of images.
+        side: Height and width of the features.
+        channels: Channels of the features.
     """
     import tensorflow as tf
 

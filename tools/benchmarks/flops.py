@@ -9,7 +9,7 @@ Shape = tuple[int, ...]
 
 
 def count_flops(function: tf.types.experimental.ConcreteFunction) -> float:
-    """Operations of all convolutions and matrix products of a function, a multiplication and an addition counting two.
+    """Counts the operations of all convolutions and matrix products of a function; a multiply-add counts two.
 
     What works element by element (batch norm, resizing, losses, optimizer) does not count, so that the figure is that of
     the papers, twice their "multiply-adds". Functions that it calls are counted once for each call, loops once in all.
@@ -43,7 +43,7 @@ def count_flops(function: tf.types.experimental.ConcreteFunction) -> float:
 
 
 def _output_name(name: str) -> str:
-    """ "node", "node:1" (graph) and "node:output:1" (function body) as "node:number"."""
+    """Returns "node", "node:1" (graph) and "node:output:1" (function body) as "node:number"."""
     parts = name.split(":")
     return f"{parts[0]}:{parts[-1] if len(parts) > 1 else 0}"
 
@@ -59,11 +59,11 @@ def _out(node, shapes: Mapping[str, Shape]) -> Shape:
 
 
 def _convolution(summed: int, name: str) -> dict[str, Callable[..., float]]:
-    """The rules of a convolution and of its gradients, by name of the operation.
+    """Returns the rules of a convolution and of its gradients, by name of the operation.
 
     Args:
-        summed: each output is a sum over so many of the kernel's first sides: 3, or 2 if it is depthwise.
-        name: of the convolution.
+        summed: How many of the kernel's first sides each output is a sum over: 3, or 2 if it is depthwise.
+        name: Name of the convolution's operation.
     """
 
     def forward(node, inputs, shapes) -> float:

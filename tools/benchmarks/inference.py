@@ -6,7 +6,7 @@ from benchmarks.measure import Case, Workload
 
 
 def cases() -> list[Case]:
-    """Xception-65 at 513 x 513 and 21 classes, one image and four, both precisions; then the slower ways to predict."""
+    """Returns Xception-65 at 513 x 513, one image and four, both precisions; then the slower ways to predict."""
     case = lambda name, **options: Case(name, build, options)
     return [
         case("513, 1 image, float32"),
@@ -33,14 +33,15 @@ def build(
     """Builds the prediction of one batch of noise, softmax and argmax at image size included.
 
     Args:
-        size: side of the images.
-        batch: images of one pass.
-        num_classes: the background included.
+        size: Side of the images.
+        batch: Images of one pass.
+        num_classes: Number of classes with the background.
         precision: Keras dtype policy.
-        backbone: one of `wss.models.backbones.registry.BACKBONES`.
-        scales, flip: as for `wss.inference.prediction.predict`.
-        window: side of sliding windows; None for whole images.
-        windows_at_once: as for `predict_sliding`.
+        backbone: One of `wss.models.backbones.registry.BACKBONES`.
+        scales: As for `wss.inference.prediction.predict`.
+        flip: As for `wss.inference.prediction.predict`.
+        window: Side of sliding windows; None for whole images.
+        windows_at_once: As for `predict_sliding`.
     """
     import functools
 

@@ -23,7 +23,7 @@ STREAMS = {"weak": "labeled", "strong": "unlabeled"}
 
 
 def cases() -> list[Case]:
-    """The stages on one core, and the last one on all."""
+    """Returns the stages on one core, and the last one on all."""
     case = lambda name, stage, cores=1, **options: Case(name, build, {"stage": stage, **options}, cores)
     return [
         case("parse, 1 core", "parse"),
@@ -40,10 +40,11 @@ def build(stage: str, crop: int = 513, batch: int = 4, jitter_strength: float = 
     """Reads `EXAMPLES` examples up to a stage.
 
     Args:
-        stage: of `READING`: records are parsed, their images and masks decoded; of `STREAMS`: batches of `TrainingData`.
-        crop: side of the views.
-        batch: size of the batches.
-        jitter_strength: of the strong views.
+        stage: One of `READING` (records are parsed, their images and masks decoded) or of `STREAMS` (batches of
+            `TrainingData`).
+        crop: Side of the views.
+        batch: Size of the batches.
+        jitter_strength: Strength of the strong views' colour jitter.
     """
     import tensorflow as tf
 

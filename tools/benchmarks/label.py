@@ -13,7 +13,7 @@ IMAGES_PER_FILE = 250
 
 
 def cases() -> list[Case]:
-    """10^9 pixels by a quota for each class; then 500 and 5000 small images, whose memory should not differ."""
+    """Returns 10^9 pixels by a quota for each class; then 500 and 5000 small images, whose memory should not differ."""
     return [
         Case("select, 10^9 pixels", select, {"pixels": 10**9}, cores=1),
         Case("label 500 images", label, {"images": 500}),
@@ -22,11 +22,12 @@ def cases() -> list[Case]:
 
 
 def select(pixels: int, alpha: float = 0.2, policy: str = "dars") -> Workload:
-    """Histogram, thresholds, the draw and the labels of synthetic predictions, nothing read or written.
+    """Builds histogram, thresholds, random subsets and the labels of synthetic predictions, nothing read or written.
 
     Args:
-        pixels: rounded up to whole images.
-        alpha, policy: see `wss.methods.dars.policies.select`.
+        pixels: Number of pixels, rounded up to whole images.
+        alpha: As for `wss.methods.dars.policies.select`.
+        policy: As for `wss.methods.dars.policies.select`.
     """
     import numpy as np
 
@@ -48,14 +49,17 @@ def select(pixels: int, alpha: float = 0.2, policy: str = "dars") -> Workload:
         for i in range(images):
             counts += histogram(*pairs[i % DISTINCT], NUM_CLASSES)
         selection = choose(policy, counts, alpha=alpha, distribution=classes)
-        cut, passes = sampling.Cut.start(selection), 0
+        limits, passes = sampling.HashLimits.start(selection), 0
         keys = [sampling.image_key(0, str(i)) for i in range(images)]
-        while not cut.finished:
-            parts = (sampling.count(cut, selection, *pairs[i % DISTINCT], keys[i]) for i in range(images))
-            cut, passes = cut.refine(sampling.merge(parts)), passes + 1
+        while not limits.finished:
+            counts_of_images = (
+                sampling.count(*pairs[i % DISTINCT], keys[i], selection=selection, limits=limits) for i in range(images)
+            )
+            limits, passes = limits.refine(sampling.merge(counts_of_images)), passes + 1
         kept = np.zeros(256, np.int64)
         for i in range(images):
-            kept += np.bincount(sampling.label(*pairs[i % DISTINCT], keys[i], selection, cut).ravel(), minlength=256)
+            labels = sampling.label(*pairs[i % DISTINCT], keys[i], selection=selection, limits=limits)
+            kept += np.bincount(labels.ravel(), minlength=256)
         if kept[:NUM_CLASSES].tolist() != selection.kept.tolist():
             raise RuntimeError("the labels miss their quota")
         facts["passes"] = passes
@@ -67,11 +71,11 @@ def label(images: int) -> Workload:
     """Predicts and labels scenes of Shapes by a narrow MobileNetV2, from records to records.
 
     Args:
-        images: how many.
+        images: Number of images.
     """
     from wss.pseudo_labels.dataset_writer import Policy
     from wss.pseudo_labels.label import label as label_split
-    from wss.pseudo_labels.predicting import TeacherSpec
+    from wss.pseudo_labels.teacher import TeacherDescription
 
     folder = tempfile.TemporaryDirectory()
     data, teacher, output = (str(Path(folder.name) / name) for name in ("data", "teacher", "labels"))
@@ -81,20 +85,25 @@ def label(images: int) -> Workload:
     preparing.join()
 
     def run(_folder: tempfile.TemporaryDirectory = folder) -> None:  # which lives as long as its files are used
-        label_split(TeacherSpec(teacher), "train", "val", output, Policy(alpha=0.2), overwrite=True, write_pngs=False)
+        label_split(
+            TeacherDescription(teacher).open(),
+            "train",
+            "val",
+            output_dir=output,
+            policy=Policy(alpha=0.2),
+            overwrite=True,
+            write_pngs=False,
+        )
 
     return Workload(run, images)
 
 
 def _prepare(data: str, run_dir: str, images: int) -> None:
     """Writes the images, and trains for one step: how fast a teacher labels does not depend on what it has learnt."""
+    from wss import experiment
     from wss.conversion.shapes import build_shapes
-    from wss.experiment import configure
-    from wss.runtime.strategy import build_strategy
-    from wss.training.train import train
 
     build_shapes(data, num_train=images, num_val=16, num_shards=-(-images // IMAGES_PER_FILE))
     parameters = [f"load_dataset.directory = {data!r}", "train.num_steps = 1", "train.evaluate_at_end = False"]
     parameters += ["TrainingData.labeled_split = 'train'", "Labeling.flip = False"]
-    configure(["gin_configs/recipes/shapes/supervised.gin"], parameters)
-    train(run_dir, build_strategy())
+    experiment.run(["gin_configs/recipes/shapes/supervised.gin"], parameters, run_dir=run_dir)

@@ -18,10 +18,10 @@ class Workload:
     """Something to time.
 
     Attributes:
-        run: one repeat; returns when its work is done. The first call warms up.
-        images: that one repeat works on; 0 where images/s says nothing.
-        flops: of one repeat, as `count_flops` counts them; None where they say nothing.
-        facts: further numbers for table and JSON, by name.
+        run: One repeat; returns when its work is done. The first call warms up.
+        images: Images that one repeat works on; 0 where images/s says nothing.
+        flops: Operations of one repeat, as `count_flops` counts them; None where they say nothing.
+        facts: Further numbers for table and JSON, by name.
     """
 
     run: Callable[[], object]
@@ -35,10 +35,10 @@ class Case:
     """A workload to be built in a process of its own.
 
     Attributes:
-        name: of its row.
-        build: picklable; called there with `options`, before TensorFlow was imported.
-        options: picklable keyword arguments of `build`.
-        cores: how many processor cores the process may use; None for all.
+        name: Name of its row.
+        build: A picklable function; called there with `options`, before TensorFlow was imported.
+        options: Picklable keyword arguments of `build`.
+        cores: Number of processor cores that the process may use; None for all.
     """
 
     name: str
@@ -52,16 +52,17 @@ class Row:
     """What was measured of one case.
 
     Attributes:
-        name: of the case.
-        seconds: median of the repeats.
-        fastest, slowest: of the repeats.
-        images_per_second: at the median.
+        name: Name of the case.
+        seconds: Median of the repeats.
+        fastest: Seconds of the fastest repeat.
+        slowest: Seconds of the slowest repeat.
+        images_per_second: Images a second at the median; None where they say nothing.
         gflops: 10^9 floating-point operations a second at the median; None if they are not counted.
         share_of_peak: `gflops` by the calibration.
         calibration: 10^9 operations a second of a float32 matrix product on all cores (or the GPU), in a process of its
             own that took its turns with the others; median.
-        peak_mb: largest resident memory of the process and of those it started, in 10^6 bytes.
-        facts: of the workload.
+        peak_mb: Largest resident memory of the process and of those it started, in 10^6 bytes.
+        facts: Further numbers of the workload, by name.
     """
 
     name: str
@@ -80,8 +81,8 @@ def measure(cases: Sequence[Case], repeats: int) -> list[Row]:
     """Measures cases in turns: every case once, then every case again, so that a slow minute of the machine hits all.
 
     Args:
-        cases: at least one.
-        repeats: how often each runs, after one run to warm up.
+        cases: One case or more.
+        repeats: How often each runs, after one run to warm up.
     """
     calibration = Case("calibration", matmul)
     workers: list[_Worker] = []
@@ -173,7 +174,7 @@ def _serve(case: Case, pipe) -> None:
 
 
 def matmul() -> Workload:
-    """A few float32 matrix products on this process' device."""
+    """Builds a few float32 matrix products on this process' device."""
     import tensorflow as tf
 
     a = tf.random.stateless_normal([MATMUL_SIDE, MATMUL_SIDE], [0, 1])

@@ -12,12 +12,12 @@ first_step()
 
 
 def cases() -> list[Case]:
-    """A process that takes one step of PseudoSeg, Xception-65, crop 129, 2 + 2 images, and ends."""
+    """Returns a process that takes one step of PseudoSeg, Xception-65, crop 129, 2 + 2 images, and ends."""
     return [Case("first finished step, Xception-65, crop 129", build, {"program": _FIRST_STEP})]
 
 
 def import_cases() -> list[Case]:
-    """Processes that only import."""
+    """Returns processes that only import."""
     return [
         Case("import tensorflow", build, {"program": "import tensorflow"}),
         Case("import wss.train and all that it configures", build, {"program": "import wss.train, wss.config"}),
@@ -25,5 +25,5 @@ def import_cases() -> list[Case]:
 
 
 def build(program: str) -> Workload:
-    """A Python process that runs a program."""
+    """Builds a Python process that runs a program."""
     return Workload(lambda: subprocess.run([sys.executable, "-c", program], check=True, stderr=subprocess.DEVNULL))

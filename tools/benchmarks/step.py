@@ -13,7 +13,7 @@ STEPS = 2  # of one repeat
 
 
 def cases() -> list[Case]:
-    """The step at the sizes that the original was timed at, and with the options that change what it computes."""
+    """Returns the step at the sizes that the original was timed at, and with options that change what it computes."""
     case = lambda name, **options: Case(name, build, options)
     return [
         case("crop 129, 2 + 2, 21 classes, float32"),
@@ -39,16 +39,25 @@ def build(
     """Builds `STEPS` training steps, repeated.
 
     Args:
-        crop: side of the views.
-        batch: labelled images, and as many unlabelled ones.
-        num_classes: the background included.
+        crop: Side of the views.
+        batch: Number of labelled images, and of unlabelled ones.
+        num_classes: Number of classes with the background.
         precision: Keras dtype policy.
-        backbone: one of `wss.models.backbones.registry.BACKBONES`.
-        parameters: gin bindings, such as "PseudoSeg.cam_statistics = 'batch'".
-        jit_compile: compile the step by XLA.
-        intra_op: as for `wss.runtime.cpu.set_cpu_threads`.
+        backbone: One of `wss.models.backbones.registry.BACKBONES`.
+        parameters: Gin bindings, such as "PseudoSeg.cam_statistics = 'batch'".
+        jit_compile: Whether to compile the step by XLA.
+        intra_op: As for `wss.runtime.cpu.set_cpu_threads`.
     """
-    step, iterator = _step(crop, batch, num_classes, precision, backbone, parameters, jit_compile, intra_op)
+    step, iterator = _step(
+        crop=crop,
+        batch=batch,
+        num_classes=num_classes,
+        precision=precision,
+        backbone=backbone,
+        parameters=parameters,
+        jit_compile=jit_compile,
+        intra_op=intra_op,
+    )
     import tensorflow as tf
 
     from benchmarks.flops import count_flops
@@ -65,15 +74,15 @@ def build(
 
 
 def first_step() -> None:
-    """What a process does up to its first finished step."""
+    """Does what a process does up to its first finished step."""
     import tensorflow as tf
 
-    step, iterator = _step(129, 2, 21, "float32", "xception_65", (), False, 0)
+    step, iterator = _step(crop=129, batch=2, num_classes=21, precision="float32", backbone="xception_65")
     step.run(iterator, tf.constant(1))
     step.results(1)
 
 
-def _step(crop, batch, num_classes, precision, backbone, parameters, jit_compile, intra_op):
+def _step(*, crop, batch, num_classes, precision, backbone, parameters=(), jit_compile=False, intra_op=0):
     import gin
     import keras
     import tensorflow as tf
@@ -95,7 +104,7 @@ def _step(crop, batch, num_classes, precision, backbone, parameters, jit_compile
     with strategy.scope():
         model = build_network(dataset_of(num_classes), method, backbone=backbone)
         optimizer = build_optimizer(30_000)
-    step = TrainStep(strategy, model, method, optimizer, weight_decay=4e-5, jit_compile=jit_compile)
+    step = TrainStep(strategy, model, method, optimizer=optimizer, weight_decay=4e-5, jit_compile=jit_compile)
     data = tf.data.Dataset.from_tensors(batch_of(crop, batch, num_classes)).repeat()
     iterator = iter(strategy.distribute_datasets_from_function(lambda _: data))
     return step, iterator
@@ -108,14 +117,14 @@ def _device() -> str:
 
 
 def dataset_of(num_classes: int) -> "DatasetInfo":
-    """A data set without images, for the networks of benchmarks."""
+    """Returns a data set without images, for the networks of benchmarks."""
     from wss.data.dataset_info import DatasetInfo
 
     return DatasetInfo("benchmark", tuple(f"class_{i}" for i in range(num_classes)), ((0, 0, 0),) * num_classes, {})
 
 
 def batch_of(crop: int, batch: int, num_classes: int) -> dict:
-    """A batch of noise images with blocks of labels, as `Method.losses` takes it; every pixel is valid."""
+    """Returns noise images with blocks of labels, as `Method.losses` takes them; every pixel is valid."""
     import tensorflow as tf
 
     draw = functools.partial(tf.random.stateless_uniform, seed=[0, 1])

@@ -13,8 +13,8 @@ def trace(case: Case, folder: Path) -> list[tuple[str, int, float]]:
     """Runs a case twice in a process of its own, the second time under tf.profiler.
 
     Args:
-        case: to build and run.
-        folder: for the trace; `tensorboard --logdir` with the plug-in xprof shows it.
+        case: What to build and run.
+        folder: Where the trace goes; `tensorboard --logdir` with the plug-in xprof shows it.
 
     Returns:
         (kind of operation, how many ran, seconds of all threads together) of the `TOP` most expensive kinds.

@@ -7,11 +7,9 @@ file is finished there is not run again, so that the same command goes on after 
 
 import dataclasses
 import hashlib
-import json
 import os
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from etils import epath
 
@@ -20,12 +18,12 @@ from wss.conversion.sources import ListPool, Pool, Shard, Source, assign
 from wss.data.dataset_info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
 from wss.data.record_index import RECORD_OVERHEAD, SUFFIX, Entry, index_path, write_index
 from wss.data.splits import Split, Statistics, write_splits
-from wss.files import whole, write_text
-from wss.jobs.beam import make_pipeline, run_beam
-from wss.jobs.output_folder import DONE, LOCK, disk_errors, keep_only, replacing
-from wss.jobs.processes import Tick, run_jobs
+from wss.files import whole
+from wss.jobs.output_folder import LOCK, disk_errors, keep_only, replacing
+from wss.jobs.processes import Tick
+from wss.jobs.restartable import PLAN, done_file, result_of, run_once
+from wss.jobs.runner import Runner
 
-PLAN = ".plan"
 # Bytes of the records change with the version of this format, so finished files of another one are not kept.
 FORMAT_VERSION = 1
 
@@ -61,8 +59,8 @@ def write_dataset(
         has_background: Whether class 0 is the background.
         num_shards: Number of files of each pool, at most one for each image; 0 takes one for 500 images, at least 4.
         seed: Seed of the shuffle.
-        workers: Number of processes, see `processes.run_jobs`.
-        beam_pipeline_options: Options of Apache Beam, see `beam.make_pipeline`; None converts without Beam.
+        workers: Number of processes, see `Runner`.
+        beam_pipeline_options: Options of Apache Beam, see `Runner`; None converts without Beam.
         overwrite: Whether to replace a data set that is in `output_dir`.
         provenance: Origin of the data set, for `dataset.json`; the seed is added.
         problems: Lines on what the caller found wrong so far, reported together with the rest.
@@ -76,13 +74,13 @@ def write_dataset(
     """
     splits = {pool: Split((pool,)) for pool in pools} if splits is None else splits
     sized, found = _sized(pools)
-    pipeline = None if beam_pipeline_options is None else make_pipeline(beam_pipeline_options)
-    with replacing(output_dir, overwrite) as folder:
+    runner = Runner(workers, beam_pipeline_options)
+    with replacing(output_dir, overwrite, content_file=FILE_NAME) as folder:
         shards = {
             pool: _plan(folder, pool, images, labels=labels, num_shards=num_shards, seed=seed)
             for pool, images in sized.items()
         }
-        found += _write_shards(folder, shards, what=f"writing {name}", workers=workers, pipeline=pipeline)
+        found += _write_shards(folder, shards, what=f"writing {name}", runner=runner)
         raise_problems([*problems, *found])
         provenance = {**(provenance or {}), "shuffle_seed": seed}
         info = _without_splits(folder, name, class_names, colors=colors, has_background=has_background)
@@ -97,21 +95,18 @@ def shard_names(pool: str, count: int) -> list[str]:
 
 
 def convert_file(job: tuple[str, str, int], tick: Tick) -> None:
-    """Writes one record file of a plan with its index, unless that is done: the job of `processes.run_jobs`.
+    """Writes one record file of a plan with its index, unless that is done: a job of `Runner`.
 
     Args:
         job: Folder of the conversion, name of the file in it, and number of its images.
         tick: Function that is called with the number of images that are done.
     """
     folder, file, count = epath.Path(job[0]), job[1], job[2]
-    shard, labels = pickle.loads(_path(folder, file, PLAN).read_bytes())
+    shard, labels = pickle.loads(_plan_file(folder, file).read_bytes())
     fingerprint = hashlib.sha256(pickle.dumps((FORMAT_VERSION, labels, shard.fingerprint()))).hexdigest()
-    done = _path(folder, file, DONE)
-    if done.exists() and json.loads(done.read_text())["fingerprint"] == fingerprint:
+    write = lambda: {"problems": _write_records(folder / file, shard, labels, tick)}
+    if not run_once(done_file(folder, file), fingerprint, write):
         tick(count)
-        return
-    problems = _write_records(folder / file, shard, labels, tick)
-    write_text(done, json.dumps({"fingerprint": fingerprint, "problems": problems}))
 
 
 def _write_records(path: epath.Path, shard: Shard, labels: LabelMap, tick: Tick) -> list[str]:
@@ -165,16 +160,13 @@ def _sized(pools: Mapping[str, Sequence[Source] | Pool]) -> tuple[dict[str, Pool
 
 
 def _write_shards(
-    folder: epath.Path, shards: Mapping[str, Mapping[str, int]], *, what: str, workers: int, pipeline: Any
+    folder: epath.Path, shards: Mapping[str, Mapping[str, int]], *, what: str, runner: Runner
 ) -> list[str]:
     """Writes the files that are planned for each pool and removes all others; returns a line for each problem."""
     jobs = [(str(folder), file, count) for files in shards.values() for file, count in files.items()]
-    if pipeline is None:
-        run_jobs(convert_file, jobs, workers=workers, what=what, total=sum(count for _, _, count in jobs))
-    else:
-        run_beam(convert_file, jobs, pipeline)
-    reports = [_path(folder, file, DONE) for _, file, _ in jobs]
-    problems = [line for report in reports for line in json.loads(report.read_text())["problems"]]
+    runner(convert_file, jobs, what, total=sum(count for _, _, count in jobs))
+    reports = [done_file(folder, file) for _, file, _ in jobs]
+    problems = [line for report in reports for line in result_of(report)["problems"]]
     keep_only(folder, {LOCK, *_files_of(shards), *(report.name for report in reports)})
     return problems
 
@@ -212,9 +204,9 @@ def _plan(
     intermediate = folder / f"{pool}{PLAN}"
     intermediate.mkdir(parents=True, exist_ok=True)
     for file, shard in zip(counts, images.shards(assignment, intermediate), strict=True):
-        _path(folder, file, PLAN).write_bytes(pickle.dumps((shard, labels)))
+        _plan_file(folder, file).write_bytes(pickle.dumps((shard, labels)))
     return counts
 
 
-def _path(folder: epath.Path, file: str, suffix: str) -> epath.Path:
-    return folder / f"{file}{suffix}"
+def _plan_file(folder: epath.Path, file: str) -> epath.Path:
+    return folder / f"{file}{PLAN}"

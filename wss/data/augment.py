@@ -15,7 +15,7 @@ import tensorflow as tf
 from wss.data.color_jitter import random_jitter
 from wss.data.companions import Companions, boxes_in_view
 from wss.data.geometry import Geometry
-from wss.data.padding import cut_out, pad
+from wss.data.padding import Pixel, cut_out, pad
 from wss.data.resize import BLUR_MARGIN, blur_crop, crop, nearest_sources, resize_crop, rotate_crop, with_margin
 from wss.errors import UserError
 
@@ -40,13 +40,14 @@ class Augmentation:
         max_scale: Largest random scale.
         scale_step: Distance of the scales; 0 draws them continuously.
         flip_probability: Probability of a left-right flip.
-        jitter_strength: s of the paper's Figure 5e: brightness, contrast and saturation 0.5 s, hue 0.25 s; 0 for none.
-        jitter_scope: "crop" jitters what survives the crop; "image" the whole scaled image, as the original does (the
-            contrast's mean differs).
+        jitter_strength: Strength s of the paper's Figure 5e: brightness, contrast and saturation 0.5 s, hue 0.25 s; 0 for
+            none.
+        jitter_scope: Pixels that are jittered together: the "crop", or the whole scaled "image", as in the original. The
+            mean of the contrast differs.
         cutout_half_side: Half the side of the square hole; 50 in the original's flags, 25 in the paper; 0 for none.
         label_align_corners: Whether the label is scaled by aligned corners, as in the original though its image is not.
-        rotate_degrees: Largest angle by which the scaled image turns either way; its corners become as padding is, but are
-            jittered on the strong view. 0 for none.
+        rotate_degrees: Largest angle in degrees by which the scaled image turns either way; 0 for none. Its corners become
+            as padding is, but are jittered on the strong view.
         rotate_probability: Probability of that rotation.
         blur_probability: Probability of a Gaussian blur of 5x5 pixels, after the rotation.
 
@@ -75,7 +76,7 @@ class Augmentation:
             raise UserError(f"Augmentation.jitter_scope = {self.jitter_scope!r}, expected 'crop' or 'image'")
 
     def weak(
-        self, image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor, companions: Companions | None = None
+        self, image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor, *, companions: Companions | None = None
     ) -> dict[str, tf.Tensor]:
         """Scales, rotates, blurs, crops and flips.
 
@@ -83,11 +84,11 @@ class Augmentation:
             image: [H, W, 3] in 0 .. 255, uint8 or float32.
             label: int32 [H, W, 1].
             seed: Stateless seed.
-            companions: What else there is of the image; None for nothing.
+            companions: Boxes and second mask of the image; None for nothing.
 
         Returns:
-            image float32 [h, w, 3], label int32 [h, w, 1], valid float32 [h, w, 1] (0 on padding and in the corners that a
-            rotation leaves), and what follows from the companions, see `wss.data.streams`.
+            image float32 [h, w, 3], label int32 [h, w, 1], valid float32 [h, w, 1], and what follows from the companions,
+            see `wss.data.streams`. valid is 0 on padding and in the corners that a rotation leaves.
         """
         geometry = self._draw_geometry(tf.shape(image)[:2], seed)
         return {**self.views(image, label, geometry)[0], **self._companions(companions, geometry)}
@@ -97,8 +98,8 @@ class Augmentation:
         image: tf.Tensor,
         label: tf.Tensor,
         seed: tf.Tensor,
-        companions: Companions | None = None,
         *,
+        companions: Companions | None = None,
         strong: int = 1,
     ) -> dict[str, tf.Tensor]:
         """Returns the weak view and, with the same geometry, strong ones.
@@ -111,18 +112,18 @@ class Augmentation:
             strong: Number of strong views.
 
         Returns:
-            weak, strong: float32 [h, w, 3]; further strong views are strong_2, strong_3 and so on.
-            label: int32 [h, w, 1] of the weak view.
-            valid: float32 [h, w, 1], 0 on padding and in the CutOut hole; valid_2 and so on, of the further views.
-            not_padding: float32 [h, w, 1], 0 on padding only.
-            And what follows from the companions, see `wss.data.streams`.
+            - weak, strong: float32 [h, w, 3]; further strong views are strong_2, strong_3 and so on.
+            - label: int32 [h, w, 1] of the weak view.
+            - valid: float32 [h, w, 1], 0 on padding and in the CutOut hole; valid_2 and so on, of the further views.
+            - not_padding: float32 [h, w, 1], 0 on padding only.
+            - What follows from the companions, see `wss.data.streams`.
         """
         geometry_seed, *first = split_seed(seed, 3)
         geometry = self._draw_geometry(tf.shape(image)[:2], geometry_seed)
         # A view's draws do not depend on how many follow it.
         seeds = [first, *(split_seed(tf.random.fold_in(seed, number), 2) for number in range(1, strong))][:strong]
         jitters = [random_jitter(jitter_seed, self.jitter_strength) for jitter_seed, _ in seeds]
-        view, images = self.views(image, label, geometry, jitters)
+        view, images = self.views(image, label, geometry, jitters=jitters)
         views = {"weak": view["image"], "label": view["label"], "valid": view["valid"], "not_padding": view["valid"]}
         for number, (pixels, (_, cutout_seed)) in enumerate(zip(images, seeds, strict=True), 1):
             suffix = "" if number == 1 else f"_{number}"
@@ -133,8 +134,8 @@ class Augmentation:
         if not self.cutout_half_side:
             return image, valid
         center = random_position(seed, self.crop_size)
-        image = cut_out(image, center, self.cutout_half_side, self.mean_pixel)
-        return image, cut_out(valid, center, self.cutout_half_side, [0.0])
+        image = cut_out(image, center, half_side=self.cutout_half_side, value=self.mean_pixel)
+        return image, cut_out(valid, center, half_side=self.cutout_half_side, value=[0.0])
 
     def _companions(self, companions: Companions | None, geometry: Geometry) -> dict[str, tf.Tensor]:
         found: dict[str, tf.Tensor] = {}
@@ -149,7 +150,8 @@ class Augmentation:
 
     def _draw_geometry(self, shape: tf.Tensor, seed: tf.Tensor) -> Geometry:
         scale_seed, offset_seed, flip_seed = split_seed(seed, 3)
-        size = scaled_size(shape, random_scale_factor(scale_seed, self.min_scale, self.max_scale, self.scale_step))
+        factor = random_scale_factor(scale_seed, minimum=self.min_scale, maximum=self.max_scale, step=self.scale_step)
+        size = scaled_size(shape, factor)
         offset = random_position(offset_seed, tf.maximum(size - self.crop_size, 0) + 1)
         flip = tf.random.stateless_uniform([], flip_seed) <= self.flip_probability
         # From seeds of their own, so that the three above are the same with them and without.
@@ -160,18 +162,18 @@ class Augmentation:
         if self.blur_probability:
             blur = tf.random.stateless_uniform([], tf.random.fold_in(seed, 2)) < self.blur_probability
             blur &= tf.reduce_all(size > BLUR_MARGIN)  # a smaller image has no two pixels to reflect at its border
-        return Geometry(size, offset, flip, angle, blur)
+        return Geometry(size=size, offset=offset, flip=flip, angle=angle, blur=blur)
 
     def views(
-        self, image: tf.Tensor, label: tf.Tensor, geometry: Geometry, jitters: Sequence[Callable] = ()
+        self, image: tf.Tensor, label: tf.Tensor, geometry: Geometry, *, jitters: Sequence[Callable] = ()
     ) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
         """Returns the weak view, see `weak`, and its image after each of the jitters.
 
         Args:
             image: See `weak`.
             label: See `weak`.
-            geometry: Which pixels the views show.
-            jitters: Functions of images in 0 .. 255.
+            geometry: Geometry of the views.
+            jitters: Functions of images in 0 .. 255, one for each further image.
         """
         padded = lambda pixels: pad(pixels, self.crop_size, self.mean_pixel, left=geometry.flip)
         extent = tf.minimum(geometry.size, self.crop_size)
@@ -196,17 +198,17 @@ class Augmentation:
         return pad(label, self.crop_size, [NOTHING], left=geometry.flip)
 
     def _pixels(self, image: tf.Tensor, geometry: Geometry, offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
-        """A crop of the scaled, rotated and blurred image, float32 [*extent, 3]."""
+        """Returns a crop of the scaled, rotated and blurred image, float32 [*extent, 3]."""
         size, blur = geometry.size, geometry.blur
-        scaled = functools.partial(resize_crop, image, size)
+        scaled = lambda offset, extent: resize_crop(image, size, offset=offset, extent=extent)
         rotated = functools.partial(self._rotated, scaled, geometry, interpolation="BILINEAR", fill=self.mean_pixel)
         if blur is None:
             return rotated(offset, extent)
-        pixels = rotated(*with_margin(size, offset, extent, BLUR_MARGIN * tf.cast(blur, tf.int32)))
-        return tf.cond(blur, lambda: blur_crop(pixels, size, offset, extent), lambda: pixels)
+        pixels = rotated(*with_margin(size, offset, extent, margin=BLUR_MARGIN * tf.cast(blur, tf.int32)))
+        return tf.cond(blur, lambda: blur_crop(pixels, size, offset=offset, extent=extent), lambda: pixels)
 
     def _labels(self, label: tf.Tensor, geometry: Geometry, offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
-        """A crop of the scaled and rotated label, int32 [*extent, 1], `NOTHING` in the corners."""
+        """Returns a crop of the scaled and rotated label, int32 [*extent, 1], `NOTHING` in the corners."""
 
         def scaled(offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
             rows, columns = (
@@ -216,37 +218,54 @@ class Augmentation:
             # To transpose twice and gather rows takes a third of the time of gathering columns.
             return tf.gather(tf.transpose(tf.gather(tf.transpose(label[..., 0]), columns)), rows)[..., None]
 
-        return self._rotated(scaled, geometry, offset, extent, "NEAREST", NOTHING)
+        return self._rotated(scaled, geometry, offset, extent, interpolation="NEAREST", fill=NOTHING)
 
-    def _rotated(self, crop_of, geometry: Geometry, offset: tf.Tensor, extent: tf.Tensor, interpolation: str, fill):
+    def _rotated(
+        self,
+        crop_of: Callable,
+        geometry: Geometry,
+        offset: tf.Tensor,
+        extent: tf.Tensor,
+        *,
+        interpolation: str,
+        fill: Pixel | float,
+    ) -> tf.Tensor:
         if geometry.angle is None:
             return crop_of(offset, extent)
-        return rotate_crop(crop_of, geometry.size, geometry.angle, offset, extent, interpolation, fill)
+        return rotate_crop(
+            crop_of,
+            geometry.size,
+            angle=geometry.angle,
+            offset=offset,
+            extent=extent,
+            interpolation=interpolation,
+            fill=fill,
+        )
 
 
 def _mirrored(pixels: tf.Tensor, geometry: Geometry) -> tf.Tensor:
     return tf.cond(geometry.flip, lambda: tf.reverse(pixels, [1]), lambda: pixels)
 
 
-def random_position(seed: tf.Tensor, limit) -> tf.Tensor:
+def random_position(seed: tf.Tensor, limit: tf.Tensor | Sequence[int]) -> tf.Tensor:
     """Draws int32 (y, x), each from 0 .. limit - 1."""
     return tf.cast(tf.random.stateless_uniform([2], seed) * tf.cast(limit, tf.float32), tf.int32)
 
 
-def random_scale_factor(seed: tf.Tensor, minimum: float, maximum: float, step: float) -> tf.Tensor:
+def random_scale_factor(seed: tf.Tensor, *, minimum: float, maximum: float, step: float) -> tf.Tensor:
     """Draws from {minimum, minimum + step, ..., maximum}; from the interval if step is 0."""
     if step == 0:
         return tf.random.stateless_uniform([], seed, minimum, maximum)
     count = round((maximum - minimum) / step) + 1
-    return tf.linspace(minimum, maximum, count)[tf.random.stateless_uniform([], seed, 0, count, tf.int32)]
+    return tf.linspace(minimum, maximum, count)[tf.random.stateless_uniform([], seed, 0, count, dtype=tf.int32)]
 
 
 def scaled_size(shape: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """The int32 (height, width) that an image of int32 `shape` is scaled to; sizes truncate."""
+    """Returns the int32 (height, width) that an image of int32 `shape` is scaled to; sizes truncate."""
     return tf.cast(tf.cast(shape, tf.float32) * factor, tf.int32)
 
 
 def image_label_of(label: tf.Tensor, num_classes: int, has_background: bool = True) -> tf.Tensor:
-    """Multi-hot float32 [K] of the classes that occur in a label map of 0 .. 255; K = C - has_background."""
+    """Returns multi-hot float32 [K] of the classes that occur in a label map of 0 .. 255; K = C - has_background."""
     counts = tf.math.bincount(tf.reshape(label, [-1]), minlength=num_classes, maxlength=num_classes)
     return tf.cast(counts[int(has_background) :] > 0, tf.float32)

@@ -12,7 +12,7 @@ NO_BOX = -1
 
 @dataclasses.dataclass(frozen=True)
 class Companions:
-    """What else there is of one image.
+    """The boxes and the second mask of one image.
 
     Attributes:
         second_label: int32 [H, W, 1]; None without one.
@@ -32,7 +32,7 @@ def parse_second_mask(serialized: tf.Tensor, size: tf.Tensor, ignore_label: int)
 
     Args:
         serialized: Scalar string.
-        size: int32 (height, width) of its image once resized; the mask follows as in `resize_to_range`.
+        size: int32 (height, width) of its image, once resized; the mask follows as in `resize_to_range`.
         ignore_label: Label of all pixels if there is no second mask.
 
     Returns:
@@ -64,7 +64,7 @@ def boxes_in_view(companions: Companions, geometry: Geometry, crop_size: tuple[i
 
     Args:
         companions: The boxes of the image.
-        geometry: Which pixels of the image the view shows.
+        geometry: Geometry of the view.
         crop_size: (height, width) of the view.
 
     Returns:

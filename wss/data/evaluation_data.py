@@ -1,5 +1,7 @@
 """Evaluation batches from TFRecords by tf.data: whole images of a split, in order."""
 
+import functools
+
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
@@ -11,7 +13,7 @@ from wss.errors import UserError
 
 
 def read_example(
-    serialized: tf.Tensor, info: DatasetInfo, resize: ResizeToRange, hide_mask: bool = False
+    serialized: tf.Tensor, info: DatasetInfo, resize: ResizeToRange, *, hide_mask: bool = False
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
     """Returns the parsed example, its image (uint8, or float32 if it is resized) and its label, both resized."""
     example = parse_example(
@@ -24,6 +26,7 @@ def evaluation_batches(
     info: DatasetInfo,
     split: str,
     batch_size: int,
+    *,
     mean_pixel: tuple[float, float, float],
     size: tuple[int, int] | None = None,
     multiple: int = 16,
@@ -33,19 +36,19 @@ def evaluation_batches(
     Under `ResizeToRange`, "image" means the resized one everywhere here, and labels are resized too.
 
     Args:
-        info: the data set.
-        split: its split.
-        batch_size: over all replicas; the last batch is filled up with empty examples.
+        info: The data set.
+        split: Name of one of its splits.
+        batch_size: Images a batch, over all replicas; the last batch is filled up with empty examples.
         mean_pixel: RGB of the padding at the bottom and the right.
-        size: (height, width) of all batches; by default the smallest k * multiple + 1 that holds the largest image.
-        multiple: output stride of the network.
+        size: (height, width) of all batches; None takes the smallest k * multiple + 1 that holds the largest image.
+        multiple: Output stride of the network.
 
     Returns:
-        Batches of image float32 [B, h, w, 3] in 0 .. 255, label int32 [B, h, w, 1] (ignored on padding), valid float32
-        [B, h, w, 1], size int32 [B, 2] (0 for an empty example), name string [B].
+        Batches of image float32 [B, h, w, 3] in 0 .. 255, label int32 [B, h, w, 1], valid float32 [B, h, w, 1], size int32
+        [B, 2] and name string [B]. Padding is ignored in the label; the size of an empty example is 0.
 
     Raises:
-        UserError: an image of the split is larger than `size`.
+        UserError: An image of the split is larger than `size`.
     """
     resize = ResizeToRange()
     largest = resize.largest_size(info, split)
@@ -57,26 +60,35 @@ def evaluation_batches(
             "windows"
         )
 
+    padded = functools.partial(_padded, size=size, mean_pixel=mean_pixel, ignore_label=info.ignore_label)
+
     def example_of(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         example, image, label = read_example(serialized, info, resize)
-        return _padded(tf.cast(image, tf.float32), label, example["name"], size, mean_pixel, info.ignore_label)
+        return padded(tf.cast(image, tf.float32), label, example["name"])
 
     examples = split_records(info, split).map(example_of, num_parallel_calls=tf.data.AUTOTUNE)
     missing = -info.split(split).num_examples % batch_size
     if missing:
-        nothing = tf.zeros([0, 0, 3]), tf.zeros([0, 0, 1], tf.int32), ""
-        empty = tf.data.Dataset.from_tensors(_padded(*nothing, size, mean_pixel, info.ignore_label))
+        empty = tf.data.Dataset.from_tensors(padded(tf.zeros([0, 0, 3]), tf.zeros([0, 0, 1], tf.int32), ""))
         examples = examples.concatenate(empty.repeat(missing))
     return examples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
 def padded_size(size: tuple[int, int], multiple: int = 16) -> tuple[int, int]:
-    """Smallest (k * multiple + 1) that holds `size`, for each side."""
+    """Returns the smallest (k * multiple + 1) that holds `size`, for each side."""
     height, width = (-(-(side - 1) // multiple) * multiple + 1 for side in size)
     return height, width
 
 
-def _padded(image, label, name, size, mean_pixel, ignore_label) -> dict[str, tf.Tensor]:
+def _padded(
+    image: tf.Tensor,
+    label: tf.Tensor,
+    name: tf.Tensor | str,
+    *,
+    size: tuple[int, int],
+    mean_pixel: tuple[float, float, float],
+    ignore_label: int,
+) -> dict[str, tf.Tensor]:
     return {
         "image": pad(image, size, mean_pixel),
         "label": pad(label, size, [ignore_label]),

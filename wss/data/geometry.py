@@ -1,4 +1,4 @@
-"""Which pixels of an image a view shows."""
+"""The geometry of a view: which pixels of an image it shows."""
 
 import dataclasses
 
@@ -11,10 +11,10 @@ class Geometry:
 
     Attributes:
         size: int32 (height, width) of the whole image after scaling.
-        offset: int32 (y, x) of the crop in it.
+        offset: int32 (y, x) of the crop in the scaled image.
         flip: bool [], whether the view is flipped from left to right, with the padding.
-        angle: float32 [], angle of a rotation of the scaled image in radians, see `rotate_crop`; None never rotates.
-        blur: bool [], whether the image is blurred after that; None never blurs.
+        angle: float32 [], angle in radians by which the scaled image is rotated, see `rotate_crop`; None never rotates.
+        blur: bool [], whether the image is blurred after the rotation; None never blurs.
     """
 
     size: tf.Tensor

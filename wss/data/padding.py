@@ -1,33 +1,37 @@
 """Fills parts of an image with one colour: padding, and the hole of CutOut."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
+Pixel = Sequence[float]
 
-def pad(image: tf.Tensor, size: tuple[int, int], value, left: tf.Tensor | bool = False) -> tf.Tensor:
+
+def pad(image: tf.Tensor, size: tuple[int, int], value: Pixel, *, left: tf.Tensor | bool = False) -> tf.Tensor:
     """Pads to a static [h, w, channels] with one pixel's `value`, at the bottom and at the right (or the left)."""
     height, width = tf.unstack(tf.shape(image)[:2])
 
     def padded() -> tf.Tensor:
         spare = size[1] - width
         before = tf.where(left, spare, 0)
-        beside = [filled(height, part, value, image.dtype) for part in (before, spare - before)]
+        beside = [filled(height, part, value, dtype=image.dtype) for part in (before, spare - before)]
         rows = tf.concat([beside[0], image, beside[1]], 1)
-        return tf.concat([rows, filled(size[0] - height, size[1], value, image.dtype)], 0)
+        return tf.concat([rows, filled(size[0] - height, size[1], value, dtype=image.dtype)], 0)
 
     full = (height == size[0]) & (width == size[1])
     return tf.ensure_shape(tf.cond(full, lambda: image, padded), [*size, image.shape[-1]])
 
 
-def filled(height: tf.Tensor, width: tf.Tensor, value, dtype: tf.DType) -> tf.Tensor:
+def filled(height: tf.Tensor, width: tf.Tensor, value: Pixel, *, dtype: tf.DType) -> tf.Tensor:
     """Returns [height, width, channels] of one pixel's `value`; by rows, as small inner sides are broadcast slowly."""
     row = tf.tile(tf.cast(value, dtype), [width])
     return tf.reshape(tf.broadcast_to(row, [height, tf.size(row)]), [height, width, len(value)])
 
 
-def cut_out(image: tf.Tensor, center: tf.Tensor, half_side: int, value) -> tf.Tensor:
+def cut_out(image: tf.Tensor, center: tf.Tensor, *, half_side: int, value: Pixel) -> tf.Tensor:
     """Fills the square within `half_side` of `center`, int32 (y, x), as far as it lies in the image, with `value`."""
     begin = tf.maximum(center - half_side, 0)
     end = tf.minimum(center + half_side, tf.shape(image)[:2])
     height, width = tf.unstack(end - begin)
-    hole = filled(height, width, value, image.dtype)
+    hole = filled(height, width, value, dtype=image.dtype)
     return tf.raw_ops.TensorStridedSliceUpdate(input=image, begin=begin, end=end, strides=[1, 1], value=hole)

@@ -5,7 +5,7 @@ Source: DeepLab's flags min_resize_value, max_resize_value and resize_factor.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import gin
 import tensorflow as tf
@@ -21,19 +21,19 @@ BLUR_MARGIN = 2  # pixels beside one that its blurred value depends on
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class ResizeToRange:
-    """How every image that is read from a data set is resized, with its mask; by default it is not.
+    """The size of every image that is read from a data set, with its mask; by default it is its own.
 
     It holds for training, evaluation and pictures. An evaluation then counts the pixels of the resized masks, as the
     original's does.
 
     Attributes:
-        min_size: length of the shorter side; None leaves images as they are.
-        max_size: what the longer side may have at most, at the cost of the shorter one; None for no limit.
-        factor: both sides are rounded up to k * factor + 1 (and `max_size` down), best the network's output stride; None
-            for no rounding.
+        min_size: Length of the shorter side; None leaves images as they are.
+        max_size: Largest length of the longer side, at the cost of the shorter one; None for no limit.
+        factor: Number to whose multiples, and 1 pixel more, both sides are rounded up and `max_size` down. Best is the
+            network's output stride; None rounds nothing.
 
     Raises:
-        UserError: a size below 1, a `max_size` or `factor` without `min_size`, or a `max_size` not above the factor.
+        UserError: A size below 1, a `max_size` or `factor` without `min_size`, or a `max_size` not above the factor.
     """
 
     min_size: int | None = None
@@ -59,14 +59,17 @@ class ResizeToRange:
         """Resizes an image [H, W, 3] and its label [H, W, 1]; see `resize_to_range`."""
         if self.min_size is None:
             return image, label
-        return resize_to_range(image, label, self.min_size, self.max_size, self.factor)
+        return resize_to_range(image, label, self.min_size, max_size=self.max_size, factor=self.factor)
 
     def largest_size(self, info: DatasetInfo, split: str) -> tuple[int, int]:
-        """Largest (height, width) over the images of a split once they are resized; reads the sizes in its records."""
+        """Returns the largest (height, width) over the images of a split once they are resized.
+
+        It reads the sizes in the records of the split.
+        """
         if self.min_size is None:
             return info.split(split).max_size
         sizes = split_records(info, split).map(
-            lambda record: size_in_range(image_size(record), self.min_size, self.max_size, self.factor),
+            lambda record: size_in_range(image_size(record), self.min_size, max_size=self.max_size, factor=self.factor),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         height, width = sizes.reduce(tf.zeros([2], tf.int32), tf.maximum).numpy().tolist()
@@ -74,25 +77,32 @@ class ResizeToRange:
 
 
 def resize_to_range(
-    image: tf.Tensor, label: tf.Tensor, min_size: int, max_size: int | None = None, factor: int | None = None
+    image: tf.Tensor, label: tf.Tensor, min_size: int, *, max_size: int | None = None, factor: int | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Resizes the image (bilinear, not antialiased) and the label (nearest), both with aligned corners.
 
     Args:
         image: [H, W, 3], any real dtype.
         label: int32 [H, W, 1].
-        min_size, max_size, factor: see `ResizeToRange`.
+        min_size: See `ResizeToRange`.
+        max_size: See `ResizeToRange`.
+        factor: See `ResizeToRange`.
 
     Returns:
         float32 [h, w, 3] and int32 [h, w, 1].
     """
-    size = size_in_range(tf.shape(image)[:2], min_size, max_size, factor)
+    size = size_in_range(tf.shape(image)[:2], min_size, max_size=max_size, factor=factor)
     image = tf.raw_ops.ResizeBilinear(images=image[None], size=size, align_corners=True)[0]
     return image, tf.raw_ops.ResizeNearestNeighbor(images=label[None], size=size, align_corners=True)[0]
 
 
-def size_in_range(size: tf.Tensor, min_size: int, max_size: int | None = None, factor: int | None = None) -> tf.Tensor:
-    """The int32 (height, width) that an image of int32 `size` is resized to; sides truncate before they are rounded up."""
+def size_in_range(
+    size: tf.Tensor, min_size: int, *, max_size: int | None = None, factor: int | None = None
+) -> tf.Tensor:
+    """Returns the int32 (height, width) that an image of int32 `size` is resized to, see `ResizeToRange`.
+
+    Sides truncate before they are rounded up.
+    """
     if max_size is not None and factor is not None:
         max_size -= (max_size - 1) % factor
     sides = tf.cast(size, tf.float32)
@@ -110,13 +120,14 @@ def crop(image: tf.Tensor, offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
     return tf.slice(image, [offset[0], offset[1], 0], [extent[0], extent[1], -1])
 
 
-def resize_crop(image: tf.Tensor, size: tf.Tensor, offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
-    """A crop of `tf.image.resize(image, size, antialias=True)`, whose other pixels are not computed.
+def resize_crop(image: tf.Tensor, size: tf.Tensor, *, offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
+    """Returns a crop of `tf.image.resize(image, size, antialias=True)`, whose other pixels are not computed.
 
     Args:
         image: [H, W, channels], uint8 or float32.
         size: int32 (height, width) of the whole resized image.
-        offset, extent: int32 [2] each; the crop in it.
+        offset: int32 (y, x) of the crop in it.
+        extent: int32 (height, width) of the crop.
 
     Returns:
         float32 [*extent, channels].
@@ -134,7 +145,7 @@ def resize_crop(image: tf.Tensor, size: tf.Tensor, offset: tf.Tensor, extent: tf
 
     def enlarged() -> tf.Tensor:
         # Nothing to smooth, and this kernel takes half the time; but it has no crop.
-        first, last = tf.unstack(aligned_range(shape, size, offset, extent))
+        first, last = tf.unstack(aligned_range(shape, size, offset=offset, extent=extent))
         part = crop(image, first * shape // size, (last - first) * shape // size)
         part = tf.raw_ops.ResizeBilinear(images=part[None], size=last - first, half_pixel_centers=True)[0]
         return crop(part, offset - first, extent)
@@ -142,10 +153,14 @@ def resize_crop(image: tf.Tensor, size: tf.Tensor, offset: tf.Tensor, extent: tf
     return tf.cond(tf.reduce_all(size >= shape), enlarged, shrunk)
 
 
-def aligned_range(shape: tf.Tensor, size: tf.Tensor, offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
-    """The smallest part of an enlarged image around a crop that is the resized form of whole source pixels.
+def aligned_range(shape: tf.Tensor, size: tf.Tensor, *, offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
+    """Returns the smallest part of an enlarged image around a crop that is the resized form of whole source pixels.
 
-    Args: see `resize_crop`; shape is int32 (H, W) of the source, at most `size`.
+    Args:
+        shape: int32 (H, W) of the source, at most `size`.
+        size: See `resize_crop`.
+        offset: See `resize_crop`.
+        extent: See `resize_crop`.
 
     Returns:
         int32 [2, 2]: (y, x) of its beginning and of its end in the resized image. All source pixels between which the crop
@@ -165,7 +180,7 @@ def aligned_range(shape: tf.Tensor, size: tf.Tensor, offset: tf.Tensor, extent: 
 
 
 def nearest_sources(length: tf.Tensor, resized: tf.Tensor, align_corners: bool = False) -> tf.Tensor:
-    """Which of `length` rows (or columns) each row shows after resizing to the nearest neighbour; int32 [resized]."""
+    """Returns which of `length` rows (or columns) each shows after resizing to the nearest neighbour, int32 [resized]."""
     numbers = tf.range(length)[None, :, None, None]
     nearest = tf.raw_ops.ResizeNearestNeighbor(
         images=numbers, size=[resized, 1], align_corners=align_corners, half_pixel_centers=not align_corners
@@ -176,24 +191,26 @@ def nearest_sources(length: tf.Tensor, resized: tf.Tensor, align_corners: bool =
 def rotate_crop(
     crop_of: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
     size: tf.Tensor,
+    *,
     angle: tf.Tensor,
     offset: tf.Tensor,
     extent: tf.Tensor,
     interpolation: str,
-    fill,
+    fill: Sequence[float] | float,
 ) -> tf.Tensor:
-    """A crop of an image after a rotation, from the part of the image that it shows.
+    """Returns a crop of an image after a rotation, from the part of the image that it shows.
 
-    The image keeps its size and turns about (height / 2, width / 2), where (0, 0) is the middle of the first pixel, as by
+    The image keeps its size and turns about (height / 2, width / 2), where (0, 0) is the middle of the first pixel. So do
     OpenCV's getRotationMatrix2D and warpAffine with this centre.
 
     Args:
-        crop_of: gives the crop [h, w, channels] at an (offset, extent) of the image.
+        crop_of: Function from an (offset, extent) of the image to its crop [h, w, channels].
         size: int32 (height, width) of the image.
         angle: float32 [] in radians, counter-clockwise.
-        offset, extent: int32 [2] each; the crop in the rotated image.
+        offset: int32 (y, x) of the crop in the rotated image.
+        extent: int32 (height, width) of the crop.
         interpolation: "NEAREST" or "BILINEAR".
-        fill: the pixel outside of the image.
+        fill: The pixel outside of the image.
     """
     center, (cosine, sine) = tf.cast(size, tf.float32) / 2, (tf.cos(angle), tf.sin(angle))
     back = tf.stack([[cosine, sine], [-sine, cosine]])  # of (y, x)
@@ -221,18 +238,19 @@ def rotate_crop(
     return tf.cond(angle != 0, rotated, lambda: pixels)
 
 
-def blur_crop(image: tf.Tensor, size: tf.Tensor, offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
-    """A crop of the image after a Gaussian blur of 5x5 pixels, [1, 4, 6, 4, 1] / 16 along each axis.
+def blur_crop(image: tf.Tensor, size: tf.Tensor, *, offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
+    """Returns a crop of the image after a Gaussian blur of 5x5 pixels, [1, 4, 6, 4, 1] / 16 along each axis.
 
     Source: OpenCV's GaussianBlur((5, 5), 0), border included. Without a sigma its getGaussianKernel takes this row from a
-    table for up to 7 pixels, not the Gaussian of sigma 1.1 that its documentation tells.
+    table for up to 7 pixels. Its documentation tells of a Gaussian of sigma 1.1.
 
     Args:
         image: float32 [h, w, channels], the crop with `with_margin` around it.
         size: int32 (height, width) of the whole image, 3 pixels or more each.
-        offset, extent: int32 [2] each; the crop in it.
+        offset: int32 (y, x) of the crop in it.
+        extent: int32 (height, width) of the crop.
     """
-    outer, reach = with_margin(size, offset, extent, BLUR_MARGIN)
+    outer, reach = with_margin(size, offset, extent, margin=BLUR_MARGIN)
     missing = tf.stack([outer - offset, (offset + extent) - (outer + reach)], axis=1) + BLUR_MARGIN
     image = tf.pad(image, tf.concat([missing, [[0, 0]]], 0), "REFLECT")
     channels = tf.shape(image)[-1]
@@ -249,7 +267,9 @@ def _binomial(shifted: list[tf.Tensor]) -> tf.Tensor:
     return ((a + e) + 4.0 * (b + d) + 6.0 * c) / 16.0
 
 
-def with_margin(size: tf.Tensor, offset: tf.Tensor, extent: tf.Tensor, margin) -> tuple[tf.Tensor, tf.Tensor]:
+def with_margin(
+    size: tf.Tensor, offset: tf.Tensor, extent: tf.Tensor, *, margin: tf.Tensor | int
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns offset and extent of a crop with `margin` pixels around it, as far as the image of int32 `size` goes."""
     begin = tf.maximum(offset - margin, 0)
     return begin, tf.minimum(offset + extent + margin, size) - begin

@@ -30,11 +30,11 @@ STREAMS = ("labeled", "unlabeled", "pseudo")
 
 @dataclasses.dataclass(frozen=True)
 class Views:
-    """What a method asks of a stream besides its weak view.
+    """The views that a method asks of a stream besides the weak one.
 
     Attributes:
         strong: Number of strong views.
-        boxes: Largest number of boxes in a view; of more, the largest ones are kept. 0 reads no boxes.
+        boxes: Number of boxes that a view has at most, the largest ones; 0 reads no boxes.
         second_mask: Whether a second mask is read.
         image_labels: Whether the images need image-level labels, or masks that tell them.
         masks: Whether every image needs a mask.

@@ -33,7 +33,12 @@ MASKS_FROM = {
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Which part of each step one host takes: the `index`-th of `count`."""
+    """The part of each step that one host takes.
+
+    Attributes:
+        index: Number of the part, from 0.
+        count: Number of parts.
+    """
 
     index: int = 0
     count: int = 1
@@ -52,13 +57,13 @@ class TrainingData:
         unlabeled_split: Split whose masks, if any, are for monitoring only; None where the method needs no such stream.
         pseudo_directory: Folder of the pseudo-labelled data set, whose masks are a model's predictions; of the same
             classes. None where the method needs no such stream.
-        pseudo_split: Its split.
-        labeled_batch_size: Images per replica.
-        unlabeled_batch_size: Images per replica.
-        pseudo_batch_size: Images per replica.
+        pseudo_split: Split of the pseudo-labelled data set.
+        labeled_batch_size: Images of the labelled stream per replica.
+        unlabeled_batch_size: Images of the unlabelled stream per replica.
+        pseudo_batch_size: Images of the pseudo-labelled stream per replica.
         crop_size: (height, width) of the views, best k * output_stride + 1.
-        image_label_scope: Whether image-level labels of the unlabelled stream are of the whole "image" (stored, or classes
-            of its mask) or of the "crop" (classes of its mask after cropping, as in the original code).
+        image_label_scope: Scope of the image-level labels of the unlabelled stream. "image" is stored ones, or classes of
+            its mask. "crop" is classes of its mask after cropping, as in the original code.
         shuffle_buffer: Undecoded records to shuffle at a time; all files are interleaved in random order besides.
 
     Raises:
@@ -99,7 +104,7 @@ class TrainingData:
 
     @property
     def batch_sizes(self) -> dict[str, int]:
-        """Images of each stream per replica."""
+        """The number of images of each stream per replica."""
         return {
             "labeled": self.labeled_batch_size,
             "unlabeled": self.unlabeled_batch_size,
@@ -108,7 +113,7 @@ class TrainingData:
 
     @functools.cached_property
     def resize(self) -> ResizeToRange:
-        """How images are resized before augmentation."""
+        """The resizing before augmentation."""
         return ResizeToRange()
 
     @functools.cached_property
@@ -186,7 +191,7 @@ class TrainingData:
         return batches.apply(tf.data.experimental.assert_cardinality(tf.data.experimental.INFINITE_CARDINALITY))
 
     def names(self, streams: Iterable[str], replicas: int, step: int) -> dict[str, list[str]]:
-        """Names of the images that step number `step` (from 0) consumes; `replicas` of all hosts."""
+        """Returns the names of the images that step number `step` (from 0) consumes; `replicas` of all hosts."""
         names = {}
         for stream in streams:
             number = self.batch_sizes[stream] * replicas
@@ -195,7 +200,7 @@ class TrainingData:
         return names
 
     def _records(self, stream: str, start: int) -> tf.data.Dataset:
-        """Endless (example number, serialized example) from example number `start` on."""
+        """Returns endless (example number, serialized example) from example number `start` on."""
         info = self.infos[stream]
         files = RecordFiles(info, self.splits[stream])
         total = sum(files.sizes)
@@ -223,7 +228,7 @@ class TrainingData:
         return tf.data.Dataset.counter(first_epoch).flat_map(epoch).skip(skipped).enumerate(start)
 
     def _key(self, stream: str, *numbers: int) -> tf.Tensor:
-        """A stateless seed from the data seed, a stream and further numbers."""
+        """Returns a stateless seed from the data seed, a stream and further numbers."""
         state = np.random.SeedSequence([self.seed, STREAM_KEYS[stream], *numbers]).generate_state(2, np.uint32)
         return tf.constant(state.astype(np.int64))
 
@@ -237,17 +242,17 @@ class TrainingData:
             companions = _companions(serialized, views, image, info)
             seed = tf.random.fold_in(key, number)
             if views.strong:
-                view = self.augmentation.weak_and_strong(image, label, seed, companions, strong=views.strong)
+                view = self.augmentation.weak_and_strong(image, label, seed, companions=companions, strong=views.strong)
                 view["image"] = view.pop("weak")
             else:
-                view = self.augmentation.weak(image, label, seed, companions)
+                view = self.augmentation.weak(image, label, seed, companions=companions)
             return {**view, "image_label": image_label_of(view["label"], info.num_classes, info.has_background)}
 
         def unlabeled(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-            example, image, label = read_example(serialized, info, self.resize, hide_mask)
+            example, image, label = read_example(serialized, info, self.resize, hide_mask=hide_mask)
             companions = _companions(serialized, views, image, info)
             seed = tf.random.fold_in(key, number)
-            view = self.augmentation.weak_and_strong(image, label, seed, companions, strong=views.strong)
+            view = self.augmentation.weak_and_strong(image, label, seed, companions=companions, strong=views.strong)
             return {**view, **self._image_label(example, view["label"], info)}
 
         return unlabeled if stream == "unlabeled" else labeled
@@ -274,7 +279,7 @@ def _companions(serialized: tf.Tensor, views: Views, image: tf.Tensor, info: Dat
     if views.boxes:
         objects = parse_boxes(serialized)
         boxes, labels = (tf.boolean_mask(objects[name], ~objects["is_crowd"]) for name in ("boxes", "label"))
-    return Companions(second, boxes, labels, views.boxes)
+    return Companions(second_label=second, boxes=boxes, box_labels=labels, max_boxes=views.boxes)
 
 
 def _name_of(serialized: tf.Tensor) -> tf.Tensor:

@@ -84,7 +84,7 @@ class Evaluation:
                 f"{strategy.num_replicas_in_sync} replicas"
             )
         evaluator = Evaluator(model, info, strategy=strategy, predict_fn=self._predict_fn(model.mean_pixel))
-        batches = evaluation_batches(info, self.split, self.batch_size, model.mean_pixel, self.size)
+        batches = evaluation_batches(info, self.split, self.batch_size, mean_pixel=model.mean_pixel, size=self.size)
         return SplitEvaluation(self.split, evaluator, batches)
 
     def _predict_fn(self, mean_pixel: Sequence[float]) -> Callable:

@@ -10,8 +10,8 @@ import tensorflow as tf
 from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
 from wss.evaluation.result import Result
+from wss.inference.pipelining import one_behind
 from wss.inference.prediction import predict
-from wss.inference.streaming import one_behind
 from wss.ops import metrics
 from wss.progress import track
 
@@ -78,7 +78,15 @@ class Evaluator:
             calibration += counts["calibration"].numpy()
             num_images += int(counts["images"])
         seconds = time.monotonic() - start
-        return Result(info.name, split, info.class_names, confusion, calibration, num_images, seconds)
+        return Result(
+            dataset=info.name,
+            split=split,
+            class_names=info.class_names,
+            confusion=confusion,
+            calibration=calibration,
+            num_images=num_images,
+            seconds=seconds,
+        )
 
     def _distributed(self, batches: tf.data.Dataset):
         # Only these go to the devices, which cannot hold strings.
@@ -98,8 +106,8 @@ class Evaluator:
         prediction = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
         labeled = tf.reduce_any(label != ignore, axis=[1, 2, 3])
         return {
-            "confusion": metrics.confusion_matrix(label, prediction, num_classes, ignore),
-            "calibration": metrics.calibration_histogram(label, probabilities, self.num_bins, ignore),
+            "confusion": metrics.confusion_matrix(label, prediction, num_classes, ignore_label=ignore),
+            "calibration": metrics.calibration_histogram(label, probabilities, self.num_bins, ignore_label=ignore),
             "images": tf.math.count_nonzero(labeled),
             "unknown": metrics.num_unknown_labels(label, num_classes, ignore),
         }

@@ -14,8 +14,8 @@ from wss.evaluation.evaluator import no_masks, unknown_labels
 from wss.evaluation.label_sources import Gate, LabelSources
 from wss.evaluation.result import Result
 from wss.inference.photos import Batch, Examples
+from wss.inference.pipelining import one_behind
 from wss.inference.prediction import valid_pixels
-from wss.inference.streaming import one_behind
 from wss.methods.base import Method
 from wss.methods.pseudoseg.calibrated_fusion import CalibratedFusion
 from wss.methods.pseudoseg.pseudoseg import PseudoSeg
@@ -118,7 +118,7 @@ def _count(
     labeled = tf.reduce_any(labels != ignore, axis=[1, 2])
     features = model.features(images)
     decoder = model.segment(features)
-    sgc, _, gated = method.infer(model, features, decoder, valid)
+    sgc, _, gated = method.infer(model, features, logits=decoder, valid=valid)
     sources: dict[str, tuple[tf.Tensor, tf.Tensor]] = {}
     for title, fusion in fusions.items():
         # One after the other: at image size probabilities take much memory.
@@ -126,7 +126,7 @@ def _count(
             probabilities = resize_bilinear(fusion(decoder, sgc)[0], images.shape[1:3])
             prediction = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
             sources[title] = (
-                metrics.confusion_matrix(labels, prediction, num_classes, ignore),
+                metrics.confusion_matrix(labels, prediction, num_classes, ignore_label=ignore),
                 metrics.calibration_histogram(labels, probabilities, ignore_label=ignore),
             )
     return {

@@ -1,4 +1,4 @@
-"""What a trained network says of whole images: logits averaged over windows, scales and mirror images."""
+"""Predicts photos of any size with a trained network: logits averaged over windows, scales and mirror images."""
 
 import collections
 import dataclasses
@@ -15,8 +15,8 @@ from wss.data.evaluation_data import padded_size
 from wss.data.resize import ResizeToRange, size_in_range
 from wss.errors import UserError
 from wss.inference.photos import Photo
+from wss.inference.pipelining import in_threads, one_behind
 from wss.inference.sliding_window import SlidingWindowAverage, SlidingWindows, is_size
-from wss.inference.streaming import in_threads, one_behind
 from wss.ops.resizing import resize_bilinear
 from wss.runtime.devices import on_cpu
 
@@ -30,17 +30,18 @@ R = TypeVar("R")
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class Labeling:
-    """How a teacher looks at an image.
+    """The settings by which a teacher looks at an image.
 
     Attributes:
-        window: (height, width) of sliding windows, best the crop size of its training; None takes whole images.
-        stride: distance of windows as a fraction of the window, rounded up.
-        base_size: length of the longer side at which an image is looked at; None for that of `ResizeToRange`.
-        scales: factors of that size, averaged.
-        flip: average with the mirror image.
-        average: what is averaged: "logits", as in the reference, or "probabilities".
-        windows_at_once: of one batch on each device; batches are of one shape and filled up. None takes 1 on a
-            processor; else 8, or as many as an image has where whole images have a shape for each scale.
+        window: (height, width) of sliding windows over the scaled image, best the crop size of training; None takes whole
+            images.
+        stride: Distance of windows as a fraction of the window, rounded up.
+        base_size: Longer side at which an image is looked at; None for that of `ResizeToRange`.
+        scales: Factors of that size, averaged.
+        flip: Whether to average with the mirror image.
+        average: "logits", as in the reference, or "probabilities": what is averaged.
+        windows_at_once: Number of windows of one batch on each device; batches are of one shape and filled up. None takes
+            1 on a processor; else 8, or as many as an image has where whole images have a shape for each scale.
     """
 
     window: tuple[int, int] | None = None
@@ -65,25 +66,26 @@ class Labeling:
                 raise UserError(f"Labeling.{name} = {value}, expected 1 or more, or None")
 
 
-class Teacher:
-    """Predicts images one after the other; what it says of one does not depend on the others, nor on the devices.
+class PhotoPredictor:
+    """A network for photos one after the other; its prediction of one depends neither on the others nor on the devices.
 
     Args:
-        model: callable `model(images, training=False)` that returns logits [B, h, w, C].
-        strategy: that it was built under, of one host; windows are shared among its replicas.
+        model: Callable `model(images, training=False)` that returns logits `[B, h, w, C]`.
+        strategy: The strategy that it was built under, of one host; windows are shared among its replicas.
+        settings: How to look at photos.
         mean_pixel: RGB of padding.
-        settings: how to look.
-        sizes: the (height, width) of all images; whole images are padded to one size that holds them.
-        resize: the size of images, without `Labeling.base_size`.
-        output_stride: sides of whole images are k * output_stride + 1.
+        sizes: (height, width) of all images; whole images are padded to one size that holds them.
+        resize: Size of images without `Labeling.base_size`; None for that of gin.
+        output_stride: Sides of whole images are k * output_stride + 1.
     """
 
     def __init__(
         self,
         model,
         strategy: tf.distribute.Strategy,
-        mean_pixel: Sequence[float],
+        *,
         settings: Labeling,
+        mean_pixel: Sequence[float],
         sizes: Collection[tuple[int, int]],
         resize: ResizeToRange | None = None,
         output_stride: int = 16,
@@ -100,9 +102,9 @@ class Teacher:
         """Yields `function(photo, logits)` of each photo, in order.
 
         Args:
-            function: called in threads; logits are float32 [H, W, C] at the photo's own size, log probabilities if those
-                are averaged.
-            photos: a few are taken ahead.
+            function: Function that is called in threads; logits are float32 `[H, W, C]` at the photo's own size, log
+                probabilities if those are averaged.
+            photos: Photos, of which a few are taken ahead.
         """
         waiting: collections.deque[tuple[Photo, list[SlidingWindowAverage]]] = collections.deque()
 
@@ -123,15 +125,19 @@ class Teacher:
                         average.add(prediction)
                 yield photo, averages
 
-        done = lambda job: function(job[0], self._average(*job))
-        yield from in_threads(done, finished(), THREADS, ahead=THREADS)
+        def average(job: tuple[Photo, list[SlidingWindowAverage]]) -> R:
+            return function(job[0], self._average(*job))
+
+        yield from in_threads(average, finished(), THREADS, ahead=THREADS)
 
     def _size(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
         """Returns the (height, width) at which an image of `size` is looked at."""
         if self.settings.base_size is not None:
             scale *= self.settings.base_size / max(size)
         elif (resize := self._resize).min_size is not None:
-            height, width = size_in_range(tf.constant(size), resize.min_size, resize.max_size, resize.factor).numpy()
+            height, width = size_in_range(
+                tf.constant(size), resize.min_size, max_size=resize.max_size, factor=resize.factor
+            ).numpy()
             size = height, width
         height, width = (max(1, round(side * scale)) for side in size)
         return height, width
@@ -176,10 +182,10 @@ class Teacher:
             yield from itertools.islice(outputs, count)
 
     def _launch(self, windows: np.ndarray) -> Sequence[tf.Tensor]:
-        size = self._at_once
-        share = lambda context: tf.constant(
-            windows[context.replica_id_in_sync_group * size : (context.replica_id_in_sync_group + 1) * size]
-        )
+        def share(context: tf.distribute.ReplicaContext) -> tf.Tensor:
+            first = context.replica_id_in_sync_group * self._at_once
+            return tf.constant(windows[first : first + self._at_once])
+
         shared = self._strategy.experimental_distribute_values_from_function(share)
         return self._strategy.experimental_local_results(self._run(shared))
 
@@ -190,7 +196,7 @@ class Teacher:
 
 
 def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bilinear, by the centres of pixels and not antialiased (OpenCV's INTER_LINEAR); float32 [h, w, C] -> [*size, C]."""
+    """Resizes float32 [h, w, C] to [*size, C], bilinear by the centres of pixels (OpenCV's INTER_LINEAR)."""
     if values.shape[:2] == tuple(size):
         return values
     with tf.device("CPU:0"):

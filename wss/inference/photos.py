@@ -1,6 +1,7 @@
 """Images to look at rather than to measure: of a split or of a folder of photos, streamed in batches of one shape."""
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +15,7 @@ from wss.data.dataset_info import DatasetInfo
 from wss.data.evaluation_data import evaluation_batches, padded_size
 from wss.data.photos import SUFFIXES, photo_size, read_photo
 from wss.errors import UserError
-from wss.inference.streaming import THREADS, in_threads, one_behind
+from wss.inference.pipelining import THREADS, in_threads, one_behind
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,13 +85,14 @@ class SplitExamples:
         info: DatasetInfo,
         split: str,
         mean_pixel: tuple[float, float, float],
+        *,
         number: int | None = None,
         batch_size: int = 4,
     ):
         total = info.split(split).num_examples
         self._number = min(number or total, total)
         batch_size = min(batch_size, self._number)
-        batches = evaluation_batches(info, split, batch_size, mean_pixel)
+        batches = evaluation_batches(info, split, batch_size, mean_pixel=mean_pixel)
         self._batches = batches.take(math.ceil(self._number / batch_size))
         self._has_masks = info.split(split).num_masks > 0
 
@@ -126,6 +128,7 @@ class FolderExamples:
         folder: str,
         max_side: int,
         mean_pixel: tuple[float, float, float],
+        *,
         number: int | None = None,
         batch_size: int = 4,
     ):
@@ -141,7 +144,7 @@ class FolderExamples:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yields the batches."""
-        read = lambda path: _read_reduced(path, self._max_side)
+        read = functools.partial(_read_reduced, max_side=self._max_side)
         photos = in_threads(read, self._paths, ahead=self._batch_size + THREADS)
         for first in range(0, len(self), self._batch_size):
             images = np.tile(np.array(self._mean_pixel, np.float32), (self._batch_size, *self._shape, 1))

@@ -82,7 +82,7 @@ def predict_sliding(
         scaled = resize_bilinear(images, scaled_size(size, scale))
         windows = SlidingWindows(tuple(scaled.shape[1:3]), window, stride)
         padded = pad_for_windows(scaled, windows, pad_value)
-        predictions = _predict_windows(model, padded, windows, flip, windows_at_once)
+        predictions = _predict_windows(model, padded, windows, flip=flip, at_once=windows_at_once)
         total += resize_bilinear(mean_of_windows(predictions, windows), size)
     return total / len(scales)
 
@@ -94,7 +94,7 @@ def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
 
 
 def _predict_windows(
-    model, padded: tf.Tensor, windows: SlidingWindows, flip: bool, at_once: int | None
+    model, padded: tf.Tensor, windows: SlidingWindows, *, flip: bool, at_once: int | None
 ) -> list[tf.Tensor]:
     """Returns the probabilities `[B, *window, C]` of each window, which go through the model a few at once."""
     corners, batch = windows.corners, padded.shape[0] or tf.shape(padded)[0]
@@ -146,7 +146,7 @@ def predict_and_explain(
         # One by one: a method may normalise over its batch, and only the network is expensive.
         one = slice(i, i + 1)
         own = {name: value[one] for name, value in features.items()}
-        maps.append(method.intermediate_maps(network, own, logits[one], valid[one]))
+        maps.append(method.intermediate_maps(network, own, logits=logits[one], valid=valid[one]))
     joined = [
         dataclasses.replace(same[0], values=tf.concat([tf.cast(figure.values, tf.float32) for figure in same], axis=0))
         for same in zip(*maps, strict=True)

@@ -1,4 +1,4 @@
-"""Runs the jobs of a conversion as an Apache Beam pipeline."""
+"""Runs jobs as an Apache Beam pipeline."""
 
 import contextlib
 import io
@@ -15,7 +15,7 @@ def make_pipeline(options: str) -> Any:
     """Returns a pipeline of Apache Beam.
 
     Args:
-        options: "name=value" or "name", separated by commas.
+        options: Options such as "name=value" or "name", separated by commas.
 
     Raises:
         UserError: Beam is not installed, or knows no such option, value or runner.
@@ -41,17 +41,17 @@ def make_pipeline(options: str) -> Any:
     return pipeline
 
 
-def run_beam(function: Job, jobs: Sequence, pipeline: Any, accelerators: bool = False) -> None:
+def run_beam(function: Job, jobs: Sequence, pipeline: Any, *, accelerators: bool = False) -> None:
     """Calls `function(job, tick)` for all jobs; its results are dropped.
 
     Args:
-        function: of a module that is installed on the workers.
-        jobs: they must pickle.
-        pipeline: of `make_pipeline`.
-        accelerators: whether the jobs may see those of their machine.
+        function: Function of a module that is installed on the workers.
+        jobs: Jobs that pickle.
+        pipeline: Pipeline of `make_pipeline`, which runs once.
+        accelerators: Whether the jobs may see the accelerators of their machine.
 
     Raises:
-        ConversionStoppedError: a job, or the pipeline, failed.
+        ConversionStoppedError: A job, or the pipeline, failed.
     """
     import apache_beam as beam
 

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator
 
 from etils import epath
 
-from wss.data.dataset_info import FILE_NAME
 from wss.errors import UserError
 from wss.files import WriteError
 from wss.jobs.processes import ConversionStoppedError
@@ -16,11 +15,16 @@ DONE, LOCK = ".done", "lock"
 
 
 @contextlib.contextmanager
-def replacing(output_dir: str | os.PathLike, overwrite: bool) -> Iterator[epath.Path]:
-    """Yields the folder of the conversion, which becomes `output_dir` at the end and vanishes after a `UserError`.
+def replacing(output_dir: str | os.PathLike, overwrite: bool, *, content_file: str) -> Iterator[epath.Path]:
+    """Yields the folder to write to, which becomes `output_dir` at the end and vanishes after a `UserError`.
+
+    Args:
+        output_dir: Folder of the finished work.
+        overwrite: Whether to replace a folder with finished work.
+        content_file: Name of a file that every folder with finished work has.
 
     Raises:
-        ConversionStoppedError: another conversion to it is running, or it cannot be written; the folder stays.
+        ConversionStoppedError: Another conversion to it is running, or it cannot be written; the folder stays.
         UserError: `output_dir` has a data set and `overwrite` is not given, or has something else in it.
     """
     target = epath.Path(os.path.abspath(output_dir) if "://" not in str(output_dir) else output_dir)
@@ -30,7 +34,7 @@ def replacing(output_dir: str | os.PathLike, overwrite: bool) -> Iterator[epath.
     if target.exists() and not target.is_dir():
         raise UserError(f"{output_dir}: a file, expected a folder to write to")
     occupied = target.is_dir() and any(target.iterdir())
-    if occupied and not (target / FILE_NAME).exists():
+    if occupied and not (target / content_file).exists():
         raise UserError(f"{output_dir}: has other files in it; give an empty or a new folder as output")
     if occupied and not overwrite:
         raise UserError(f"{output_dir}: has a data set already; add --overwrite to replace it")

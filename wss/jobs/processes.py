@@ -1,4 +1,4 @@
-"""Runs the jobs of a conversion in this process and in others."""
+"""Runs jobs in this process and in others."""
 
 import contextlib
 import multiprocessing
@@ -24,22 +24,22 @@ Job = Callable[[Any, Tick], Any]
 
 
 class ConversionStoppedError(UserError):
-    """What was finished is worth keeping: the same command can go on."""
+    """A stop whose finished work is worth keeping: the same command can go on."""
 
 
-def run_jobs(function: Job, jobs: Sequence, workers: int, what: str, total: int, unit: str = "image") -> list:
+def run_jobs(function: Job, jobs: Sequence, *, workers: int, what: str, total: int, unit: str = "image") -> list:
     """Calls `function(job, tick)` for all jobs and returns their results in order.
 
     Args:
-        function: of a module, so that other processes find it; calls `tick(n)` after `n` units of work.
-        jobs: what it is called with; they must pickle.
-        workers: number of processes, this one included; 0 for one per core if `total` is large, else 1.
-        what: a few words for the progress line.
-        total: number of units.
-        unit: singular name of the unit.
+        function: Function of a module, so that other processes find it; calls `tick(n)` after `n` units of work.
+        jobs: Jobs that pickle.
+        workers: Number of processes, this one included; 0 for one per core if `total` is large, else 1.
+        what: A few words for the progress line.
+        total: Number of units.
+        unit: Singular name of the unit.
 
     Raises:
-        UserError: of the first job that raises one, or a process was killed (`ConversionStoppedError`). The other jobs
+        UserError: The first job that raises one did, or a process was killed (`ConversionStoppedError`). The other jobs
             are stopped.
     """
     if not workers:
@@ -48,13 +48,13 @@ def run_jobs(function: Job, jobs: Sequence, workers: int, what: str, total: int,
     run = _Run(function, jobs)
     units = run.units(workers) if workers > 1 else run.units_here()
     with contextlib.closing(units):
-        for _ in track(units, what, total, unit):
+        for _ in track(units, what, total, unit=unit):
             pass
     return [run.results[number] for number in range(len(jobs))]
 
 
 def hide_accelerators() -> None:
-    """Converting needs no GPU, and must not hold its memory."""
+    """Hides GPUs from this process: its jobs need none, and must not hold their memory."""
     import tensorflow as tf  # here, so that --help of the converters need not wait for it
 
     with contextlib.suppress(RuntimeError):  # TensorFlow runs already, so it is the caller's

@@ -20,12 +20,12 @@ Scalars = dict[str, tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Losses:
-    """What the passes of one training step gave on one replica.
+    """The losses and metrics of one training step on one replica.
 
     Attributes:
         losses: Scalars by name; their sum, with the weight decay, is minimised.
         metrics: Further scalars by name, for progress and TensorBoard.
-        tensors: What `Method.after_step` needs of the step, such as features for a memory bank.
+        tensors: Tensors that `Method.after_step` needs of the step, such as features for a memory bank.
     """
 
     losses: Scalars
@@ -39,9 +39,9 @@ class Figure:
 
     Attributes:
         title: Text above it.
-        kind: "image": [B, H, W, 3] in 0 .. 255; "label": class ids [B, H, W, 1]; "probabilities": [B, h, w, C]; "heat":
-            [B, h, w, K] in [0, 1], of which the largest of K is shown.
-        values: The tensor.
+        kind: Kind of the values: "image" [B, H, W, 3] in 0 .. 255, "label" [B, H, W, 1] of class ids, "probabilities"
+            [B, h, w, C], or "heat" [B, h, w, K] in [0, 1]. Of heat the largest of K is shown.
+        values: The tensor to draw.
     """
 
     title: str
@@ -54,7 +54,7 @@ class Method(abc.ABC):
 
     Attributes:
         streams: The streams of the batch that it reads, with the views that it asks of each.
-        independent_passes: How many passes of the network do not wait for each other, see `set_cpu_threads`.
+        independent_passes: Number of passes of the network that do not wait for each other, see `set_cpu_threads`.
     """
 
     streams: Mapping[str, Views]
@@ -108,7 +108,7 @@ class Method(abc.ABC):
         """Returns what a picture of a training batch shows; moves no statistics."""
 
     def intermediate_maps(
-        self, network: DeepLab, features: Features, logits: tf.Tensor, valid: tf.Tensor
+        self, network: DeepLab, features: Features, *, logits: tf.Tensor, valid: tf.Tensor
     ) -> list[Figure]:
         """Returns the maps behind a prediction, for wss-vis; all in inference mode.
 

@@ -14,7 +14,7 @@ from wss.ops.losses import image_label_loss
 
 @gin.configurable
 class Classification(Method):
-    """Binary cross-entropy of the pooled features on weak views of the unlabelled stream (L_x of PseudoSeg alone)."""
+    """A binary cross-entropy of the pooled features on weak views of the unlabelled stream (L_x of PseudoSeg alone)."""
 
     streams = {"unlabeled": Views(image_labels=True, masks=False)}
 
@@ -23,7 +23,7 @@ class Classification(Method):
         return build_classifier(network, info)
 
     def losses(self, network: DeepLab, batch: Batch, step: tf.Tensor) -> Losses:
-        """See `Method.losses`."""
+        """Returns the losses of one training step, see `Method.losses`."""
         unlabeled = batch["unlabeled"]
         logits = network.branches(network.features(unlabeled["weak"], training=True), training=True)
         truth, known = unlabeled["image_label"], unlabeled["image_label_known"]
@@ -41,7 +41,7 @@ class Classification(Method):
         ]
 
     def intermediate_maps(
-        self, network: DeepLab, features: Features, logits: tf.Tensor, valid: tf.Tensor
+        self, network: DeepLab, features: Features, *, logits: tf.Tensor, valid: tf.Tensor
     ) -> list[Figure]:
         """Returns the CAM of the predicted classes."""
         present = tf.cast(network.branches(features) >= 0, tf.float32)

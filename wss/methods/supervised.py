@@ -26,7 +26,7 @@ def segmentation_pass(
     Args:
         network: The network.
         images: [B, H, W, 3] in 0 .. 255.
-        label: Integer [B, H, W, 1], 255 to ignore; a true or a pseudo label.
+        label: True or pseudo label, integer [B, H, W, 1], 255 to ignore.
         auxiliary_weight: Weight of the auxiliary head's loss; 0.4 in PSPNet.
         upsample_logits: See `segmentation_loss`.
 
@@ -56,7 +56,7 @@ def decoder_figures(network: DeepLab, stream: Mapping[str, tf.Tensor]) -> list[F
 @gin.configurable
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Supervised(Method):
-    """Cross-entropy on labelled weak views (L_s).
+    """The cross-entropy on labelled weak views (L_s).
 
     Attributes:
         upsample_logits: See `segmentation_loss`.
@@ -69,7 +69,7 @@ class Supervised(Method):
     auxiliary_weight: float = 0.4
 
     def losses(self, network: DeepLab, batch: Batch, step: tf.Tensor) -> Losses:
-        """See `Method.losses`."""
+        """Returns the losses of one training step, see `Method.losses`."""
         loss, _ = segmentation_pass(
             network,
             batch["labeled"]["image"],

@@ -23,7 +23,7 @@ SGC_SCOPES = ("hyper_column/", "pixel_normalization/")
 
 @dataclasses.dataclass(frozen=True)
 class BatchNormSettings:
-    """What all batch norms of a network share.
+    """The settings that all batch norms of a network share.
 
     Attributes:
         fine_tune: Whether training passes normalise by batch statistics and move the moving ones.
@@ -44,12 +44,12 @@ class DeepLab(keras.Model):
     """A backbone and its heads, see `NetworkSettings`; `__call__` is plain segmentation of raw images.
 
     Args:
-        backbone: Raw images [B, H, W, 3] in 0 .. 255 -> named end points, see `build_backbone`.
-        segmentation_head: A list of end points, those that its inputs are named after -> logits.
+        backbone: Model from raw images [B, H, W, 3] in 0 .. 255 to named end points, see `build_backbone`.
+        segmentation_head: Model from the end points that its inputs are named after to logits.
         num_classes: C, the background included if there is one.
-        auxiliary_head: The same for a loss in training alone; None without one.
+        auxiliary_head: Such a model for a loss in training alone; None without one.
         bias_multiplier: Factor of the learning rate of the last layers' biases, over that of their kernels.
-        batch_norm: What the batch norms of the network were built with.
+        batch_norm: Settings that the batch norms of the network were built with.
 
     Attributes:
         branches: The method's own layers, see `Method.build`; trained and saved with the network. None without any.
@@ -107,7 +107,7 @@ class DeepLab(keras.Model):
         return None if self.auxiliary_head is None else _apply(self.auxiliary_head, features, training)
 
     def decayed_kernels(self) -> list[keras.Variable]:
-        """Returns what DeepLab's L2 loss covers: kernels, but depthwise and SGC's (reference_code: weight decay)."""
+        """Returns what DeepLab's L2 loss covers: kernels, but depthwise and SGC's."""
         named = tf1_variables(self)
         kernels = [
             variable
@@ -145,7 +145,7 @@ class DeepLab(keras.Model):
         return {path: factor for path, factor in factors.items() if factor != 1.0}
 
     def _own_variables(self) -> list[keras.Variable]:
-        """The trainable variables of the method's own layers."""
+        """Returns the trainable variables of the method's own layers."""
         return [] if self.branches is None else self.branches.trainable_variables
 
 
@@ -156,23 +156,23 @@ def _apply(head: keras.Model, features: Features, training: bool) -> tf.Tensor:
 @gin.configurable("build_model")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
-    """What a network is made of; gin calls it `build_model`.
+    """The settings of a network; gin calls it `build_model`.
 
     Attributes:
         backbone: One of `wss.models.backbones.registry.BACKBONES`.
-        head: "deeplab_v3_plus" (Chen et al., ECCV 2018); "pspnet" (Zhao et al., CVPR 2017), with an auxiliary head; or
-            "deeplab_v2" (Chen et al., 2016), where gamma and beta of the backbone's batch norms do not train. The last
-            two are for output stride 8 and crops of 8 n + 1 pixels.
-        output_stride: 8, 16 or 32.
+        head: "deeplab_v3_plus" (Chen et al., ECCV 2018), "pspnet" (Zhao et al., CVPR 2017), with an auxiliary head, or
+            "deeplab_v2" (Chen et al., 2016). With the last, gamma and beta of the backbone's batch norms do not train.
+            The last two are for output stride 8 and crops of 8 n + 1 pixels.
+        output_stride: Ratio of image to feature resolution: 8, 16 or 32.
         multi_grid: Unit rates of the last block; DeepLab's ResNets take (1, 2, 4).
         depth_multiplier: Width of MobileNetV2.
-        depth_divisor: What its channels are a multiple of: 8, or 1 for DeepLab's checkpoints of a multiplier below 1.
+        depth_divisor: Number of whose multiples its channels are: 8, or 1 for DeepLab's checkpoints of a multiplier below 1.
         aspp_rates: Atrous rates of DeepLabv3+ at output stride 16; empty for ASPP without atrous branches.
         use_decoder: Whether DeepLabv3+ refines at stride 4 by low-level features.
         head_depth: Channels of its ASPP and decoder.
         aspp_first_two_only: See `build_deeplab_v2_head`.
         dropout: Drop rate after ASPP; in PSPNet, of whole channels, before the last convolutions.
-        fine_tune_batch_norm: False freezes the statistics (small batches).
+        fine_tune_batch_norm: Whether batch norms train with batch statistics; False freezes them (small batches).
         synchronized_batch_norm: Whether statistics are over all replicas, SGC's too; the original's are per replica.
         batch_norm_momentum: Decay of all moving statistics; None keeps DeepLab's (0.9997, ResNet 0.95) and SGC's (0.999),
             which need tens of thousands of steps. For a run of n steps take about 1 - 10 / n.
@@ -204,7 +204,7 @@ class NetworkSettings:
 
     @property
     def batch_norm(self) -> BatchNormSettings:
-        """What all batch norms of the network share."""
+        """The settings that all batch norms of the network share."""
         return BatchNormSettings(self.fine_tune_batch_norm, self.synchronized_batch_norm, self.batch_norm_momentum)
 
     def build(self, info: DatasetInfo) -> DeepLab:
@@ -216,8 +216,8 @@ class NetworkSettings:
         backbone = build_backbone(
             self.backbone,
             self.output_stride,
-            self.multi_grid,
-            self.batch_norm.arguments(),
+            multi_grid=self.multi_grid,
+            batch_norm=self.batch_norm.arguments(),
             depth_multiplier=self.depth_multiplier,
             depth_divisor=self.depth_divisor,
             ceil_pool=self.head == "deeplab_v2",
@@ -241,8 +241,10 @@ class NetworkSettings:
         norm = self.batch_norm.arguments()
         if self.head == "pspnet":
             return (
-                build_pspnet_head(num_classes, shapes["features"], self.dropout, norm),
-                build_auxiliary_head(num_classes, shapes["hypercolumn_previous"], self.dropout, norm),
+                build_pspnet_head(num_classes, shapes["features"], dropout=self.dropout, batch_norm=norm),
+                build_auxiliary_head(
+                    num_classes, shapes["hypercolumn_previous"], dropout=self.dropout, batch_norm=norm
+                ),
             )
         if self.head == "deeplab_v2":
             return build_deeplab_v2_head(num_classes, shapes["features"], self.aspp_first_two_only), None

@@ -1,7 +1,7 @@
 """TensorFlow 1 names of the variables of a model: what DeepLab's checkpoints call them.
 
-A layer takes part by having an attribute `tf1_scope`, the scope of its convolution or batch norm:
-"xception_65/entry_flow/conv1_1" or "xception_65/entry_flow/conv1_1/BatchNorm", for instance.
+A layer takes part by having an attribute `tf1_scope`, the scope of its convolution or batch norm, for instance
+"xception_65/entry_flow/conv1_1" or "xception_65/entry_flow/conv1_1/BatchNorm".
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ def tf1_variables(model: keras.Model) -> dict[str, keras.Variable]:
     """Returns {TensorFlow 1 name: variable} of every layer, however deep, that has a `tf1_scope`.
 
     Raises:
-      ValueError: two variables share a name.
+        ValueError: Two variables share a name.
     """
     variables: dict[str, keras.Variable] = {}
     for name, _, variable in _named(model):
@@ -44,9 +44,9 @@ def tf1_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
 
 
 def only_classifies(name: str) -> bool:
-    """Whether a backbone's variable is MobileNetV2's last convolution: classifier and SGC use it, segmentation does not.
+    """Returns whether a backbone's variable is MobileNetV2's last convolution.
 
-    DeepLab's own checkpoints and graphs of that backbone end before it.
+    Classifier and SGC use it, segmentation does not. DeepLab's own checkpoints and graphs of that backbone end before it.
     """
     return name.startswith("MobilenetV2/Conv_1/")
 
@@ -65,22 +65,18 @@ def assign_tf1(
     Layouts (HWIO, depthwise `[h, w, C, 1]`) are the same in both; see `tf1_shapes` for `Dense`.
 
     Args:
-      model: any Keras model.
-      values: {TensorFlow 1 name without ":0": array}.
-      strict: whether every named variable of the model must be given and every given name used.
+        model: A Keras model.
+        values: {TensorFlow 1 name without ":0": array}.
+        strict: Whether every named variable of the model must be given and every given name used.
 
     Returns:
-      (names of the model without a value, given names the model does not have), sorted.
+        Names of the model without a value, and given names that the model does not have; both sorted.
 
     Raises:
-      UserError: a shape differs, or with `strict` a name is missing or unknown; then nothing is
-        assigned.
+        UserError: A shape differs, or with `strict` a name is missing or unknown; then nothing is assigned.
     """
     variables, shapes = tf1_variables(model), tf1_shapes(model)
-    missing, unknown = (
-        sorted(variables.keys() - values.keys()),
-        sorted(values.keys() - variables.keys()),
-    )
+    missing, unknown = sorted(variables.keys() - values.keys()), sorted(values.keys() - variables.keys())
     if strict and unknown:
         raise UserError(f"weights: {_some(unknown)} not in the model.{did_you_mean(unknown[0], variables)}")
     if strict and missing:

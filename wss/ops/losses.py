@@ -1,20 +1,23 @@
 """The losses, each one scalar per replica: a mean over the pixels (or labels) that count, 0 where none does."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from wss.ops.resizing import resize_bilinear, resize_nearest
 
 
 def segmentation_loss(
-    logits: tf.Tensor, label: tf.Tensor, ignore_label: int = 255, upsample_logits: bool = True
+    logits: tf.Tensor, label: tf.Tensor, *, ignore_label: int = 255, upsample_logits: bool = True
 ) -> tf.Tensor:
-    """Pixel cross-entropy at the label's resolution (L_s and L_sa of PseudoSeg).
+    """Returns the pixel cross-entropy at the label's resolution (L_s and L_sa of PseudoSeg).
 
     Args:
-        logits: [B, h, w, C]; resized bilinearly (aligned corners) to the label's size.
-        label: [B, H, W, 1] int, 0 .. C-1 or `ignore_label`.
-        ignore_label: pixels with this label count neither in the sum nor in the number of pixels.
-        upsample_logits: False resizes the label instead (nearest, aligned corners), which costs less memory.
+        logits: [B, h, w, C].
+        label: Integer [B, H, W, 1], 0 .. C-1 or `ignore_label`.
+        ignore_label: Label of pixels that count neither in the sum nor in the number of pixels.
+        upsample_logits: Whether the logits are resized to the label (bilinear, aligned corners). Otherwise the label is
+            resized to them (nearest, aligned corners), which costs less memory.
 
     Returns:
         Scalar float32, the mean over the batch's labelled pixels; 0 if there are none.
@@ -33,16 +36,16 @@ def segmentation_loss(
 
 
 def consistency_loss(
-    logits: tf.Tensor, pseudo_label: tf.Tensor, valid: tf.Tensor, confident: tf.Tensor | None = None
+    logits: tf.Tensor, pseudo_label: tf.Tensor, valid: tf.Tensor, *, confident: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Cross-entropy of the strong view against the pseudo label (L_u of PseudoSeg).
+    """Returns the cross-entropy of the strong view against the pseudo label (L_u of PseudoSeg).
 
     Args:
         logits: [B, h, w, C] of the strong view.
         pseudo_label: [B, h, w, C] probabilities; no gradient flows into them.
         valid: [B, h, w, 1] in {0, 1}; its sum is the normaliser.
-        confident: [B, h, w, 1] in {0, 1} or None; drops pixels from the sum but, as in the original code
-            (train_wss.py:506-517), not from the normaliser.
+        confident: [B, h, w, 1] in {0, 1}, pixels that count in the sum; None counts all. As in the original code
+            (train_wss.py:506-517) the others stay in the normaliser.
 
     Returns:
         Scalar float32; 0 if no pixel is valid.
@@ -56,12 +59,15 @@ def consistency_loss(
 
 
 def image_label_loss(logits: tf.Tensor, image_label: tf.Tensor, known: tf.Tensor | None = None) -> tf.Tensor:
-    """Mean sigmoid cross-entropy over images and classes (L_x of PseudoSeg).
+    """Returns the mean sigmoid cross-entropy over images and classes (L_x of PseudoSeg).
 
     Args:
         logits: [B, K].
         image_label: [B, K] multi-hot.
-        known: [B] in {0, 1}: images whose labels are known; None counts all.
+        known: [B] in {0, 1}, images whose labels are known; None counts all.
+
+    Returns:
+        Scalar float32; 0 if no image counts.
     """
     loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=image_label, logits=tf.cast(logits, tf.float32))
     loss = tf.reduce_mean(loss, axis=-1)
@@ -69,6 +75,6 @@ def image_label_loss(logits: tf.Tensor, image_label: tf.Tensor, known: tf.Tensor
     return tf.math.divide_no_nan(tf.reduce_sum(loss * known), tf.reduce_sum(known))
 
 
-def weight_decay_loss(kernels: list, weight_decay: float) -> tf.Tensor:
-    """DeepLab's regularisation: weight_decay * sum(w^2) / 2 over the given kernels."""
+def weight_decay_loss(kernels: Sequence, weight_decay: float) -> tf.Tensor:
+    """Returns DeepLab's regularisation, weight_decay * sum(w^2) / 2 over the given kernels."""
     return weight_decay * tf.add_n([tf.nn.l2_loss(tf.cast(kernel, tf.float32)) for kernel in kernels])

@@ -1,8 +1,10 @@
 """Segmentation metrics from two small sums: a confusion matrix and a calibration histogram.
 
-The TensorFlow functions count one batch, with static shapes; the caller sums over replicas and
-batches. The NumPy functions turn the sums into numbers.
+The TensorFlow functions count one batch, with static shapes; the caller sums over replicas and batches. The NumPy
+functions turn the sums into numbers.
 """
+
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -11,16 +13,18 @@ from wss.runtime.devices import on_cpu
 
 NUM_BINS = 15
 
+Values: TypeAlias = tf.Tensor | np.ndarray
 
-def confusion_matrix(label, prediction, num_classes: int, ignore_label: int = 255) -> tf.Tensor:
+
+def confusion_matrix(label: Values, prediction: Values, num_classes: int, *, ignore_label: int = 255) -> tf.Tensor:
     """Counts the pixels of one batch by true and predicted class.
 
     Args:
-        label: integer `[B, H, W]` or `[B, H, W, 1]`. Pixels of `ignore_label`, and of any other
-            value outside 0 .. C-1, count nowhere; `num_unknown_labels` counts the latter.
-        prediction: integer `[B, H, W]`, 0 .. C-1.
-        num_classes: C.
-        ignore_label: label of the pixels to leave out.
+        label: Integer `[B, H, W]` or `[B, H, W, 1]`. Pixels of `ignore_label`, and of any other value outside 0 .. C-1,
+            count nowhere; `num_unknown_labels` counts the latter.
+        prediction: Integer `[B, H, W]`, 0 .. C-1.
+        num_classes: C, the background included if there is one.
+        ignore_label: Label of the pixels to leave out.
 
     Returns:
         int64 `[C, C]`, rows are true classes and columns predicted ones.
@@ -33,14 +37,16 @@ def confusion_matrix(label, prediction, num_classes: int, ignore_label: int = 25
     return tf.cast(tf.reshape(counts[:-1], [num_classes, num_classes]), tf.int64)
 
 
-def calibration_histogram(label, probabilities, num_bins: int = NUM_BINS, ignore_label: int = 255) -> tf.Tensor:
+def calibration_histogram(
+    label: Values, probabilities: tf.Tensor, num_bins: int = NUM_BINS, *, ignore_label: int = 255
+) -> tf.Tensor:
     """Sorts the pixels of one batch by the confidence of their prediction, the largest probability.
 
     Args:
-        label: integer `[B, H, W]` or `[B, H, W, 1]`, as for `confusion_matrix`.
+        label: Integer `[B, H, W]` or `[B, H, W, 1]`, as for `confusion_matrix`.
         probabilities: float `[B, H, W, C]`, 0 .. 1, summing to 1 over C.
-        num_bins: number of bins of equal width; bin m is (m / num_bins, (m + 1) / num_bins].
-        ignore_label: label of the pixels to leave out.
+        num_bins: Number of bins of equal width; bin m is (m / num_bins, (m + 1) / num_bins].
+        ignore_label: Label of the pixels to leave out.
 
     Returns:
         float64 `[num_bins, 3]`: number of pixels, sum of their confidences, number of correct ones.
@@ -57,14 +63,14 @@ def calibration_histogram(label, probabilities, num_bins: int = NUM_BINS, ignore
     return tf.stack([tf.reduce_sum(wrong_and_right, axis=1), confidences, wrong_and_right[:, 1]], axis=1)[:-1]
 
 
-def num_unknown_labels(label, num_classes: int, ignore_label: int = 255) -> tf.Tensor:
+def num_unknown_labels(label: Values, num_classes: int, ignore_label: int = 255) -> tf.Tensor:
     """Returns how many pixels of `label` are neither a class nor `ignore_label`: int64 `[]`."""
     flat, valid = _flat_label(label, num_classes, ignore_label)
     return tf.math.count_nonzero(~valid & (flat != ignore_label))
 
 
 def _count(index, size: int) -> tf.Tensor:
-    """How often 0 .. size-1 occur in int32 `index` [N]: float64 [size], exact up to 2^53."""
+    """Returns how often 0 .. size-1 occur in int32 `index` [N]: float64 [size], exact up to 2^53."""
     return _sum_by_bin(tf.ones_like(index, tf.float64), index, size)
 
 
@@ -89,8 +95,8 @@ def iou_per_class(confusion: np.ndarray) -> np.ndarray:
 def mean_iou(confusion: np.ndarray) -> float:
     """Returns the mean IoU over the classes that occur in the labels or in the predictions.
 
-    A class that is predicted but absent from the labels counts as 0; one that occurs in neither is
-    left out. This is the rule of the original code (`tf.metrics.mean_iou`). NaN without any pixel.
+    A class that is predicted but absent from the labels counts as 0; one that occurs in neither is left out. This is the
+    rule of the original code (`tf.metrics.mean_iou`). NaN without any pixel.
     """
     confusion = np.asarray(confusion, np.float64)
     return _mean(divide(np.diag(confusion), _union(confusion)))
@@ -132,8 +138,8 @@ def _union(confusion):
     return confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
 
 
-def divide(numerator, denominator):
-    """`numerator / denominator`, NaN where the denominator is 0."""
+def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Returns `numerator / denominator`, NaN where the denominator is 0."""
     return np.divide(numerator, np.where(denominator > 0, denominator, np.nan))
 
 

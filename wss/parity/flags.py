@@ -13,10 +13,10 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class OriginalFlags:
-    """Command-line flags of the original's train_wss.py that change its tensors: its names, the values of its goldens.
+    """The command-line flags of the original's train_wss.py that change its tensors, with the values of its goldens.
 
-    Not here, because our parts have no such option: use_attention and att_v2 (on in the original), cls_with_cls (on),
-    hard_example_mining_step and top_k_percent_pixels (off), optimizer (momentum), learning_policy (poly).
+    Some are not here, because our parts have no such option. On in the original are use_attention, att_v2 and cls_with_cls.
+    Off are hard_example_mining_step and top_k_percent_pixels. The optimizer is momentum, the learning_policy poly.
     """
 
     weakly: bool = False
@@ -58,8 +58,10 @@ class OriginalFlags:
 
 
 def image_input(inputs: Arrays, name: str) -> tf.Tensor:
+    """Returns an input as float32."""
     return tf.constant(np.asarray(inputs[name]), tf.float32)
 
 
 def with_background(cam: tf.Tensor) -> tf.Tensor:
+    """Returns a CAM [B, h, w, K] with the background 1 - max before it: [B, h, w, K + 1]."""
     return tf.concat([1.0 - tf.reduce_max(cam, axis=-1, keepdims=True), cam], axis=-1)

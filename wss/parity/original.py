@@ -1,8 +1,8 @@
 """The original PseudoSeg's tensors, by its names, computed by the parts of this package.
 
 `golden_tensors` sets up what the original code (googleinterns/wss, TensorFlow 1) builds for a backbone, a number of
-classes and its command-line flags, puts in weights by TensorFlow 1 name, and returns the tensors that the goldens of the
-original hold. Crop and batch follow from the inputs. Dropout is the identity, as in the goldens.
+classes and its command-line flags. It puts in weights by TensorFlow 1 name, and returns the tensors that the goldens of
+the original hold. Crop and batch follow from the inputs. Dropout is the identity, as in the goldens.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,9 +29,9 @@ def build_original(backbone: str, num_classes: int = 21, flags: OriginalFlags | 
     """Builds the original's network for a data set with background; dropout is the identity, gin bindings do not count.
 
     Args:
-        backbone: a key of `wss.models.backbones.registry.BACKBONES`.
-        num_classes: with the background.
-        flags: None for those of the goldens.
+        backbone: A key of `wss.models.backbones.registry.BACKBONES`.
+        num_classes: Number of classes, with the background.
+        flags: The original's flags; None for those of the goldens.
     """
     flags = flags or OriginalFlags()
     names = ("background", *(f"class_{number}" for number in range(1, num_classes)))
@@ -73,34 +73,39 @@ def golden_tensors(
 ) -> dict[str, np.ndarray]:
     """Computes what the original computes, under the names of its goldens.
 
-    Which part of the original runs follows from the inputs; a golden file's own keys are inputs enough, further keys are
-    ignored:
-        "input" [B, H, W, 3]: inference. Returns "preprocessed", "mean_pixel", "end_point:<name>", "features",
-            "aspp_output", "decoder_output" (if there is one), "logits", "prediction".
-        and "cls_label" [B, C - 1], "valid_mask" [B, H, W, 1]: the classification branch, CAM and SGC, under
-            "net_training_<bool>/..." and ".../sgc_training_<bool>/...".
-        or "cls_label", "dropout_mask" [B, 1, 1, D] and "keep_prob": the classification branch in training with this
-            dropout mask, and its Grad-CAM with the original's average over the batch.
-        "seg/image", "seg/label", "seg/valid", "seg/cls_label", "unl/image", "unl/strong", "unl/label", "unl/valid",
-            "unl/cls_label": one training step. Returns logits, CAM, SGC and pseudo label, "loss_*", "loss_collection/*",
-            "regularization_loss", "total_loss", "grad/<variable>" (after the gradient multipliers), "grad_norms" with
-            "grad_norm_names", "bn_batch_mean/<pass>/<scope>/FusedBatchNormV3" and "bn_batch_var/..." (unbiased),
-            "learning_rate_step0", "after_step/<variable>" and "after_step_racy/<moving statistic>": the original moves the
-            statistics in every pass, the labelled one twice, in no order; here that is the sum of all moves, while
-            "after_step/<moving statistic>" is what our step leaves, in which each image counts once.
+    Which part of the original runs follows from the inputs. A golden file's own keys are inputs enough; further keys are
+    ignored.
+
+    - "input" [B, H, W, 3]: inference. Returns "preprocessed", "mean_pixel", "end_point:<name>", "features",
+      "aspp_output", "decoder_output" (if there is one), "logits", "prediction".
+    - Also "cls_label" [B, C - 1], "valid_mask" [B, H, W, 1]: the classification branch, CAM and SGC. Returns them under
+      "net_training_<bool>/..." and ".../sgc_training_<bool>/...".
+    - Or "cls_label", "dropout_mask" [B, 1, 1, D] and "keep_prob": the classification branch in training with this dropout
+      mask. Its Grad-CAM has the original's average over the batch.
+    - "seg/image", "seg/label", "seg/valid", "seg/cls_label", "unl/image", "unl/strong", "unl/label", "unl/valid",
+      "unl/cls_label": one training step. Returns
+
+      - logits, CAM, SGC and pseudo label;
+      - "loss_*", "loss_collection/*", "regularization_loss", "total_loss";
+      - "grad/<variable>" after the gradient multipliers, "grad_norms" with "grad_norm_names";
+      - "bn_batch_mean/<pass>/<scope>/FusedBatchNormV3" and "bn_batch_var/..." (unbiased);
+      - "learning_rate_step0", "after_step/<variable>" and "after_step_racy/<moving statistic>".
+
+    The original moves the statistics in every pass, the labelled one twice, in no order. "after_step_racy" is the sum of
+    all moves. "after_step/<moving statistic>" is what our step leaves, in which each image counts once.
 
     Images are raw, 0 .. 255; labels int with 255 to ignore; masks in {0, 1}. Where a golden file holds a part of a tensor,
     as "name@[:, :8, :8, :]", and is given as inputs, that part is returned too.
 
     Args:
-        backbone: a key of `wss.models.backbones.registry.BACKBONES`.
-        weights: {TensorFlow 1 name: array}; names that the part does not need are ignored.
-        inputs: as above; what `numpy.load` returns will do.
-        num_classes: with the background.
-        flags: None for those of the goldens.
+        backbone: A key of `wss.models.backbones.registry.BACKBONES`.
+        weights: Arrays by TensorFlow 1 name; names that the part does not need are ignored.
+        inputs: Arrays by name, as above; what `numpy.load` returns will do.
+        num_classes: Number of classes, with the background.
+        flags: The original's flags; None for those of the goldens.
 
     Raises:
-        UserError: a variable of the part has no weights or another shape, an input is missing, or no part has such inputs.
+        UserError: A variable of the part has no weights or another shape, an input is missing, or no part has such inputs.
     """
     part = _part(inputs)
     policy = keras.config.dtype_policy()
@@ -115,7 +120,7 @@ def golden_tensors(
 
 
 def _part(inputs: Arrays) -> Callable[[DeepLab, Arrays, OriginalFlags], dict]:
-    """The part of the original whose inputs these are."""
+    """Returns the part of the original whose inputs these are."""
     for part, needed in (
         (step_tensors, STEP_INPUTS),
         (_dropout_cam, ("dropout_mask", "input", "cls_label", "keep_prob")),
@@ -131,7 +136,7 @@ def _part(inputs: Arrays) -> Callable[[DeepLab, Arrays, OriginalFlags], dict]:
 
 
 def _crops(tensors: dict[str, np.ndarray], names: Iterable[str]) -> dict[str, np.ndarray]:
-    """The tensors that goldens hold in part: "name@[:, :8, 0, :]" of "name"."""
+    """Returns the tensors that goldens hold in part: "name@[:, :8, 0, :]" of "name"."""
     crops = {}
     for name in names:
         whole, _, crop = name.partition("@")
@@ -142,7 +147,7 @@ def _crops(tensors: dict[str, np.ndarray], names: Iterable[str]) -> dict[str, np
     return crops
 
 
-def _assign(model: DeepLab, weights: Arrays, head: bool, classifier: bool) -> None:
+def _assign(model: DeepLab, weights: Arrays, *, head: bool, classifier: bool) -> None:
     needed = {name for name in tf1_shapes(model.backbone) if classifier or not only_classifies(name)}
     in_head = tf1_shapes(model.segmentation_head).keys()
     needed |= in_head if head else set()
@@ -159,7 +164,7 @@ def _inference(model: DeepLab, inputs: Arrays, flags: OriginalFlags) -> dict[str
     head = keras.Model(head.inputs, {**inside, "logits": head.output})
 
     @tf.function
-    def run(images):
+    def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
         points = model.features(images)
         named = {f"end_point:{name}": value for name, value in points.items() if name not in roles}
         return {
@@ -182,7 +187,7 @@ def _classification(model: DeepLab, inputs: Arrays, flags: OriginalFlags) -> dic
     roles, branches = backbone_spec(model.backbone.name).roles, model.branches
 
     @tf.function
-    def run(training: bool):
+    def run(training: bool) -> dict[str, tf.Tensor]:
         with batch_norm_updates(False):
             points = model.features(images, training=training)
             logits = branches.classify(points)
@@ -206,7 +211,7 @@ def _dropout_cam(model: DeepLab, inputs: Arrays, flags: OriginalFlags) -> dict[s
     images, label = image_input(inputs, "input"), image_input(inputs, "cls_label")
     mask = image_input(inputs, "dropout_mask")[:, 0, 0] / float(inputs["keep_prob"])
 
-    def head(features):
+    def head(features: tf.Tensor) -> tf.Tensor:
         return model.branches.classifier.linear(tf.reduce_mean(features, axis=(1, 2)) * mask)
 
     with batch_norm_updates(False):

@@ -1,5 +1,7 @@
 """Network and method that keep the tensors of a training step under the original's names."""
 
+from collections.abc import Mapping
+
 import keras
 import tensorflow as tf
 
@@ -15,7 +17,7 @@ from wss.parity.flags import OriginalFlags, with_background
 
 
 class RecordedPseudoSeg(PseudoSeg):
-    """PseudoSeg that hands its tensors to a `RecordedNetwork`."""
+    """A PseudoSeg that hands its tensors to a `RecordedNetwork`."""
 
     @classmethod
     def of(cls, flags: OriginalFlags) -> "RecordedPseudoSeg":
@@ -44,7 +46,7 @@ class RecordedPseudoSeg(PseudoSeg):
         )
 
     def losses(self, network: "RecordedNetwork", batch: Batch, step: tf.Tensor) -> Losses:  # type: ignore[override]
-        """See `Method.losses`."""
+        """Returns the losses of one training step, see `Method.losses`."""
         result = super().losses(network, batch, step)
         network.tensors |= {
             "semantic_seg": result.tensors["logits"],
@@ -53,8 +55,10 @@ class RecordedPseudoSeg(PseudoSeg):
         }
         return result
 
-    def pseudo_label(self, network: "RecordedNetwork", weak_features, unlabeled) -> PseudoLabel:  # type: ignore[override]
-        """See `PseudoSeg.pseudo_label`."""
+    def pseudo_label(
+        self, network: "RecordedNetwork", weak_features: Mapping[str, Features], unlabeled: Mapping[str, tf.Tensor]
+    ) -> PseudoLabel:  # type: ignore[override]
+        """Labels the weak view, see `PseudoSeg.pseudo_label`."""
         pseudo = super().pseudo_label(network, weak_features, unlabeled)
         valid = resize_nearest(unlabeled["valid"], pseudo.decoder.shape[1:3])
         network.tensors |= {
@@ -69,7 +73,7 @@ class RecordedPseudoSeg(PseudoSeg):
 
 
 class Statistics:
-    """Batch statistics of every training pass, by variable and by the original's name of the pass."""
+    """The batch statistics of every training pass, by variable and by the original's name of the pass."""
 
     def __init__(self) -> None:
         self.tensors: dict[str, tf.Tensor] = {}
@@ -89,8 +93,8 @@ class Statistics:
 class RecordedNetwork(DeepLab):
     """The parts of a network, whose training passes keep their batch statistics.
 
-    Name scopes in the original: "cls_weak/" and "cls_strong/"; the labelled pass has none (or, where image labels add a
-    pass of the weak view before it, a "_1" behind the network's) and is run once more as "seg_data_cls/".
+    The original's name scopes are "cls_weak/" and "cls_strong/". The labelled pass has none, and is run once more as
+    "seg_data_cls/". Where image labels add a pass of the weak view before it, it has a "_1" behind the network's.
 
     Args:
         network: The network whose parts these are, with PseudoSeg's layers.
@@ -127,7 +131,7 @@ class RecordedNetwork(DeepLab):
         self.branches.start(self.statistics)
 
     def features(self, images: tf.Tensor, training: bool = False) -> Features:
-        """See `DeepLab.features`."""
+        """Returns the end points, see `DeepLab.features`."""
         points, norms = self.recorded_backbone(images, training=training)
         if training:
             for scope in self.passes[self.views[id(images)]]:
@@ -135,14 +139,14 @@ class RecordedNetwork(DeepLab):
         return points
 
     def segment(self, features: Features, training: bool = False) -> tf.Tensor:
-        """See `DeepLab.segment`."""
+        """Returns the logits, see `DeepLab.segment`."""
         logits, norms = self.recorded_head([features["features"], features["low_level"]], training=training)
         self.statistics.keep(norms, "", next(self.segmentations))
         return logits
 
 
 class RecordedBranches(PseudoSegBranches):
-    """PseudoSeg's layers, whose refinements keep their batch statistics."""
+    """The layers of PseudoSeg, whose refinements keep their batch statistics."""
 
     def __init__(self, branches: PseudoSegBranches):
         keras.layers.Layer.__init__(self, name="recorded_branches")
@@ -155,7 +159,7 @@ class RecordedBranches(PseudoSegBranches):
         self.scopes = iter(("pixel_normalization", "pixel_normalization_1"))
 
     def refine_cam(self, features: Features, cam: tf.Tensor, valid: tf.Tensor, *, training: bool = False) -> tf.Tensor:
-        """See `PseudoSegBranches.refine_cam`."""
+        """Returns SGC logits, see `PseudoSegBranches.refine_cam`."""
         logits = super().refine_cam(features, cam, valid, training=training)
         score = self.sgc.attended_score(features["hypercolumn_last"], features["hypercolumn_previous"], cam, valid)
         projected = {"pixel_normalization/BatchNorm": self.sgc.projection(score)}

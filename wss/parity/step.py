@@ -17,7 +17,7 @@ STEP_INPUTS += tuple(f"unl/{name}" for name in ("image", "strong", "label", "val
 
 
 def step_tensors(model: DeepLab, inputs: Arrays, flags: OriginalFlags) -> dict[str, tf.Tensor]:
-    """See `wss.parity.golden_tensors`: the part for "seg/..." and "unl/..."."""
+    """Computes one training step: the part of `wss.parity.golden_tensors` for "seg/..." and "unl/..."."""
     recorded = RecordedNetwork(model, flags.weakly)
     method = RecordedPseudoSeg.of(flags)
     optimizer = build_optimizer(
@@ -33,14 +33,14 @@ def step_tensors(model: DeepLab, inputs: Arrays, flags: OriginalFlags) -> dict[s
         tf.distribute.get_strategy(),
         recorded,
         method,
-        optimizer,
+        optimizer=optimizer,
         weight_decay=flags.weight_decay,
         rate_factors=model.rate_factors(last_layer=flags.last_layer_gradient_multiplier),
     )
     rate = tf.convert_to_tensor(optimizer.learning_rate)
 
     @tf.function
-    def run(batch):
+    def run(batch: dict[str, dict[str, tf.Tensor]]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         statistics = _moving_statistics(model)
         before = {name: tf.identity(variable.value) for name, (variable, _) in statistics.items()}
         recorded.start(batch)
@@ -96,7 +96,7 @@ def _batch(inputs: Arrays) -> dict[str, dict[str, tf.Tensor]]:
 
 
 def _moving_statistics(model: DeepLab) -> dict[str, tuple[keras.Variable, float]]:
-    """{TF1 name: (variable, momentum)} of all moving means and variances."""
+    """Returns {TF1 name: (variable, momentum)} of all moving means and variances."""
     norms = {f"{layer.tf1_scope}/": layer.momentum for layer in model._flatten_layers() if isinstance(layer, BatchNorm)}
     return {
         name: (variable, norms[name[: name.rindex("/") + 1]])

@@ -1,9 +1,9 @@
-"""From predictions to a data set of pseudo labels: thresholds, the draw, and records with the new masks."""
+"""From predictions to a data set of pseudo labels: thresholds, random subsets, and records with the new masks."""
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from etils import epath
@@ -14,45 +14,29 @@ from wss.data.record_index import SUFFIX
 from wss.data.splits import Split, Statistics, write_splits
 from wss.errors import UserError
 from wss.files import write_text
-from wss.jobs.beam import make_pipeline, run_beam
-from wss.jobs.output_folder import DONE, LOCK, keep_only
-from wss.jobs.processes import run_jobs
+from wss.jobs.output_folder import keep_only
+from wss.jobs.restartable import keep_same_plan
+from wss.jobs.runner import Runner
 from wss.methods.dars import exact_sampling as sampling
 from wss.methods.dars import policies
 from wss.methods.dars.class_quotas import distribution, kl_divergence
-from wss.pseudo_labels.jobs import PNGS, SelectJob, count_part, partial_of, write_part
+from wss.pseudo_labels.jobs import PNGS, LabelJob, count_part, counts_of, found_by, write_part
 from wss.pseudo_labels.prediction_store import Predictions, entries_of, only_file
 
 MANIFEST, SPLIT = "manifest.json", "pseudo"
-PLAN = ".plan"
-
-
-@dataclasses.dataclass(frozen=True)
-class Runner:
-    """Where jobs run: in `workers` processes (0: see `run_jobs`), or on Apache Beam."""
-
-    workers: int = 0
-    beam_pipeline_options: str | None = None
-
-    def __call__(self, function: Callable, jobs: Sequence, what: str, total: int, accelerators: bool = False) -> None:
-        """Calls `function(job, tick)` for all jobs; `total` counts the images."""
-        if self.beam_pipeline_options is None:
-            run_jobs(function, jobs, self.workers, what, total)
-        else:
-            run_beam(function, jobs, make_pipeline(self.beam_pipeline_options), accelerators)
 
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """Which predictions become labels; see `policies.select`.
+    """The rule that says which predictions become labels; see `policies.select`.
 
     Attributes:
-        name: one of `policies.POLICIES`.
-        alpha: share of the pixels, or None with a `threshold`.
-        threshold: for "threshold".
-        sample: for "dars".
-        rounding: of the quotas.
-        seed: of the draw.
+        name: One of `policies.POLICIES`.
+        alpha: Share of the pixels, or None with a `threshold`.
+        threshold: Confidence for "threshold".
+        sample: What "dars" drops at random, one of `policies.SAMPLES`.
+        rounding: Rounding of the quotas.
+        seed: Seed of the random subsets.
     """
 
     name: str = "dars"
@@ -63,7 +47,7 @@ class Policy:
     seed: int = 0
 
     def select(self, histogram: np.ndarray, target: np.ndarray | None) -> policies.Selection:
-        """Returns what is kept of predictions with this histogram, for a target distribution [C]."""
+        """Returns what is kept of predictions with this histogram, for a target distribution `[C]`."""
         return policies.select(
             self.name,
             histogram,
@@ -79,65 +63,89 @@ def write_pseudo_split(
     folder: epath.Path,
     predictions: Predictions,
     info: DatasetInfo,
+    *,
     policy: Policy,
     target_pixels: np.ndarray,
     manifest: dict,
     runner: Runner,
-    *,
     write_pngs: bool = True,
     write_confidences: bool = False,
 ) -> dict:
     """Writes a data set whose split "pseudo" has the images of the predictions with pseudo labels for masks.
 
     Args:
-        folder: The folder that `output_folder.replacing` gives; what an earlier, killed call with the same arguments
+        folder: The folder that `output_folder.replacing` gives. What an earlier, killed call with the same arguments
             finished there stays.
-        predictions: of the whole split.
-        info: the data set that they are of.
-        policy: which of them become labels.
-        target_pixels: int64 [C], labelled pixels of each class, whose distribution is aligned to and compared with.
-        manifest: what to record besides.
-        runner: where to work.
-        write_pngs: also write the labels as PNGs in the data set's colours, for people.
-        write_confidences: also keep the confidence of every pixel in the records: a 16-bit PNG of the bits of fp16.
+        predictions: The predictions of the whole split.
+        info: The data set that they are of.
+        policy: Which of them become labels.
+        target_pixels: int64 `[C]`, labelled pixels of each class, whose distribution is aligned to and compared with.
+        manifest: What to record besides.
+        runner: Where the jobs run.
+        write_pngs: Whether to write the labels also as PNGs in the data set's colours, for people.
+        write_confidences: Whether to keep the confidence of every pixel in the records, as a 16-bit PNG of fp16's bits.
 
     Returns:
         The manifest, which also lies in the folder.
     """
     selection = policy.select(predictions.histogram(), distribution(target_pixels))
-    files = dict(zip(predictions.parts, shard_names(SPLIT, len(predictions.parts)), strict=True))
+    options = {"write_pngs": write_pngs, "write_confidences": write_confidences}
+    jobs = _planned(folder, predictions, info, policy=policy, selection=selection, options=options)
     total = sum(predictions.parts.values())
-    plan = [predictions.fingerprint, files, dataclasses.asdict(policy), selection.to_json()]
-    _begin(folder, json.dumps([*plan, write_pngs, write_confidences]))
-
-    def jobs_at(cut: sampling.Cut, number: int) -> list[SelectJob]:
-        """One job for each part, which knows of no other: together they would be large."""
-        options = {"write_pngs": write_pngs, "write_confidences": write_confidences}
-        return [
-            SelectJob(
-                predictions.only(part),
-                only_file(info, predictions.split, part),
-                str(folder),
-                file,
-                policy.seed,
-                selection,
-                cut,
-                number,
-                **options,
-            )
-            for part, file in files.items()
-        ]
-
-    cut, number = sampling.Cut.start(selection), 0
-    while not cut.finished:
-        jobs = jobs_at(cut, number)
-        runner(count_part, jobs, f"drawing, pass {number + 1}", total)
-        cut, number = cut.refine(sampling.merge(map(partial_of, jobs))), number + 1
-    jobs = jobs_at(cut, number)
-    runner(write_part, jobs, "writing labels", total)
-    found = [json.loads(job.path(DONE).read_text()) for job in jobs]
+    jobs = _with_limits(jobs, runner, total)
+    runner(write_part, jobs, "writing labels", total=total)
+    found = [found_by(job) for job in jobs]
     _check_counts(found, selection, info)
-    manifest = {**manifest, **_summary(policy, selection, info, predictions, target_pixels, found)}
+    labels = _summary(policy, predictions, info, selection=selection, target_pixels=target_pixels, found=found)
+    manifest = {**manifest, **labels}
+    _finish(folder, info, manifest, files=[job.file for job in jobs], has_pngs=write_pngs)
+    return manifest
+
+
+def _planned(
+    folder: epath.Path,
+    predictions: Predictions,
+    info: DatasetInfo,
+    *,
+    policy: Policy,
+    selection: policies.Selection,
+    options: dict[str, bool],
+) -> list[LabelJob]:
+    """Returns a job for each record file, in a folder that has nothing of another plan."""
+    files = dict(zip(predictions.parts, shard_names(SPLIT, len(predictions.parts)), strict=True))
+    plan = [predictions.fingerprint, files, dataclasses.asdict(policy), selection.to_json(), *options.values()]
+    fingerprint = hashlib.sha256(json.dumps(plan).encode()).hexdigest()
+    keep_same_plan(folder, fingerprint)
+    limits = sampling.HashLimits.start(selection)
+    return [
+        # A job knows of no other file: together they would be large.
+        LabelJob(
+            predictions=predictions.only(part),
+            info=only_file(info, predictions.split, part),
+            folder=str(folder),
+            file=file,
+            fingerprint=fingerprint,
+            seed=policy.seed,
+            selection=selection,
+            limits=limits,
+            **options,
+        )
+        for part, file in files.items()
+    ]
+
+
+def _with_limits(jobs: Sequence[LabelJob], runner: Runner, total: int) -> list[LabelJob]:
+    """Returns the jobs with the limits of the random subsets, after as many passes as that takes."""
+    limits, number = jobs[0].limits, 0
+    while not limits.finished:
+        jobs = [dataclasses.replace(job, limits=limits, pass_number=number) for job in jobs]
+        runner(count_part, jobs, f"counting, pass {number + 1}", total=total)
+        limits, number = limits.refine(sampling.merge(map(counts_of, jobs))), number + 1
+    return [dataclasses.replace(job, limits=limits, pass_number=number) for job in jobs]
+
+
+def _finish(folder: epath.Path, info: DatasetInfo, manifest: dict, *, files: list[str], has_pngs: bool) -> None:
+    """Writes manifest and data set over the record files, and removes everything else."""
     write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     labeled = dataclasses.replace(
         info,
@@ -146,19 +154,9 @@ def write_pseudo_split(
         directory=str(folder),
         provenance={"command": "wss-label", "manifest": MANIFEST},
     )
-    write_splits(labeled, {SPLIT: list(files.values())}, {SPLIT: Split((SPLIT,))})
-    records = {name for file in files.values() for name in (file, file + SUFFIX)}
-    keep_only(folder, {FILE_NAME, SPLITS_FOLDER, MANIFEST, *records, *([PNGS] if write_pngs else [])})
-    return manifest
-
-
-def _begin(folder: epath.Path, plan: str) -> None:
-    """Leaves what was finished under the same plan, and nothing else."""
-    fingerprint = hashlib.sha256(plan.encode()).hexdigest()
-    file = folder / PLAN
-    if not file.exists() or file.read_text() != fingerprint:
-        keep_only(folder, {LOCK})
-        write_text(file, fingerprint)
+    write_splits(labeled, {SPLIT: files}, {SPLIT: Split((SPLIT,))})
+    records = {name for file in files for name in (file, file + SUFFIX)}
+    keep_only(folder, {FILE_NAME, SPLITS_FOLDER, MANIFEST, *records, *([PNGS] if has_pngs else [])})
 
 
 def _check_counts(found: Sequence[dict], selection: policies.Selection, info: DatasetInfo) -> None:
@@ -173,9 +171,10 @@ def _check_counts(found: Sequence[dict], selection: policies.Selection, info: Da
 
 def _summary(
     policy: Policy,
-    selection: policies.Selection,
-    info: DatasetInfo,
     predictions: Predictions,
+    info: DatasetInfo,
+    *,
+    selection: policies.Selection,
     target_pixels: np.ndarray,
     found: Sequence[dict],
 ) -> dict:
@@ -202,21 +201,21 @@ def _summary(
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no infinity: None says that a class has no label at all."""
+    """Returns None for infinity, which JSON has not: a class has no label at all."""
     return value if np.isfinite(value) else None
 
 
 def _true_pixels(info: DatasetInfo, split: str) -> np.ndarray | None:
-    """int64 [C], pixels of each class in the masks of a split; None if not all of its images have one."""
+    """Returns int64 [C], pixels of each class in the masks of a split; None if not all of its images have one."""
     found = info.split(split)
     return labeled_pixels(info, split) if found.num_masks == found.num_examples else None
 
 
 def labeled_pixels(info: DatasetInfo, split: str) -> np.ndarray:
-    """Returns the number of pixels of each class in the masks of a split, int64 [C], from its index.
+    """Returns the number of pixels of each class in the masks of a split, int64 `[C]`, from its index.
 
     Raises:
-        UserError: it has none.
+        UserError: It has none.
     """
     if not info.split(split).num_masks:
         raise UserError(

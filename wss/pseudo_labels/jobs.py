@@ -1,6 +1,6 @@
-"""The passes over predictions, one job for each record file: counting hashes for the draw, and writing the labels.
+"""The passes over predictions, one job for each record file: counting hashes for random subsets, writing the labels.
 
-A job writes what it found beside the new record files, so that jobs run in any process or on Beam; one that is finished is
+A job writes what it found beside the new record files, so that jobs run in any process or on Beam. One that is finished is
 not run again.
 """
 
@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import io
 import itertools
-import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,9 +23,9 @@ from wss.data.record_files import split_records
 from wss.data.record_index import Entry, count_pixels
 from wss.data.splits import records_of
 from wss.errors import UserError
-from wss.files import whole, write_text
-from wss.jobs.output_folder import DONE
+from wss.files import whole
 from wss.jobs.processes import Tick
+from wss.jobs.restartable import done_file, result_of, run_once
 from wss.methods.dars import exact_sampling as sampling
 from wss.methods.dars import policies
 from wss.pseudo_labels.prediction_store import Predictions, load_arrays, save_arrays
@@ -35,35 +34,39 @@ PNGS = "pngs"
 MASK, CONFIDENCE = "image/segmentation/class/encoded", "image/confidence/encoded"
 
 
-@dataclasses.dataclass(frozen=True)
-class SelectJob:
-    """One pass over one part of the predictions.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelJob:
+    """The work on one record file: passes that count hashes, then the labels.
 
     Attributes:
-        predictions: of this part.
-        info: the data set with its images, see `only_file`.
-        folder: to write to; what is finished there is of the same predictions, selection and options.
-        file: name of the new record file.
-        seed: of the draw.
-        selection: what is kept.
-        cut: of the draw, as far as it is known after `number` passes.
-        number: of the pass, from 0.
-        write_pngs, write_confidences: see `write_pseudo_split`.
+        predictions: The predictions of this record file alone.
+        info: The data set with its images, see `only_file`.
+        folder: Folder to write to.
+        file: Name of the new record file.
+        fingerprint: Text that differs for other predictions, another selection or other options.
+        seed: Seed of the random subsets.
+        selection: What is kept.
+        limits: The limits of the random subsets, as far as they are known after `pass_number` passes.
+        pass_number: Number of the pass, from 0.
+        write_pngs: Whether to write the labels as PNGs too.
+        write_confidences: Whether to keep the confidences in the records.
     """
 
     predictions: Predictions
     info: DatasetInfo
     folder: str
     file: str
+    fingerprint: str
     seed: int
     selection: policies.Selection
-    cut: sampling.Cut
-    number: int
-    write_pngs: bool
-    write_confidences: bool
+    limits: sampling.HashLimits
+    pass_number: int = 0
+    write_pngs: bool = True
+    write_confidences: bool = False
 
     @property
     def num_images(self) -> int:
+        """Number of images in the record file."""
         return sum(self.predictions.parts.values())
 
     @property
@@ -72,17 +75,25 @@ class SelectJob:
         return self.info.files(self.predictions.split)[0]
 
     @property
+    def record_file(self) -> epath.Path:
+        """The new record file."""
+        return epath.Path(self.folder) / self.file
+
+    @property
+    def done(self) -> epath.Path:
+        """The file that says what `write_part` found."""
+        return done_file(epath.Path(self.folder), self.file)
+
+    @property
     def counts(self) -> epath.Path:
-        return self.path(f".count-{self.number}.npz")
+        """The file with what `count_part` counted in this pass."""
+        return epath.Path(self.folder) / f"{self.file}.count-{self.pass_number}.npz"
 
-    def path(self, suffix: str) -> epath.Path:
-        return epath.Path(self.folder) / f"{self.file}{suffix}"
-
-    def images(self) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
-        """Yields id, key of the draw, prediction and confidence of each image."""
+    def images(self) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray, int]]]:
+        """Yields the id of each image, and its prediction, confidence and key of hashes."""
         for part in self.predictions.parts:
             for name, prediction, confidence in self.predictions.read(part):
-                yield name, sampling.image_key(self.seed, name), prediction, confidence
+                yield name, (prediction, confidence, sampling.image_key(self.seed, name))
 
     def originals(self) -> Iterator[tuple[bytes, Entry]]:
         """Yields the serialized examples of the images, with their entries in the index."""
@@ -94,56 +105,63 @@ class SelectJob:
             raise UserError(f"{self.source}: damaged ({reason_of(error)}); build the data set again") from error
 
 
-def count_part(job: SelectJob, tick: Tick) -> None:
-    """Counts the hashes of one part, for the next cut."""
-    if job.counts.exists():
-        tick(job.num_images)
-        return
-    partials = [sampling.Partial.empty(job.predictions.num_classes)]
-    for _, key, prediction, confidence in job.images():
-        partials.append(sampling.count(job.cut, job.selection, prediction, confidence, key))
-        tick(1)
-    save_arrays(job.counts, **vars(sampling.merge(partials)))
+def count_part(job: LabelJob, tick: Tick) -> None:
+    """Counts the hashes of one record file, for the next limits; the job of a pass."""
 
-
-def partial_of(job: SelectJob) -> sampling.Partial:
-    """Returns what `count_part` found."""
-    return sampling.Partial(**load_arrays(job.counts))
-
-
-def write_part(job: SelectJob, tick: Tick) -> None:
-    """Writes the record file of one part, and what was counted while doing so."""
-    done = job.path(DONE)
-    if done.exists():
-        tick(job.num_images)
-        return
-    found = _Found(job.predictions.num_classes, has_truth=job.info.split(job.predictions.split).num_masks > 0)
-
-    def examples() -> Iterator[tuple[bytes, Entry]]:
-        for original, image in itertools.zip_longest(job.originals(), job.images()):
-            if original is None or image is None or original[1].id != image[0]:
-                raise UserError(
-                    f"{job.predictions.folder}: has predictions of other images than {job.source} now; give another "
-                    "--predictions_dir, or remove the folder"
-                )
-            (serialized, entry), (_, key, prediction, confidence) = original, image
-            label = sampling.label(prediction, confidence, key, job.selection, job.cut, job.info.ignore_label)
-            example = tf.train.Example.FromString(serialized)
-            found.add(entry.id, label, example)
-            _set_labels(job, entry.id, example, label, confidence)
-            yield (
-                example.SerializeToString(deterministic=True),
-                dataclasses.replace(entry, pixels=count_pixels(label)),
-            )
+    def count() -> dict:
+        found = [sampling.HashCounts.empty(job.predictions.num_classes)]
+        for _, image in job.images():
+            found.append(sampling.count(*image, selection=job.selection, limits=job.limits))
             tick(1)
+        save_arrays(job.counts, **vars(sampling.merge(found)))
+        return {}
 
-    write_record_file(job.path(""), examples())
-    write_text(done, json.dumps(found.to_json()))
+    if not run_once(done_file(job.counts.parent, job.counts.name), job.fingerprint, count):
+        tick(job.num_images)
 
 
-def _set_labels(
-    job: SelectJob, name: str, example: tf.train.Example, label: np.ndarray, confidence: np.ndarray
-) -> None:
+def counts_of(job: LabelJob) -> sampling.HashCounts:
+    """Returns what `count_part` counted."""
+    return sampling.HashCounts(**load_arrays(job.counts))
+
+
+def write_part(job: LabelJob, tick: Tick) -> None:
+    """Writes the record file of one job, and what was counted while doing so."""
+
+    def write() -> dict:
+        found = _Found(job.predictions.num_classes, has_truth=job.info.split(job.predictions.split).num_masks > 0)
+        write_record_file(job.record_file, _labeled_examples(job, found, tick))
+        return found.to_json()
+
+    if not run_once(job.done, job.fingerprint, write):
+        tick(job.num_images)
+
+
+def found_by(job: LabelJob) -> dict:
+    """Returns what `write_part` counted, see `_Found`."""
+    return result_of(job.done)
+
+
+def _labeled_examples(job: LabelJob, found: "_Found", tick: Tick) -> Iterator[tuple[bytes, Entry]]:
+    """Yields the examples with their pseudo labels, and counts them in `found`."""
+    for original, image in itertools.zip_longest(job.originals(), job.images()):
+        if original is None or image is None or original[1].id != image[0]:
+            raise UserError(
+                f"{job.predictions.folder}: has predictions of other images than {job.source} now; give another "
+                "--predictions_dir, or remove the folder"
+            )
+        (serialized, entry), (_, predicted) = original, image
+        label = sampling.label(
+            *predicted, selection=job.selection, limits=job.limits, ignore_label=job.info.ignore_label
+        )
+        example = tf.train.Example.FromString(serialized)
+        found.add(entry.id, label, example)
+        _set_labels(job, entry.id, example, label=label, confidence=predicted[1])
+        yield example.SerializeToString(deterministic=True), dataclasses.replace(entry, pixels=count_pixels(label))
+        tick(1)
+
+
+def _set_labels(job: LabelJob, name: str, example: tf.train.Example, label: np.ndarray, confidence: np.ndarray) -> None:
     """Makes the pseudo label the mask of an example, and writes what is wanted besides."""
     _set(example, MASK, encode_mask(label))
     _set(example, "image/segmentation/class/format", b"png")
@@ -154,11 +172,11 @@ def _set_labels(
 
 
 class _Found:
-    """What is counted of the labels of some images.
+    """The counts of the labels of some images.
 
     Args:
         num_classes: C.
-        has_truth: the images have masks all the same, to compare with for monitoring.
+        has_truth: Whether the images have masks all the same, to compare with for monitoring.
     """
 
     def __init__(self, num_classes: int, has_truth: bool):
@@ -167,7 +185,11 @@ class _Found:
         self.digest = 0
 
     def add(self, name: str, label: np.ndarray, original: tf.train.Example) -> None:
-        count = lambda chosen: np.bincount(label[chosen], minlength=self.num_classes)
+        """Counts one image, whose example has its true mask if there is one."""
+
+        def count(chosen: np.ndarray) -> np.ndarray:
+            return np.bincount(label[chosen], minlength=self.num_classes)
+
         labeled = label < self.num_classes
         self.counts += count(labeled)
         self.digest += _digest(name, label)
@@ -177,12 +199,13 @@ class _Found:
             self.correct += count(labeled & (truth == label))
 
     def to_json(self) -> dict:
+        """Returns what JSON can hold: counts by class, and the digest of the labels."""
         arrays = {name: getattr(self, name).tolist() for name in ("counts", "correct", "known")}
         return {**arrays, "digest": f"{self.digest:x}"}
 
 
 def _truth(example: tf.train.Example, shape: tuple[int, ...]) -> np.ndarray:
-    """The mask that an image has all the same, for monitoring; 255 everywhere if it has none."""
+    """Returns the mask that an image has all the same, for monitoring; 255 everywhere if it has none."""
     encoded = example.features.feature[MASK].bytes_list.value
     if not encoded or not encoded[0]:
         return np.full(shape, 255, np.uint8)
@@ -190,7 +213,7 @@ def _truth(example: tf.train.Example, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _digest(name: str, label: np.ndarray) -> int:
-    """A number of an image and its label; their sum over images does not depend on any order."""
+    """Returns a number of an image and its label; their sum over images does not depend on any order."""
     digest = hashlib.blake2b(f"{name}/{label.shape}/".encode(), digest_size=16)
     digest.update(label.tobytes())
     return int.from_bytes(digest.digest(), "little")

@@ -1,41 +1,37 @@
-"""What `wss-label` does: predict a split, select, write, and tell."""
+"""Labels a split as `wss-label` does: predictions, selection, a new data set, and a table of what was kept."""
 
 import itertools
 import math
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from etils import epath
 
+from wss.data.dataset_info import FILE_NAME
 from wss.data.example import validate_records
 from wss.errors import UserError
-from wss.evaluation.tables import format_table
 from wss.jobs.output_folder import replacing
 from wss.jobs.processes import ConversionStoppedError
+from wss.jobs.runner import Runner
 from wss.methods.dars.class_quotas import distribution
 from wss.methods.dars.confidence import NUM_PATTERNS
 from wss.progress import track
-from wss.pseudo_labels.dataset_writer import SPLIT, Policy, Runner, labeled_pixels, write_pseudo_split
-from wss.pseudo_labels.predicting import (
-    PredictJob,
-    TeacherSpec,
-    describe,
-    open_teacher,
-    predict_part,
-    predicting,
-    temperature_of,
-)
+from wss.pseudo_labels.dataset_writer import SPLIT, Policy, labeled_pixels, write_pseudo_split
+from wss.pseudo_labels.predicting import PredictJob, predict_part, predicting, temperature_of
 from wss.pseudo_labels.prediction_store import Predictions
+from wss.pseudo_labels.teacher import Teacher
+from wss.tables import format_table
 
 
 def label(
-    spec: TeacherSpec,
+    teacher: Teacher,
     split: str,
     labeled_split: str,
+    *,
     output_dir: str,
     policy: Policy,
     predictions_dir: str | None = None,
-    *,
     temperature: float = 1.0,
     fit_on: str | None = None,
     runner: Runner = Runner(),  # noqa: B008  frozen
@@ -46,21 +42,22 @@ def label(
     """Predicts a split, unless that is done, and writes it with pseudo labels.
 
     Args:
-        spec: the teacher.
-        split: to label.
-        labeled_split: whose masks give the target distribution.
-        output_dir: for the data set.
-        policy: which predictions become labels.
-        predictions_dir: where they are, or will be kept; None keeps them beside `output_dir` until it is complete.
-        temperature: logits are divided by it.
-        fit_on: split to fit the temperature on instead; None for `temperature`.
-        runner: where to work.
-        overwrite, write_pngs, write_confidences: see `write_pseudo_split`.
+        teacher: The open teacher.
+        split: Name of the split to label.
+        labeled_split: Name of the split whose masks give the target distribution.
+        output_dir: Folder of the new data set.
+        policy: Which predictions become labels.
+        predictions_dir: Folder of the predictions; None keeps them beside `output_dir` until it is complete.
+        temperature: Number that logits are divided by.
+        fit_on: Split to fit the temperature on instead; None for `temperature`.
+        runner: Where the jobs run.
+        overwrite: Whether to replace a data set in `output_dir`.
+        write_pngs: Whether to write the labels as PNGs too.
+        write_confidences: Whether to keep the confidences in the records.
 
     Returns:
         The manifest.
     """
-    teacher = open_teacher(spec)
     info = teacher.run.info
     pixels = labeled_pixels(info, labeled_split)
     # What is missing shows before hours of prediction.
@@ -68,15 +65,15 @@ def label(
     info.split(split)
     output = epath.Path(os.path.abspath(output_dir) if "://" not in output_dir else output_dir)
     predicted = predictions_dir or str(output.parent / f".{output.name}.predictions")
-    with replacing(output_dir, overwrite) as folder:
+    with replacing(output_dir, overwrite, content_file=FILE_NAME) as folder:
         manifest = write_pseudo_split(
             folder,
-            predict(spec, split, predicted, temperature=temperature, fit_on=fit_on, runner=runner),
+            predict(teacher, split, predicted, temperature=temperature, fit_on=fit_on, runner=runner),
             info,
-            policy,
-            pixels,
-            {"labeled_split": labeled_split, "operative_config": teacher.config},
-            runner,
+            policy=policy,
+            target_pixels=pixels,
+            manifest={"labeled_split": labeled_split, "operative_config": teacher.config},
+            runner=runner,
             write_pngs=write_pngs,
             write_confidences=write_confidences,
         )
@@ -87,7 +84,7 @@ def label(
 
 
 def predict(
-    spec: TeacherSpec,
+    teacher: Teacher,
     split: str,
     folder: str,
     *,
@@ -96,31 +93,51 @@ def predict(
     shard: tuple[int, int] = (0, 1),
     runner: Runner = Runner(),  # noqa: B008
 ) -> Predictions:
-    """Predicts what is missing in a folder of predictions; `shard` = (i, n) leaves all but each n-th part to others."""
-    info = open_teacher(spec).run.info
+    """Predicts what is missing in a folder of predictions.
+
+    Args:
+        teacher: The open teacher.
+        split: Name of the split to predict.
+        folder: Folder of the predictions.
+        temperature: Number that logits are divided by.
+        fit_on: Split to fit the temperature on instead; None for `temperature`.
+        shard: (i, n) takes the record files i, i + n, ... of the split and leaves the others to other hosts.
+        runner: Where the jobs run; on processes they are those of this process, which has the devices.
+    """
+    info = teacher.run.info
     validate_records(info, split)
     if not 0 < temperature < math.inf:
         raise UserError(f"--temperature={temperature}: expected a number above 0")
     if fit_on is not None:
-        temperature = temperature_of(folder, spec, fit_on)
-    predictions = describe(folder, spec, split, temperature, fit_on)
+        temperature = temperature_of(folder, teacher, fit_on)
+    predictions = teacher.predictions(folder, split, temperature=temperature, fitted_on=fit_on)
     predictions.begin()
     mine = set(list(predictions.parts)[shard[0] :: shard[1]])
-    jobs = [PredictJob(spec, predictions.only(part)) for part in predictions.missing() if part in mine]
-    total = sum(sum(job.predictions.parts.values()) for job in jobs)
+    missing = [predictions.only(part) for part in predictions.missing() if part in mine]
     try:
-        if not jobs:
-            print(f"{folder}: the predictions of {split} are there already")
-        elif runner.beam_pipeline_options is not None:
-            runner(predict_part, jobs, f"predicting {split}", total, accelerators=True)
+        if missing:
+            _predict_parts(teacher, missing, runner)
         else:
-            for _ in track(itertools.chain.from_iterable(map(predicting, jobs)), f"predicting {split}", total):
-                pass
+            print(f"{folder}: the predictions of {split} are there already")
     except KeyboardInterrupt as error:
         raise ConversionStoppedError("interrupted; the same command goes on where it stopped") from error
     if not predictions.missing():
         predictions.remove_unfinished()
     return predictions
+
+
+def _predict_parts(teacher: Teacher, parts: Sequence[Predictions], runner: Runner) -> None:
+    """Predicts record files of one split, each of which has predictions of its own."""
+    split, total = parts[0].split, sum(sum(part.parts.values()) for part in parts)
+    what = f"predicting {split}"
+    if runner.beam_pipeline_options is not None:
+        jobs = [PredictJob(teacher.description, part) for part in parts]
+        runner(predict_part, jobs, what, total=total, accelerators=True)
+        return
+    predictor, info = teacher.predictor(split), teacher.run.info
+    names = itertools.chain.from_iterable(predicting(predictor, info, part) for part in parts)
+    for _ in track(names, what, total):
+        pass
 
 
 def summary(manifest: dict, output_dir: str) -> str:

@@ -33,9 +33,9 @@ class Predictions:
     """The predictions of one split in a folder.
 
     Attributes:
-        folder: of the files.
-        content: what they are of: teacher, settings, split.
-        parts: record file of the split -> number of its images.
+        folder: Folder of the files.
+        content: What they are of: teacher, settings, split.
+        parts: Record file of the split -> number of its images.
         num_classes: C.
     """
 
@@ -48,7 +48,7 @@ class Predictions:
         """Makes the folder, or checks that it is of the same predictions.
 
         Raises:
-            UserError: it has others.
+            UserError: It has others.
         """
         folder = epath.Path(self.folder)
         if found := content_of(self.folder):
@@ -60,6 +60,7 @@ class Predictions:
 
     @property
     def split(self) -> str:
+        """Name of the split."""
         return self.content["split"]
 
     @property
@@ -73,11 +74,16 @@ class Predictions:
 
     def missing(self) -> list[str]:
         """Returns the parts that are not predicted yet."""
-        whole = lambda part: self._path(part, PREDICTIONS).exists() and self._path(part, HISTOGRAM).exists()
-        return [part for part in self.parts if not whole(part)]
+        suffixes = (PREDICTIONS, HISTOGRAM)
+        return [part for part in self.parts if not all(self._path(part, suffix).exists() for suffix in suffixes)]
 
     def writing(self, part: str, predicted: Iterable[tuple[str, np.ndarray, np.ndarray]]) -> Iterator[str]:
-        """Writes a part: (id, prediction uint8 [H, W], confidence float16 [H, W]) of its images; yields each id."""
+        """Writes a part and yields the id of each image that is written.
+
+        Args:
+            part: Record file of the images.
+            predicted: (id, prediction uint8 `[H, W]`, confidence float16 `[H, W]`) of each image.
+        """
         path = self._path(part, PREDICTIONS)
         counts = np.zeros(1, np.int64)
         with disk_errors(path), whole(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
@@ -92,7 +98,7 @@ class Predictions:
         """Yields what `writing` was given.
 
         Raises:
-            UserError: the file is damaged.
+            UserError: The file is damaged.
         """
         path = self._path(part, PREDICTIONS)
         try:
@@ -111,7 +117,7 @@ class Predictions:
             raise UserError(f"{path}: damaged ({reason_of(error)}); remove it, and it is predicted again") from error
 
     def histogram(self) -> np.ndarray:
-        """Returns the sum over all parts, int64 [C, 15361]; all are predicted."""
+        """Returns the sum of the histograms of all parts, int64 `[C, 15361]`; all are predicted."""
         total = np.zeros(1, np.int64)
         for part in self.parts:
             total = total + load_arrays(self._path(part, HISTOGRAM))["counts"]
@@ -162,13 +168,9 @@ def load_arrays(path: epath.Path) -> dict[str, np.ndarray]:
 
 
 def _serialized(name: str, prediction: np.ndarray, confidence: np.ndarray) -> bytes:
-    text = lambda value: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-    feature = {
-        "name": text(name.encode()),
-        "size": tf.train.Feature(int64_list=tf.train.Int64List(value=prediction.shape)),
-        "prediction": text(prediction.tobytes()),
-        "confidence": text(confidence.tobytes()),
-    }
+    contents = {"name": name.encode(), "prediction": prediction.tobytes(), "confidence": confidence.tobytes()}
+    feature = {key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])) for key, value in contents.items()}
+    feature["size"] = tf.train.Feature(int64_list=tf.train.Int64List(value=prediction.shape))
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
 
 

@@ -18,12 +18,12 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, ignore_label: int = 
     The loss is convex in 1/T, so its slope has one sign on either side of the minimum, and bisection of log T finds it.
 
     Args:
-        logits: float [N, C], of labelled pixels that the model was not trained on.
-        labels: int [N].
-        ignore_label: pixels of this label count nowhere.
+        logits: float `[N, C]` of labelled pixels that the model was not trained on.
+        labels: int `[N]`, the true classes.
+        ignore_label: Label whose pixels count nowhere.
 
     Raises:
-        UserError: no labels, a label that is no class, or no minimum in the range.
+        UserError: There are no labels, a label that is no class, or no minimum in the range.
     """
     logits, labels = _labeled(logits, labels, ignore_label)
     if _slope(logits, labels, LOWEST) <= 0 or _slope(logits, labels, HIGHEST) >= 0:
@@ -45,13 +45,13 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray, temperature: float = 1
     """Returns the mean of -log p of the label, in nats, with p = softmax(logits / temperature).
 
     Args:
-        logits: float [N, C].
-        labels: int [N].
+        logits: float `[N, C]`.
+        labels: int `[N]`, the true classes.
         temperature: T.
-        ignore_label: pixels of this label count nowhere.
+        ignore_label: Label whose pixels count nowhere.
 
     Raises:
-        UserError: no labels, or a label that is no class.
+        UserError: There are no labels, or a label that is no class.
     """
     logits, labels = _labeled(logits, labels, ignore_label)
     total = 0.0

@@ -1,1 +1,1 @@
-"""The machine: devices, threads and memory of the host, distribution strategy."""
+"""The machine: devices, threads, memory, precision and distribution strategy."""

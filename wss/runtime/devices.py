@@ -4,5 +4,5 @@ import tensorflow as tf
 
 
 def on_cpu() -> bool:
-    """Whether there are processors only, whose fast ways are not an accelerator's. Starts TensorFlow's runtime."""
+    """Returns whether there are processors only, whose fast ways are not an accelerator's; starts TensorFlow's runtime."""
     return all(device.device_type == "CPU" for device in tf.config.list_logical_devices())

@@ -9,7 +9,7 @@ def peak_memory() -> tuple[int, str]:
     """Returns the peak of what this process computes on: bytes of the fullest GPU, or of the process without one.
 
     Returns:
-        Bytes, and in words of what.
+        The bytes, and in words what they are of.
     """
     import tensorflow as tf
 

@@ -13,7 +13,7 @@ def set_precision(policy: str = "float32") -> None:
     """Sets the Keras dtype policy.
 
     Args:
-        policy: "float32", "mixed_bfloat16" (TPU, recent GPU and CPU) or "mixed_float16" (GPU).
+        policy: Name of the policy: "float32", "mixed_bfloat16" (TPU, recent GPU and CPU) or "mixed_float16" (GPU).
 
     Raises:
         UserError: The policy is none of these.

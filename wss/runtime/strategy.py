@@ -29,13 +29,14 @@ def build_strategy(name: str = "mirrored", tpu: str = "", wait_seconds: float = 
     """Builds a strategy over what this launch has.
 
     Args:
-        name: "mirrored" (all GPUs of this machine that CUDA_VISIBLE_DEVICES shows, or its CPU), "multi_worker" (all
-            hosts of TF_CONFIG, or else of the SLURM job step, one process a host) or "tpu".
-        tpu: name or address of the TPU; "" or "local" for a TPU VM.
-        wait_seconds: how long to wait for the other hosts to start.
+        name: Name of the strategy. "mirrored" takes all GPUs of this machine that CUDA_VISIBLE_DEVICES shows, or its CPU.
+            "multi_worker" takes all hosts of TF_CONFIG, or else of the SLURM job step, one process a host. The third is
+            "tpu".
+        tpu: Name or address of the TPU; "" or "local" for a TPU VM.
+        wait_seconds: Seconds to wait for the other hosts to start.
 
     Raises:
-        UserError: an unknown name, a broken TF_CONFIG, a port in use, hosts that do not answer, no TPU.
+        UserError: An unknown name, a broken TF_CONFIG, a port in use, hosts that do not answer, no TPU.
     """
     if name == "mirrored":
         return tf.distribute.MirroredStrategy(_local_devices())
@@ -80,10 +81,10 @@ def _sum_over_replicas(strategy: tf.distribute.Strategy):
 
 @contextlib.contextmanager
 def hosts_together(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """What runs inside ends on all hosts at once, so that none is missing while another still waits for its tensors.
+    """Ends what runs inside on all hosts at once, so that none is missing while another waits for its tensors.
 
     Raises:
-        UserError: another host is lost.
+        UserError: Another host is lost.
     """
     if number_of_hosts(strategy) == 1:
         yield
@@ -138,7 +139,11 @@ def _meet(own: str, others: list[str], seconds: float) -> None:
 
 
 def _checked(text: str | None) -> dict:
-    """Returns TF_CONFIG parsed; `UserError` if it does not describe this process in a cluster."""
+    """Returns TF_CONFIG parsed.
+
+    Raises:
+        UserError: It does not describe this process in a cluster.
+    """
     found = lambda problem: UserError(f"--strategy=multi_worker needs TF_CONFIG, such as '{EXAMPLE}'; {problem}")
     if text is None:
         raise found("found none, and no SLURM job step")

@@ -32,7 +32,14 @@ class TrainingDiverged(UserError):
 
 @dataclasses.dataclass
 class Intervals:
-    """After how many steps what happens; 0 is never, but checkpoints and the evaluation at the end always are."""
+    """The steps from one event to the next.
+
+    Attributes:
+        summary: Steps between scalars; 0 is never, here and below.
+        pictures: Steps between pictures.
+        checkpoint: Steps between checkpoints; there is always one at the end.
+        evaluation: Steps between evaluations.
+    """
 
     summary: int
     pictures: int
@@ -40,14 +47,25 @@ class Intervals:
     evaluation: int
 
     def next_stop(self, step: int, steps_per_loop: int, num_steps: int) -> int:
-        """The step up to which to run without looking: at most `steps_per_loop`, and on every multiple of an interval."""
+        """Returns the step up to which to run without looking: `steps_per_loop` on, or a multiple of an interval."""
         stops = [step + steps_per_loop, num_steps]
         stops += [(step // every + 1) * every for every in dataclasses.astuple(self) if every]
         return min(stops)
 
 
 class Trainer:
-    """Runs a `TrainStep` to its end, with checkpoints, summaries and evaluations in between; see `train`."""
+    """The loop that runs a `TrainStep` to its end, with checkpoints, summaries and evaluations in between.
+
+    Args:
+        step: The compiled step.
+        data: The training streams.
+        run: The folder of everything that is written.
+        num_steps: Optimizer steps of the whole run.
+        steps_per_loop: Steps without looking from the host.
+        intervals: Steps from one event to the next.
+        keep_checkpoints: Number of the last checkpoints that are kept.
+        evaluation: Evaluates the network; None for no evaluation.
+    """
 
     def __init__(
         self,
@@ -68,13 +86,12 @@ class Trainer:
         parts = {"model": step.model, "optimizer": step.optimizer}
         if step.average is not None:
             parts["average"] = step.average
-        if step.model.state is not None:
-            parts["state"] = step.model.state
         self.checkpoints = checkpoint_manager(tf.train.Checkpoint(**parts), run, keep_checkpoints)
         self._asked_to_stop = False
 
     @property
     def finished_steps(self) -> int:
+        """The number of steps that are taken."""
         return int(self.step.optimizer.iterations.numpy())
 
     def run(self) -> Result | None:
@@ -123,7 +140,9 @@ class Trainer:
         if self.evaluation is not None:
             result = self.evaluation(number_of_batches=1)
             print(f"evaluation of one batch of {self.evaluation.split!r}: {result.num_images} images")
-        print(dry_run_report(self.step.model, seconds, self.num_steps, self._images_per_step()))
+        print(
+            dry_run_report(self.step.model, seconds=seconds, num_steps=self.num_steps, images=self._images_per_step())
+        )
 
     def _run_steps(self, iterator, number: int) -> None:
         try:
@@ -173,7 +192,8 @@ class Trainer:
             write_scalars(writer, {**scalars, "learning_rate": rate, "steps_per_second": steps_per_second}, step)
         if due(self.intervals.pictures):  # on all hosts: the networks' statistics are read together
             batch = self.strategy.experimental_local_results(next(self._iterator(step)))[0]
-            write_figures(writer, self.step.method.training_figures(self.step.model, batch), self.data.info, step)
+            figures = self.step.method.training_figures(self.step.model, batch)
+            write_figures(writer, figures, self.data.info, step=step)
         if due(self.intervals.checkpoint):
             self.checkpoints.save(step)
             writer.flush()
@@ -218,7 +238,7 @@ class Trainer:
         self._asked_to_stop = True
 
     def _evaluated_weights(self) -> contextlib.AbstractContextManager:
-        """The network carries the weights that are evaluated and exported inside."""
+        """Returns a context in which the network carries the weights that are evaluated and exported."""
         average = self.step.average or self.step.method.evaluated(self.step.model)
         return contextlib.nullcontext() if average is None else average.swapped()
 
@@ -232,7 +252,7 @@ def _on_sigterm(handler):
         signal.signal(signal.SIGTERM, before)
 
 
-def dry_run_report(model: DeepLab, seconds: float, num_steps: int, images: int) -> str:
+def dry_run_report(model: DeepLab, *, seconds: float, num_steps: int, images: int) -> str:
     """Says how long a run of `num_steps` takes at `seconds` a step of `images` images, and the memory seen so far."""
     peak, where = peak_memory()
     return (

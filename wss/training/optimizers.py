@@ -11,17 +11,26 @@ from wss.errors import UserError, did_you_mean
 
 
 class PolySchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """base (1 - (step - s) / (total - s))^power after a constant `slow_start_rate` for the first s = `slow_start_steps`.
+    """The learning rate base (1 - (step - s) / (total - s))^power, after a constant one for the first s steps.
 
     All these count from the beginning of the schedule, which the optimizer enters after `steps_before`.
 
     Source: DeepLab's train_utils.get_model_learning_rate.
+
+    Args:
+        base_rate: Learning rate at the beginning.
+        total_steps: Length of the schedule, after which the rate is 0.
+        power: Exponent of the decay.
+        slow_start_steps: Number s of steps with the constant rate.
+        slow_start_rate: The constant rate.
+        steps_before: Steps of the schedule that were taken before the optimizer's first.
     """
 
     def __init__(
         self,
         base_rate: float,
         total_steps: int,
+        *,
         power: float = 0.9,
         slow_start_steps: int = 0,
         slow_start_rate: float = 1e-4,
@@ -35,57 +44,73 @@ class PolySchedule(keras.optimizers.schedules.LearningRateSchedule):
         self.steps_before = steps_before
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """Returns the rate of an optimizer's step, float32."""
         step = tf.cast(step, tf.float32) + self.steps_before
         done = (step - self.slow_start_steps) / (self.total_steps - self.slow_start_steps)
         rate = self.base_rate * tf.clip_by_value(1.0 - done, 0.0, 1.0) ** self.power
         return tf.where(step < self.slow_start_steps, self.slow_start_rate, rate)
 
     def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
         return dict(vars(self))
 
 
 class VariableRates:
-    """Mixin of a Keras optimizer: `rate_factors` multiply the learning rate, by path of the variable.
+    """A mixin of a Keras optimizer: `rate_factors` multiply the learning rate, by path of the variable.
 
     DeepLab multiplies the gradient. That comes to the same for `Momentum`; Adam divides by the gradient's size.
     """
 
     rate_factors: Mapping[str, float] = MappingProxyType({})
 
-    def factor(self, variable) -> float:
-        """Of a Keras variable, or of the TensorFlow one of a replica."""
+    def factor(self, variable: keras.Variable | tf.Variable) -> float:
+        """Returns the factor of a Keras variable, or of the TensorFlow one of a replica."""
         index = self._get_variable_index(variable)  # type: ignore[attr-defined]
         return self.rate_factors.get(self._trainable_variables[index].path, 1.0)  # type: ignore[attr-defined]
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
+        """Updates a variable with its own learning rate."""
         super().update_step(gradient, variable, learning_rate * self.factor(variable))  # type: ignore[misc]
 
 
 class Adam(VariableRates, keras.optimizers.Adam):
-    """`keras.optimizers.Adam` with a learning rate for each variable."""
+    """The `keras.optimizers.Adam` with a learning rate for each variable."""
 
 
 class AdamW(VariableRates, keras.optimizers.AdamW):
-    """`keras.optimizers.AdamW` with a learning rate for each variable; its weight decay has the common one."""
+    """The `keras.optimizers.AdamW` with a learning rate for each variable; its weight decay has the common one."""
 
 
 class Momentum(VariableRates, keras.optimizers.Optimizer):
-    """Momentum as TensorFlow 1 and DeepLab have it, one kernel a variable: a = m a + g, w = w - rate a.
+    """The momentum of TensorFlow 1 and DeepLab, one kernel a variable: a = m a + g, w = w - rate a.
 
     `keras.optimizers.SGD` folds the rate into the velocity, which differs while the rate changes. A factor of the rate is
     on the gradient, so that the accumulators are DeepLab's.
+
+    Args:
+        learning_rate: Learning rate or schedule.
+        momentum: Share m of the accumulator that a step keeps.
+        name: Name of the optimizer.
     """
 
-    def __init__(self, learning_rate, momentum: float = 0.9, name: str = "momentum", **kwargs):
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+        momentum: float = 0.9,
+        name: str = "momentum",
+        **kwargs,
+    ):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum = momentum
 
-    def build(self, variables):
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Creates the accumulators."""
         if not self.built:
             super().build(variables)
             self.accumulators = self.add_optimizer_variables(variables, "momentum")
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
+        """Updates a variable and its accumulator."""
         accumulator = self.accumulators[self._get_variable_index(variable)]
         tf.raw_ops.ResourceApplyMomentum(
             var=variable.handle,
@@ -96,6 +121,7 @@ class Momentum(VariableRates, keras.optimizers.Optimizer):
         )
 
     def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "momentum": self.momentum}
 
 
@@ -106,6 +132,7 @@ SCALINGS = ("none", "linear", "sqrt")
 @gin.configurable
 def build_optimizer(
     num_steps: int,
+    *,
     name: str = "momentum",
     learning_rate: float = 0.007,
     power: float = 0.9,
@@ -121,23 +148,31 @@ def build_optimizer(
     """Builds an optimizer with a poly schedule, wrapped for loss scaling under mixed_float16.
 
     Args:
-        num_steps: length of the schedule, after `steps_before`. Scaling the rate does not shorten it: with k times the
+        num_steps: Length of the schedule, after `steps_before`. Scaling the rate does not shorten it: with k times the
             batch, set `train.num_steps` to 1/k for as many epochs.
-        name: "momentum" (DeepLab), "adam" or "adamw".
-        learning_rate, power, slow_start_steps, slow_start_rate: of `PolySchedule`.
-        momentum: of "momentum".
-        decoupled_weight_decay: of "adamw"; DeepLab's L2 loss is `train.weight_decay`.
-        scaling: of `learning_rate` to the batch, see `rate_factor`. `slow_start_rate` stays as it is, so with
+        name: Name of the optimizer: "momentum" (DeepLab), "adam" or "adamw".
+        learning_rate: Base rate of the `PolySchedule`.
+        power: See `PolySchedule`.
+        slow_start_steps: See `PolySchedule`.
+        slow_start_rate: See `PolySchedule`.
+        momentum: Momentum of "momentum".
+        decoupled_weight_decay: Weight decay of "adamw"; DeepLab's L2 loss is `train.weight_decay`.
+        scaling: Scaling of `learning_rate` to the batch, see `rate_factor`. `slow_start_rate` stays as it is, so with
             `slow_start_steps` it is the warm-up that Goyal et al. advise for large batches.
-        reference_batch_size: labelled images a step, over all replicas, that `learning_rate` is right for; DeepLab's 0.007
+        reference_batch_size: Labelled images a step, over all replicas, that `learning_rate` is right for; DeepLab's 0.007
             is for 16.
-        batch_size: labelled images a step, over all replicas; `train` sets it.
-        steps_before: that earlier rounds of self-training took: the schedule is over theirs and `num_steps` and goes on
-            where they stopped, past its slow start if that is over. 0 starts afresh.
+        batch_size: Labelled images a step, over all replicas; `train` sets it.
+        steps_before: Steps that earlier rounds of self-training took. The schedule is over theirs and `num_steps`, and
+            goes on where they stopped, past its slow start if that is over. 0 starts afresh.
     """
     learning_rate *= rate_factor(scaling, batch_size, reference_batch_size)
     schedule = PolySchedule(
-        learning_rate, steps_before + num_steps, power, slow_start_steps, slow_start_rate, steps_before
+        learning_rate,
+        steps_before + num_steps,
+        power=power,
+        slow_start_steps=slow_start_steps,
+        slow_start_rate=slow_start_rate,
+        steps_before=steps_before,
     )
     if name == "momentum":
         optimizer = Momentum(schedule, momentum)
@@ -158,10 +193,10 @@ def rate_factor(scaling: str, batch_size: int | None, reference_batch_size: int)
     """Returns by how much the learning rate grows with the batch.
 
     Args:
-        scaling: "none": 1; "linear": batch / reference (Goyal et al., 2017, section 2.1; for momentum); "sqrt": the square
-            root of that (Krizhevsky, 2014, section 5; the usual choice for Adam).
-        batch_size: images a step, over all replicas.
-        reference_batch_size: where the factor is 1.
+        scaling: Rule of the growth. "none" is 1. "linear" is batch / reference (Goyal et al., 2017, section 2.1), for
+            momentum. "sqrt" is the square root of that (Krizhevsky, 2014, section 5), the usual choice for Adam.
+        batch_size: Images a step, over all replicas.
+        reference_batch_size: Batch size at which the factor is 1.
     """
     if scaling not in SCALINGS:
         raise UserError(

@@ -1,6 +1,6 @@
 """One optimizer step of a method, and a compiled loop of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 import keras
@@ -18,12 +18,12 @@ MAX_SCALARS = 64
 
 
 class TrainStep:
-    """Runs steps on all replicas and sums what they report, without a host round trip in between.
+    """A step on all replicas, and a loop of them without a host round trip in between.
 
     Args:
         strategy: The strategy in whose scope network and optimizer were made.
         model: The network that is trained, with the method's `branches` and `state`.
-        method: What is minimised.
+        method: The method whose losses are minimised.
         optimizer: An optimizer of `build_optimizer`.
         weight_decay: Factor of sum(w^2) / 2 over `model.decayed_kernels()`.
         seed: Seed of dropout.
@@ -41,8 +41,8 @@ class TrainStep:
         strategy: tf.distribute.Strategy,
         model: DeepLab,
         method: Method,
-        optimizer: keras.optimizers.Optimizer,
         *,
+        optimizer: keras.optimizers.Optimizer,
         weight_decay: float,
         seed: int = 0,
         clip_norm: float | None = None,
@@ -78,7 +78,7 @@ class TrainStep:
             self.bad_scalars = tf.Variable(tf.zeros([MAX_SCALARS]), trainable=False)
 
     @tf.function
-    def run(self, iterator, num_steps: tf.Tensor) -> None:
+    def run(self, iterator: Iterator, num_steps: tf.Tensor) -> None:
         """Takes `num_steps` steps (int32 scalar) on batches of the iterator."""
         self.sums.assign(tf.zeros([MAX_SCALARS]))
         for _ in tf.range(num_steps):
@@ -91,7 +91,7 @@ class TrainStep:
             self.bad_scalars.assign(tf.where(first_bad, scalars, self.bad_scalars))
 
     def _replica_step(self, batch) -> tf.Tensor:
-        """One step on one replica. Returns its scalars, float32 [MAX_SCALARS]: total loss, losses, metrics."""
+        """Takes one step on one replica; returns its scalars, float32 [MAX_SCALARS]: total loss, losses, metrics."""
         variables = self.model.trainable_variables
         step = tf.cast(self.optimizer.iterations, tf.int64)
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -133,11 +133,11 @@ class TrainStep:
         return [gradient * factor for gradient in gradients]
 
     def results(self, num_steps: int) -> dict[str, float]:
-        """Means over the last `run` of `num_steps` steps, by name."""
+        """Returns means over the last `run` of `num_steps` steps, by name."""
         return dict(zip(self.names, (self.sums.numpy() / num_steps).tolist(), strict=False))
 
     def failure(self) -> tuple[int, dict[str, float]] | None:
-        """The first step (from 0) whose loss was not finite, with its losses; None if there was none."""
+        """Returns the first step (from 0) whose loss was not finite, with its losses; None if there was none."""
         step = int(self.bad_step.numpy())
         if step < 0:
             return None

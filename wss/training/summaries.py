@@ -1,4 +1,4 @@
-"""TensorBoard: scalars of the loop, and what the first images of a batch look like."""
+"""Writes for TensorBoard the scalars of the loop, and what the first images of a batch look like."""
 
 import os
 from collections.abc import Sequence
@@ -35,12 +35,12 @@ def read_scalars(folder: Path) -> dict[str, dict[int, float]]:
 
 
 def write_figures(
-    writer: tf.summary.SummaryWriter, figures: Sequence[Figure], info: DatasetInfo, step: int, *, number: int = 2
+    writer: tf.summary.SummaryWriter, figures: Sequence[Figure], info: DatasetInfo, *, step: int, number: int = 2
 ) -> None:
     """Writes panels of the first images of a batch.
 
     Args:
-        writer: Where to.
+        writer: Writer of the run.
         figures: The columns, see `Method.training_figures`.
         info: The data set; it gives the colours.
         step: The number of finished steps.

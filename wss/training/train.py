@@ -27,10 +27,10 @@ from wss.training.step import TrainStep
 @gin.configurable("train")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a network is trained; gin calls it `train`.
+    """The settings of a training; gin calls it `train`.
 
     Attributes:
-        method: What is minimised, such as `@PseudoSeg()`.
+        method: The method whose losses are minimised, such as `@PseudoSeg()`.
         num_steps: Optimizer steps of the whole run.
         seed: Seed of initial weights, dropout, order and augmentation.
         steps_per_loop: Steps without looking from the host.
@@ -40,8 +40,8 @@ class Training:
         evaluate_every: Steps between evaluations.
         keep_checkpoints: Number of the last checkpoints that are kept.
         evaluate_at_end: Whether the finished network is evaluated.
-        initial_weights: A TensorFlow 1 checkpoint of DeepLab or of the original, "imagenet", or a file; what there is and
-            what may be absent says `load_initial_weights`. None starts from random weights.
+        initial_weights: A TensorFlow 1 checkpoint of DeepLab or of the original, "imagenet", or a file, see
+            `load_initial_weights`. None starts from random weights.
         initialize_last_layer: Whether layers whose size is the number of classes take their initial weights too.
         weight_decay: Factor of sum(w^2) / 2 over kernels; None takes the backbone's default.
         clip_norm: Largest global norm of the gradient; None for no clipping.
@@ -117,7 +117,7 @@ class Training:
             strategy,
             network,
             self.method,
-            optimizer,
+            optimizer=optimizer,
             weight_decay=network.default_weight_decay if self.weight_decay is None else self.weight_decay,
             seed=self.seed,
             clip_norm=self.clip_norm,
@@ -165,6 +165,24 @@ def build_network(info: DatasetInfo, method: Method, **settings) -> DeepLab:
     network = build_model(info, **settings)
     network.branches = method.build(network, info)
     return network
+
+
+def restore_evaluated(network: DeepLab, method: Method, info: DatasetInfo, *, checkpoint: str) -> None:
+    """Restores from a checkpoint of a run the weights that the run would evaluate, for the configuration of gin.
+
+    Args:
+        network: The network, which has no state yet.
+        method: The run's method.
+        info: The data set.
+        checkpoint: Prefix of the checkpoint.
+    """
+    network.state = method.build_state(network, info)
+    average = averaged_weights(network, method, gin.get_bindings("train").get("ema_decay"))
+    parts = {"model": network, **({} if average is None else {"average": average})}
+    tf.train.Checkpoint(**parts).restore(checkpoint).expect_partial().assert_existing_objects_matched()
+    evaluated = average or method.evaluated(network)
+    if evaluated is not None:
+        evaluated.copy_into_network()
 
 
 def averaged_weights(network: DeepLab, method: Method, decay: float | None) -> ExponentialMovingAverage | None:

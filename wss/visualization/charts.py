@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from wss.errors import UserError
 from wss.evaluation.label_sources import LabelSources
 from wss.ops.metrics import expected_calibration_error
-from wss.visualization.picture_files import write_picture
+from wss.visualization.picture_files import save_png, write_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,8 +40,6 @@ STYLE = {
     "xtick.color": "#5a5a60",
     "ytick.color": "#5a5a60",
 }
-# Of the formats by suffix; without date and version a chart is the same file again.
-METADATA: dict[str, dict[str, None]] = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
 
 
 def require_matplotlib() -> None:
@@ -217,9 +216,14 @@ def save_figure(figure: "Figure", path: str | os.PathLike) -> None:
         ValueError: The suffix is another.
         WriteError: The file cannot be written.
     """
-    suffix = Path(path).suffix
-    if suffix not in METADATA:
-        raise ValueError(f"{path}: suffix {suffix!r} found, expected one of {', '.join(METADATA)}")
-    encoded = io.BytesIO()
-    figure.savefig(encoded, format=suffix[1:], metadata=METADATA[suffix])
-    write_picture(path, encoded.getvalue())
+    suffix, encoded = Path(path).suffix, io.BytesIO()
+    if suffix == ".png":
+        figure.savefig(encoded, format="png")
+        with Image.open(encoded) as picture:
+            save_png(path, np.asarray(picture.convert("RGB")))
+    elif suffix == ".svg":
+        # Without date and version it is the same file again.
+        figure.savefig(encoded, format="svg", metadata={"Date": None, "Creator": None})
+        write_picture(path, encoded.getvalue())
+    else:
+        raise ValueError(f"{path}: suffix {suffix!r} found, expected .png or .svg")

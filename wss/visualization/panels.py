@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
 from wss.inference.photos import Examples, Photo, run_examples
+from wss.inference.pipelining import in_threads
 from wss.inference.prediction import predict, predict_and_explain, to_image_size
-from wss.inference.streaming import in_threads
 from wss.methods.base import Figure, Method
 from wss.models.deeplab import DeepLab
 from wss.progress import format_seconds, track

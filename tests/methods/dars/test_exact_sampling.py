@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from wss.errors import UserError
 from wss.methods.dars.class_quotas import quotas
 from wss.methods.dars.confidence import histogram
-from wss.methods.dars.exact_sampling import Cut, Partial, count, image_key, label, merge, pixel_hashes
+from wss.methods.dars.exact_sampling import HashCounts, HashLimits, count, image_key, label, merge, pixel_hashes
 from wss.methods.dars.policies import Selection, select
 
 Image = tuple[np.ndarray, np.ndarray]
@@ -30,17 +30,21 @@ def selection_of(images: list[Image], num_classes: int, policy: str = "dars", **
     return select(policy, sum(histogram(*image, num_classes) for image in images), **arguments)
 
 
-def find_cut(images: list[Image], selection: Selection, seed: int = 0, spread: float = 8.0) -> Cut:
-    cut = Cut.start(selection, spread)
-    while not cut.finished:
-        parts = [count(cut, selection, *image, image_key(seed, str(i))) for i, image in enumerate(images)]
-        cut = cut.refine(merge(parts))
-    return cut
+def find_limits(images: list[Image], selection: Selection, seed: int = 0, spread: float = 8.0) -> HashLimits:
+    limits = HashLimits.start(selection, spread)
+    while not limits.finished:
+        parts = [
+            count(*image, image_key(seed, str(i)), selection=selection, limits=limits) for i, image in enumerate(images)
+        ]
+        limits = limits.refine(merge(parts))
+    return limits
 
 
 def labels_of(images: list[Image], selection: Selection, seed: int = 0) -> list[np.ndarray]:
-    cut = find_cut(images, selection, seed)
-    return [label(*image, image_key(seed, str(i)), selection, cut) for i, image in enumerate(images)]
+    limits = find_limits(images, selection, seed)
+    return [
+        label(*image, image_key(seed, str(i)), selection=selection, limits=limits) for i, image in enumerate(images)
+    ]
 
 
 def counts_of(labels: list[np.ndarray], num_classes: int) -> np.ndarray:
@@ -95,7 +99,7 @@ def test_oracle_3_distinct_confidences_leave_nothing_to_draw():
     confidence = (0x3800 + rng.permutation(100)).astype(np.uint16).view(np.float16).reshape(2, 5, 10)
     images = list(zip(prediction, confidence, strict=True))
     selection = selection_of(images, 2, alpha=0.5, distribution=np.array([0.4, 0.6]))
-    assert Cut.start(selection).finished
+    assert HashLimits.start(selection).finished
     labels = np.stack(labels_of(images, selection))
     for j, quota in enumerate((20, 30)):
         best = np.sort(confidence[prediction == j])[-quota:]
@@ -175,35 +179,39 @@ def test_oracle_5_all_and_nothing(alpha, expected):
 def test_oracle_7_labels_do_not_depend_on_the_workers(images, shares, sample, chance: random.Random):
     """Shards at random, added in random order and by random grouping, pickled on the way."""
     selection = selection_of(images, 3, alpha=0.3, distribution=shares, sample=sample)
-    expected = find_cut(images, selection)
-    cut = Cut.start(selection)
-    while not cut.finished:
-        parts = [Partial.empty(3)]
-        parts += [count(cut, selection, *image, image_key(0, str(i))) for i, image in enumerate(images)]
+    expected = find_limits(images, selection)
+    limits = HashLimits.start(selection)
+    while not limits.finished:
+        parts = [HashCounts.empty(3)]
+        parts += [
+            count(*image, image_key(0, str(i)), selection=selection, limits=limits) for i, image in enumerate(images)
+        ]
         chance.shuffle(parts)
         while len(parts) > 1:
             i = chance.randrange(len(parts) - 1)
             parts[i : i + 2] = [pickle.loads(pickle.dumps(parts[i])) + parts[i + 1]]
-        cut = pickle.loads(pickle.dumps(cut)).refine(parts[0])
-    np.testing.assert_array_equal(cut.limits, expected.limits)
+        limits = pickle.loads(pickle.dumps(limits)).refine(parts[0])
+    np.testing.assert_array_equal(limits.values, expected.values)
 
 
 @settings(max_examples=100, deadline=None)
 @given(random_cases, random_shares, st.sampled_from([0.01, 0.1, 0.5, 2]))
 def test_a_narrow_window_needs_more_passes_and_finds_the_same(images, shares, spread):
     selection = selection_of(images, 3, alpha=0.3, distribution=shares)
-    np.testing.assert_array_equal(find_cut(images, selection, spread=spread).limits, find_cut(images, selection).limits)
+    np.testing.assert_array_equal(
+        find_limits(images, selection, spread=spread).values, find_limits(images, selection).values
+    )
 
 
 def test_one_pass_collects_a_small_part_of_many_pixels():
     rng = np.random.default_rng(0)
     image = rng.integers(0, 2, [600, 1000]).astype(np.uint8), np.ones([600, 1000], np.float16)
     selection = selection_of([image], 2, alpha=0.3, distribution=np.array([0.5, 0.5]))
-    start = Cut.start(selection)
-    part = count(start, selection, *image, image_key(0, "0"))
-    cut = start.refine(part)
-    assert cut.finished and len(part.hashes) < 0.05 * 600_000
-    counts = counts_of([label(*image, image_key(0, "0"), selection, cut)], 2)
+    start = HashLimits.start(selection)
+    part = count(*image, image_key(0, "0"), selection=selection, limits=start)
+    limits = start.refine(part)
+    assert limits.finished and len(part.hashes) < 0.05 * 600_000
+    counts = counts_of([label(*image, image_key(0, "0"), selection=selection, limits=limits)], 2)
     np.testing.assert_array_equal(counts, [90_000, 90_000, 420_000])
 
 
@@ -211,26 +219,27 @@ def test_a_million_images_fit_the_memory_of_one_machine():
     """A draw of 3 10^11 from 10^12 pixels collects about ten million hashes."""
     counts = np.zeros([1, 15361], np.int64)
     counts[0, 0x3C00] = 10**12
-    cut = Cut.start(select("dars", counts, alpha=0.3, distribution=np.array([1.0])))
-    (low,), (high,) = cut.windows
+    limits = HashLimits.start(select("dars", counts, alpha=0.3, distribution=np.array([1.0])))
+    (low,), (high,) = limits.windows
     assert low < 0.3 * 2**64 < high
     assert (int(high) - int(low)) / 2**64 * 10**12 < 10**7
 
 
-def test_unfinished_cuts_have_no_limits():
+def test_unfinished_limits_have_no_values():
     images = two_classes()
-    cut = Cut.start(selection_of(images, 2, alpha=0.42, distribution=np.array([30, 12])))
+    selection = selection_of(images, 2, alpha=0.42, distribution=np.array([30, 12]))
+    limits = HashLimits.start(selection)
     with pytest.raises(ValueError, match="another pass"):
-        label(*images[0], 0, selection_of(images, 2, alpha=0.42, distribution=np.array([30, 12])), cut)
+        label(*images[0], 0, selection=selection, limits=limits)
 
 
 def test_changed_predictions_are_noticed():
     images = two_classes()
     selection = selection_of(images, 2, alpha=0.42, distribution=np.array([30, 12]))
-    cut = Cut.start(selection)
+    limits = HashLimits.start(selection)
     with pytest.raises(UserError, match="class 0: 40 pixels to draw from, but 80") as error:
         half = np.where(np.arange(50) < 40, 0, 1).astype(np.uint8).reshape(5, 10)
-        cut.refine(count(cut, selection, half, images[0][1], 0))
+        limits.refine(count(half, images[0][1], 0, selection=selection, limits=limits))
     assert "\n" not in str(error.value)
 
 
@@ -238,6 +247,9 @@ def test_an_image_that_comes_twice_is_noticed():
     """Equal hashes at the limit would label two pixels for one."""
     image = np.zeros([5, 10], np.uint8), np.ones([5, 10], np.float16)
     selection = selection_of([image, image], 1, alpha=0.25, distribution=np.array([1]))
-    cut, key = Cut.start(selection), image_key(0, "same")
+    limits, key = HashLimits.start(selection), image_key(0, "same")
     with pytest.raises(UserError, match="is an image there twice"):
-        cut.refine(count(cut, selection, *image, key) + count(cut, selection, *image, key))
+        limits.refine(
+            count(*image, key, selection=selection, limits=limits)
+            + count(*image, key, selection=selection, limits=limits)
+        )

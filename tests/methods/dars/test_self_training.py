@@ -41,7 +41,9 @@ def test_each_half_is_a_mean_over_its_own_labelled_pixels_in_its_own_pass(upsamp
     batch = {"labeled": half(0, ignored=4), "pseudo": half(1, ignored=25)}
     alone = {
         stream: float(
-            segmentation_loss(tiny_model()(part["image"], training=True), part["label"], 255, upsample_logits)
+            segmentation_loss(
+                tiny_model()(part["image"], training=True), part["label"], upsample_logits=upsample_logits
+            )
         )
         for stream, part in batch.items()
     }

@@ -42,9 +42,9 @@ def parameters(shapes, prefix=""):
     [
         ("mobilenet_v2", 65),
         ("resnet_v1_50_beta", 64),
-        ("resnet_v1_50_keras", 64),
-        ("resnet_v1_50_keras", 65),
-        ("xception_41", 64),
+        pytest.param("resnet_v1_50_keras", 64, marks=pytest.mark.slow),
+        pytest.param("resnet_v1_50_keras", 65, marks=pytest.mark.slow),
+        pytest.param("xception_41", 64, marks=pytest.mark.slow),
     ],
 )
 def test_output_stride_changes_density_not_values(name, side):
@@ -62,6 +62,7 @@ def test_output_stride_changes_density_not_values(name, side):
         np.testing.assert_allclose(features[:, ::step, ::step], expected, rtol=1e-4, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_xception_parameter_counts_follow_from_xception_65(goldens):
     shapes = golden_variables(goldens, "xception_65")
     total = parameters(shapes, "xception_65/")
@@ -77,6 +78,7 @@ def test_xception_parameter_counts_follow_from_xception_65(goldens):
     assert deep.output["low_level"].shape == (None, 17, 17, 256)
 
 
+@pytest.mark.slow
 def test_resnet_101_beta_parameter_count_follows_from_resnet_101(goldens):
     total = parameters(golden_variables(goldens, "resnet_v1_101"), "resnet_v1_101/")
     plain_stem = 49 * 3 * 64 + 4 * 64

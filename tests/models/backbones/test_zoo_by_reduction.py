@@ -35,6 +35,7 @@ def silence(values, conv):
         values[f"{conv}/BatchNorm/{parameter}"] = np.zeros_like(values[f"{conv}/BatchNorm/{parameter}"])
 
 
+@pytest.mark.slow
 def test_xception_41_is_xception_65_whose_last_eight_middle_units_add_nothing(make_weight):
     deep, shallow = build_backbone("xception_65"), build_backbone("xception_41")
     values = {name: make_weight(name, shape) for name, shape in tf1_shapes(deep).items()}
@@ -74,6 +75,7 @@ def xception_71_as_65(make_weight, shapes, shapes_65):
     return values
 
 
+@pytest.mark.slow
 def test_xception_71_is_xception_65_when_its_added_blocks_pass_their_input_on(shared, make_weight):
     backbone, shapes_65 = build_backbone("xception_71"), tf1_shapes(build_backbone("xception_65"))
     assign_tf1(backbone, xception_71_as_65(make_weight, tf1_shapes(backbone), shapes_65))
@@ -82,6 +84,7 @@ def test_xception_71_is_xception_65_when_its_added_blocks_pass_their_input_on(sh
     assert_roles(points, tensors, "xception_65")
 
 
+@pytest.mark.slow
 def test_resnet_101_beta_is_resnet_50_beta_when_seventeen_units_add_nothing(shared, make_weight):
     backbone = build_backbone("resnet_v1_101_beta")
     values = {}
@@ -127,7 +130,11 @@ def randomise(model):
         weight.assign(value)
 
 
-@pytest.fixture(scope="module", params=KERAS)
+# ResNet-101 is ResNet-50 with more units of the same kind.
+NETWORKS = [pytest.param(name, marks=pytest.mark.slow if name == "ResNet101" else ()) for name in KERAS]
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
 def keras_network(request):
     """Ours, and a function from an image size to a network of keras.applications with random variables."""
     backbone, width, roles = KERAS[request.param]
@@ -149,7 +156,7 @@ def variables_of(network):
     return {f"{layer.name}/{weight.name}": weight.numpy() for layer in network.layers for weight in layer.weights}
 
 
-@pytest.mark.parametrize("size", [(65, 97), (64, 96)])
+@pytest.mark.parametrize("size", [(65, 97), pytest.param((64, 96), marks=pytest.mark.slow)])
 def test_keras_applications(keras_network, size):
     build, ours, preprocess_input = keras_network
     theirs = build(*size)

@@ -84,6 +84,7 @@ def test_classifier_starts_small_and_every_rate_on_its_own():
 # The network
 
 
+@pytest.mark.slow
 def test_deeplab_v2_resnet_101(resnet_101):
     assert resnet_101.segmentation_head.count_params() == 4 * (9 * 2048 * 21 + 21)
     assert resnet_101.auxiliary_head is None and resnet_101.default_weight_decay == 1e-4

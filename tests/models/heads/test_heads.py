@@ -102,7 +102,7 @@ def test_sgc_equals_original(sgc_golden, check, training):
     layer, inputs = golden_sgc(sgc_golden)
     prefix = f"compute_cam_v2/training_{training}/"
     last, previous, cam, valid = inputs
-    check("attention", layer.attention(last, previous, valid, cam.shape[1:3]), prefix + "att_weights")
+    check("attention", layer.attention(last, previous, valid, size=cam.shape[1:3]), prefix + "att_weights")
     score = layer.attended_score(*inputs)
     check("attended score", score, prefix + "att_score_with_bg")
     check("SGC logits", layer.projection(score), prefix + "pixel_normalization_conv")

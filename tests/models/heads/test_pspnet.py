@@ -304,7 +304,7 @@ def test_a_run_gives_its_weights_to_the_next(model, tmp_path):
 
 
 def test_last_layers_can_be_left_out(model):
-    report = assign_weights(tiny(seed=2), tf1_values(model), [], "another", last_layer=False)
+    report = assign_weights(tiny(seed=2), tf1_values(model), [], source="another", last_layer=False)
     scopes = {name.rsplit("/", 1)[0] for name in report.skipped if "BatchNorm" not in name}
     assert scopes == {"logits/semantic", "logits/auxiliary", "MobilenetV2/logits", "pixel_normalization"}
     assert "pspnet/conv/weights" in report.loaded

@@ -1,22 +1,22 @@
 """Initial weights: ImageNet's MobileNetV2 under DeepLab's names, another run's weights, and what is refused."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from networks import pseudoseg_network
+from networks import dataset_of, tiny_model
 
-from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
 from wss.models.deeplab import build_model
 from wss.models.tf1_names import tf1_variables
 from wss.models.weights.initial_weights import load_initial_weights
 
-INFO = DatasetInfo("tiny", ("background", "a", "b"), ((0, 0, 0),) * 3, {})
+INFO = dataset_of(3)
 
 
-def tiny():
-    return pseudoseg_network(INFO, backbone="mobilenet_v2", depth_multiplier=0.25)
+@pytest.fixture(scope="module")
+def model():
+    """One network for all tests: what it holds when a test begins is any."""
+    return tiny_model(3)
 
 
 def test_imagenet_weights_fill_the_whole_backbone(shared):
@@ -29,9 +29,8 @@ def test_imagenet_weights_fill_the_whole_backbone(shared):
         np.testing.assert_array_equal(variable.numpy(), archive[name], err_msg=name)
 
 
-def test_weights_of_another_run(tmp_path):
-    keras.utils.set_random_seed(0)
-    one, other = tiny(), tiny()
+def test_weights_of_another_run(tmp_path, model):
+    one, other = tiny_model(3, seed=2), model
     one.save_weights(tmp_path / "one.weights.h5")
     images = tf.random.stateless_uniform([1, 33, 33, 3], [0, 1]) * 255
     assert np.any(one(images) != other(images))
@@ -39,18 +38,18 @@ def test_weights_of_another_run(tmp_path):
     np.testing.assert_array_equal(one(images), other(images))
 
 
-def test_weights_of_another_shape_are_refused(tmp_path):
-    values = {name: np.zeros(variable.shape, np.float32) for name, variable in tf1_variables(tiny()).items()}
+def test_weights_of_another_shape_are_refused(tmp_path, model):
+    values = {name: np.zeros(variable.shape, np.float32) for name, variable in tf1_variables(model).items()}
     values["MobilenetV2/Conv/weights"] = np.zeros([3, 3, 3, 99], np.float32)
     np.savez(tmp_path / "wrong.npz", **values)
     with pytest.raises(UserError, match=r"MobilenetV2/Conv/weights has shape \(3, 3, 3, 99\), the model expects"):
-        load_initial_weights(tiny(), str(tmp_path / "wrong.npz"))
+        load_initial_weights(model, str(tmp_path / "wrong.npz"))
 
 
-def test_weights_of_another_model_are_refused(tmp_path):
+def test_weights_of_another_model_are_refused(tmp_path, model):
     build_model(INFO, backbone="mobilenet_v2", depth_multiplier=0.5).save_weights(tmp_path / "wide.weights.h5")
     with pytest.raises(UserError, match="wide.weights.h5: does not fit this model"):
-        load_initial_weights(tiny(), str(tmp_path / "wide.weights.h5"))
+        load_initial_weights(model, str(tmp_path / "wide.weights.h5"))
 
 
 def test_keras_layout_fills_the_whole_backbone(shared):
@@ -62,14 +61,14 @@ def test_keras_layout_fills_the_whole_backbone(shared):
     np.testing.assert_array_equal(kernel.numpy(), np.load(path)["res5c_branch2c__kernel"])
 
 
-def test_keras_layout_of_another_backbone_names_the_right_one(shared):
+def test_keras_layout_of_another_backbone_names_the_right_one(shared, model):
     path = shared / "data/weights/resnet50_keras_imagenet_notop_fp16.npz"
     with pytest.raises(UserError, match="set build_model.backbone = 'resnet_v1_50_keras'"):
-        load_initial_weights(tiny(), str(path))
+        load_initial_weights(model, str(path))
 
 
-def test_a_run_directory_gives_its_weights(tmp_path):
-    one, other = tiny(), tiny()
+def test_a_run_directory_gives_its_weights(tmp_path, model):
+    one, other = tiny_model(3, seed=2), model
     one.save_weights(tmp_path / "model.weights.h5")
     report = load_initial_weights(other, str(tmp_path))
     assert report.loaded == set(tf1_variables(other))
@@ -81,7 +80,8 @@ def test_a_run_directory_gives_its_weights(tmp_path):
 def test_a_run_of_another_method_gives_what_it_has(tmp_path, had_branches):
     """A supervised run has no layers of PseudoSeg; a run of PseudoSeg has more than a supervised network takes."""
     plain = build_model(INFO, backbone="mobilenet_v2", depth_multiplier=0.25)
-    one, other = (tiny(), plain) if had_branches else (plain, tiny())
+    full = tiny_model(3)
+    one, other = (full, plain) if had_branches else (plain, full)
     one.save_weights(tmp_path / "model.weights.h5")
     before = {} if had_branches else {name: v.numpy() for name, v in tf1_variables(other.branches).items()}
     report = load_initial_weights(other, str(tmp_path))

@@ -1,30 +1,34 @@
 """TensorFlow 1 checkpoints: DeepLab's read, ours written, and both restored by TensorFlow 1's own Saver."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from networks import pseudoseg_network
+from networks import dataset_of, pseudoseg_network, tiny_model
 
 from wss import config
-from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
 from wss.models.deeplab import build_model
-from wss.models.tf1_names import tf1_shapes, tf1_values
+from wss.models.tf1_names import assign_tf1, tf1_shapes, tf1_values
 from wss.models.weights.initial_weights import load_initial_weights
 from wss.models.weights.tf1_checkpoint import find_checkpoint, read_checkpoint, write_checkpoint
 
 tf1 = tf.compat.v1
 
 
-def info(num_classes=3):
-    names = tuple(f"class_{number}" for number in range(num_classes))
-    return DatasetInfo("tiny", names, ((0, 0, 0),) * num_classes, {})
+@pytest.fixture(scope="module")
+def model():
+    """One network for all tests: what it holds when a test begins is any."""
+    return tiny_model(3)
 
 
-def tiny(num_classes=3, **kwargs):
-    return pseudoseg_network(info(num_classes), **{"backbone": "mobilenet_v2", "depth_multiplier": 0.25, **kwargs})
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory):
+    """A checkpoint of TensorFlow 1 with random values for the network: its prefix, and the values."""
+    values = random_values(model)
+    return save_by_tensorflow_1(tmp_path_factory.mktemp("saved") / "model.ckpt-1234", values), values
 
 
 def save_by_tensorflow_1(prefix, values, slots=("Momentum",)):
@@ -58,12 +62,12 @@ def test_golden_checkpoint(goldens, make_weight):
 
 
 @pytest.mark.parametrize("form", ["prefix", "directory", "index", "npz"])
-def test_every_form_fills_the_whole_model(tmp_path, form):
-    model = tiny()
-    values = random_values(model)
-    prefix = save_by_tensorflow_1(tmp_path / "model.ckpt-1234", values)
+def test_every_form_fills_the_whole_model(tmp_path, model, saved, form):
+    prefix, values = saved
+    assign_tf1(model, {name: np.zeros_like(value) for name, value in values.items()})
     np.savez(tmp_path / "all.npz", **values, **{f"{name}/Momentum": value for name, value in values.items()})
-    path = {"prefix": prefix, "directory": tmp_path, "index": f"{prefix}.index", "npz": tmp_path / "all.npz"}[form]
+    folder = os.path.dirname(prefix)
+    path = {"prefix": prefix, "directory": folder, "index": f"{prefix}.index", "npz": tmp_path / "all.npz"}[form]
     report = load_initial_weights(model, str(path))
     assert_values(model, values)
     assert report.loaded == values.keys()
@@ -89,15 +93,14 @@ def test_deeplabs_mobilenet_has_neither_decoder_nor_atrous_branches(goldens, mak
     values = {v["name"]: make_weight(v["name"], v["shape"]) for v in listed}
     write_checkpoint(tmp_path / "model.ckpt", values)
     with pytest.raises(UserError, match="concat_projection/weights has shape .*mobilenet_v2_deeplab.gin"):
-        load_initial_weights(build_model(info(21), backbone="mobilenet_v2"), str(tmp_path))
+        load_initial_weights(build_model(dataset_of(21), backbone="mobilenet_v2"), str(tmp_path))
     config.parse_config(["gin_configs/models/mobilenet_v2_deeplab.gin"], [])
-    report = load_initial_weights(build_model(info(21)), str(tmp_path))
+    report = load_initial_weights(build_model(dataset_of(21)), str(tmp_path))
     assert report.loaded == {name for name in values if name != "global_step"}
 
 
-def test_another_number_of_classes_skips_the_last_layers(tmp_path):
-    other, model = tiny(num_classes=5), tiny(num_classes=3)
-    values, before = random_values(other), tf1_values(model)
+def test_another_number_of_classes_skips_the_last_layers(tmp_path, model):
+    values, before = random_values(tiny_model(5)), tf1_values(model)
     write_checkpoint(tmp_path / "model.ckpt", values)
     report = load_initial_weights(model, str(tmp_path))
     last = {name for name, shape in tf1_shapes(model).items() if shape != values[name].shape}
@@ -108,17 +111,15 @@ def test_another_number_of_classes_skips_the_last_layers(tmp_path):
     assert "logits                 0        2        0  5 classes, the model has 3" in str(report)
 
 
-def test_last_layers_can_be_left_out(tmp_path):
-    model = tiny()
+def test_last_layers_can_be_left_out(tmp_path, model):
     write_checkpoint(tmp_path / "model.ckpt", random_values(model))
     report = load_initial_weights(model, str(tmp_path), last_layer=False)
     scopes = {name.rsplit("/", 1)[0].removesuffix("/BatchNorm") for name in report.skipped}
     assert scopes == {"logits/semantic", "MobilenetV2/logits", "pixel_normalization"}
 
 
-def test_what_only_classifies_may_be_absent(tmp_path):
+def test_what_only_classifies_may_be_absent(tmp_path, model):
     """DeepLab's MobileNetV2 checkpoints have neither Conv_1 nor classifier nor SGC."""
-    model = tiny()
     values = {name: value for name, value in random_values(model).items() if "Conv_1/" not in name}
     values = {name: value for name, value in values.items() if "logits/" not in name and "hyper" not in name}
     values["MobilenetV2/Logits/Conv2d_1c_1x1/weights"] = np.zeros([1, 1, 320, 1001], np.float32)
@@ -129,8 +130,7 @@ def test_what_only_classifies_may_be_absent(tmp_path):
     assert "not in this model: 1 (MobilenetV2/Logits/Conv2d_1c_1x1/weights)" in str(report)
 
 
-def test_a_hole_in_the_backbone_is_refused_and_changes_nothing(tmp_path):
-    model = tiny()
+def test_a_hole_in_the_backbone_is_refused_and_changes_nothing(tmp_path, model):
     before, values = tf1_values(model), random_values(model)
     del values["MobilenetV2/expanded_conv_3/project/weights"]
     write_checkpoint(tmp_path / "model.ckpt", values)
@@ -139,8 +139,7 @@ def test_a_hole_in_the_backbone_is_refused_and_changes_nothing(tmp_path):
     assert_values(model, before)
 
 
-def test_tensorflow_1_restores_what_we_write(tmp_path):
-    model = tiny()
+def test_tensorflow_1_restores_what_we_write(tmp_path, model):
     write_checkpoint(tmp_path / "export" / "model.ckpt", tf1_values(model), step=77)
     with tf.Graph().as_default(), tf1.Session() as session:
         shapes = {**tf1_shapes(model)}
@@ -157,13 +156,13 @@ def test_names_are_those_of_the_original(goldens):
     graph = json.loads((goldens / "step_xception_65_65x97.json").read_text())["variables"]
     kinds = ("weights", "biases", "depthwise_weights", "gamma", "beta", "moving_mean", "moving_variance")
     theirs = {v["name"]: tuple(v["shape"]) for v in graph if v["name"].rsplit("/", 1)[-1] in kinds}
-    assert tf1_shapes(pseudoseg_network(info(21), backbone="xception_65")) == theirs
+    assert tf1_shapes(pseudoseg_network(dataset_of(21), backbone="xception_65")) == theirs
 
 
-def test_mistakes_are_one_line(tmp_path):
+def test_mistakes_are_one_line(tmp_path, model):
     def error_of(path):
         with pytest.raises(UserError) as error:
-            load_initial_weights(tiny(), str(path))
+            load_initial_weights(model, str(path))
         assert "\n" not in str(error.value)
         return str(error.value)
 
@@ -172,16 +171,16 @@ def test_mistakes_are_one_line(tmp_path):
     assert "expected a checkpoint, a .npz or a .h5" in error_of(tmp_path / "notes.txt")
     (tmp_path / "cut.npz").write_bytes(b"PK no archive")
     assert "cut.npz: not a readable .npz of arrays" in error_of(tmp_path / "cut.npz")
-    tiny().save_weights(tmp_path / "whole.weights.h5")
+    model.save_weights(tmp_path / "whole.weights.h5")
     with pytest.raises(UserError, match="whole.weights.h5: is read whole"):
-        load_initial_weights(tiny(), str(tmp_path / "whole.weights.h5"), last_layer=False)
-    tf.train.Checkpoint(model=tiny()).save(str(tmp_path / "resume" / "ckpt"))
+        load_initial_weights(model, str(tmp_path / "whole.weights.h5"), last_layer=False)
+    tf.train.Checkpoint(model=model).save(str(tmp_path / "resume" / "ckpt"))
     assert "give the run's model.weights.h5" in error_of(tmp_path / "resume")
     for name in ("a", "b"):
         write_checkpoint(tmp_path / "two" / name, {})
     (tmp_path / "two" / "checkpoint").unlink()
     assert "2 checkpoints in it" in error_of(tmp_path / "two")
-    write_checkpoint(tmp_path / "cut" / "model.ckpt", random_values(tiny()))
+    write_checkpoint(tmp_path / "cut" / "model.ckpt", random_values(model))
     data = tmp_path / "cut" / "model.ckpt.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:1000])
     assert "not a readable checkpoint" in error_of(tmp_path / "cut")

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 class ExponentialMovingAverage(tf.Module):
-    """Averages of all float variables of a network, batch-norm statistics included.
+    """The averages of all float variables of a network, batch-norm statistics included.
 
     Each replica keeps an average of its own, so an update needs no communication. Keras optimizers' average leaves out
     the batch-norm statistics.

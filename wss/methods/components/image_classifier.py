@@ -11,7 +11,7 @@ from wss.models.layers.dropout import Dropout
 
 
 class ImageClassifier(keras.layers.Layer):
-    """Image-level logits of the features "cam_features": mean over space, dropout, a linear layer.
+    """An image classifier on the features "cam_features": mean over space, dropout, a linear layer.
 
     Args:
         num_classes: K, the classes that an image can have; without the background.
@@ -25,7 +25,7 @@ class ImageClassifier(keras.layers.Layer):
         self.linear = keras.layers.Dense(num_classes, name=scope.replace("/", "."), dtype="float32")
         self.linear.tf1_scope = scope
 
-    def build(self, shape):
+    def build(self, shape: tuple[int | None, int]) -> None:
         """Creates the variables for pooled features [B, D]."""
         self.linear.build(shape)
 
@@ -36,7 +36,7 @@ class ImageClassifier(keras.layers.Layer):
 
     @property
     def kernel(self) -> keras.Variable:
-        """Weights [D, K] of the linear layer."""
+        """The weights [D, K] of the linear layer."""
         return self.linear.kernel
 
 

@@ -1,4 +1,4 @@
-"""How many pixels of each class get a pseudo label: a share of all pixels, distributed as in the labelled images."""
+"""Quotas of pseudo labels: a share of all pixels, distributed over the classes as in the labelled images."""
 
 import math
 from fractions import Fraction
@@ -11,10 +11,10 @@ ROUNDINGS = ("largest_remainder", "floor")
 
 
 def distribution(pixels: np.ndarray) -> np.ndarray:
-    """Returns the share of each class, float64 [C], from its labelled pixels, int64 [C].
+    """Returns the share of each class, float64 `[C]`, from its labelled pixels, int64 `[C]`.
 
     Raises:
-        UserError: there are none.
+        UserError: There are none.
     """
     pixels = np.asarray(pixels)
     if not pixels.sum() > 0:
@@ -27,17 +27,17 @@ def quotas(
 ) -> np.ndarray:
     """Returns how many pixels of each class to label: n_j = alpha r_j P (DARS, eq. 4) in whole pixels.
 
-    Computed in fractions: `alpha` and shares are the decimals that they print as, so that .29 of 100 is 29.
+    Computed in fractions: `alpha` and shares are the decimals that they print as, so that 0.29 of 100 is 29.
 
     Args:
-        alpha: share of all pixels to label, 0 .. 1.
-        distribution: [C], share of each class in the labelled images; its sum counts as 1, so pixels do too.
-        total_pixels: P, all unlabelled pixels.
-        rounding: "largest_remainder" makes the sum round(alpha P) exactly (half to even; among equal remainders the
-            first class gains), "floor" rounds down as the DARS code does.
+        alpha: Share of all pixels to label, 0 .. 1.
+        distribution: `[C]`, share of each class in the labelled images; its sum counts as 1, so pixels do too.
+        total_pixels: P, number of all unlabelled pixels.
+        rounding: Way to whole pixels. "largest_remainder" makes the sum round(alpha P) exactly (half to even; among equal
+            remainders the first class gains), "floor" rounds down as the DARS code does.
 
     Returns:
-        int64 [C].
+        int64 `[C]`.
 
     Raises:
         UserError: `alpha`, the distribution or the rounding cannot be.
@@ -65,7 +65,7 @@ def share_of(alpha: float, pixels: int) -> Fraction:
     """Returns alpha times a number of pixels, exactly.
 
     Raises:
-        UserError: alpha is not in 0 .. 1.
+        UserError: `alpha` is not in 0 .. 1.
     """
     if not 0 <= alpha <= 1:
         raise UserError(f"alpha: found {alpha}, expected a share of the pixels, 0..1 (such as 0.2)")
@@ -76,8 +76,8 @@ def kl_divergence(target: np.ndarray, counts: np.ndarray) -> float:
     """Returns how far labels are from a distribution: D_KL(r || q) = sum of r_j log(r_j / q_j), in nats.
 
     Args:
-        target: r, [C], shares or pixels.
-        counts: pixels labelled of each class, [C]; q is their share.
+        target: Shares or pixels of each class, `[C]`; r is their share.
+        counts: Labelled pixels of each class, `[C]`; q is their share.
 
     Returns:
         0 where both agree; infinite if a class of the target has no label.

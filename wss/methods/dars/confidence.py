@@ -1,4 +1,4 @@
-"""How sure a model is of each pixel, in fp16: what a policy needs to know of all images fits a small histogram.
+"""Confidences of pixels in fp16: what a policy needs to know of all images fits a small histogram.
 
 A probability in fp16 is one of 15 361 bit patterns, and patterns sort as the numbers do. So counts per class and
 pattern hold every confidence exactly, and histograms of images add up in any order.
@@ -21,15 +21,14 @@ def of_logits(logits: np.ndarray, temperature: float = 1.0) -> tuple[np.ndarray,
     Memory beyond the result does not grow with the image.
 
     Args:
-        logits: float [..., C]; beyond the range of fp16 they count as its ends.
-        temperature: logits are divided by it in float32, before they become fp16.
+        logits: float `[..., C]`; beyond the range of fp16 they count as its ends.
+        temperature: Number that logits are divided by in float32, before they become fp16.
 
     Returns:
-        prediction: uint8 [...], the first class of the largest logit.
-        confidence: float16 [...], in 1/C .. 1, never NaN.
+        The first class of the largest logit, uint8 `[...]`, and its confidence, float16 `[...]`, 1/C .. 1, never NaN.
 
     Raises:
-        UserError: a NaN among the logits, a temperature that is not positive, more than 255 classes.
+        UserError: There is a NaN among the logits, a temperature that is not positive, more than 255 classes.
     """
     num_classes = logits.shape[-1]
     if num_classes > MAX_CLASSES:
@@ -60,7 +59,7 @@ def _of_rows(logits: np.ndarray, temperature: float) -> tuple[np.ndarray, np.nda
 
 
 def patterns(confidence: np.ndarray) -> np.ndarray:
-    """Returns the bits of confidences, float16 [...] -> uint16 [...], a view that sorts as they do."""
+    """Returns the bits of confidences, float16 `[...]` -> uint16 `[...]`, a view that sorts as they do."""
     return confidence.view(np.uint16)
 
 
@@ -68,15 +67,15 @@ def histogram(prediction: np.ndarray, confidence: np.ndarray, num_classes: int) 
     """Counts the pixels of each class and confidence.
 
     Args:
-        prediction: uint8 [H, W], classes.
-        confidence: float16 [H, W], 0 .. 1.
+        prediction: uint8 `[H, W]`, classes.
+        confidence: float16 `[H, W]`, 0 .. 1.
         num_classes: C.
 
     Returns:
-        int64 [C, 15361]: entry (j, p) counts the pixels of class j whose confidence has the bits p.
+        int64 `[C, 15361]`: entry (j, p) counts the pixels of class j whose confidence has the bits p.
 
     Raises:
-        UserError: a prediction or a confidence is out of range, as in a damaged file.
+        UserError: A prediction or a confidence is out of range, as in a damaged file.
     """
     bits = patterns(confidence)
     if prediction.size and prediction.max() >= num_classes:

@@ -1,6 +1,6 @@
 """Which pixels may keep their label: one threshold, one per class, or as many of each class as its quota (DARS).
 
-Every policy is one confidence per class, and those of DARS then keep a random part of what reaches it. All of it follows
+Every policy is one confidence per class, and those of DARS then keep a random subset of what reaches it. All of it follows
 from the histogram of `wss.methods.dars.confidence`, exactly as if all confidences had been sorted.
 """
 
@@ -19,16 +19,18 @@ COUNTS = ("quotas", "candidates", "above", "available")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Selection:
-    """What a policy keeps of each class j. A pixel is a candidate if its class is j and its confidence reaches t_j.
+    """The pixels of each class j that a policy keeps, in numbers.
+
+    A pixel is a candidate if its class is j and its confidence reaches t_j. A random subset of the pool of a class stays.
 
     Attributes:
-        thresholds: float16 [C], t_j; NaN, which no confidence reaches, where nothing is kept.
-        quotas: int64 [C], n_j, how many pixels were asked for ("threshold": as many as there are candidates).
-        candidates: int64 [C], how many pixels reach the threshold.
-        above: int64 [C], how many are above it.
-        available: int64 [C], M_j, how many pixels have this class.
-        sample: what is drawn at random to meet a quota: "none" (all candidates stay), "candidates" (any of them), or
-            "ties" (those at the threshold; all above it stay).
+        thresholds: float16 `[C]`, t_j; NaN, which no confidence reaches, where nothing is kept.
+        quotas: int64 `[C]`, n_j, pixels that were asked for ("threshold": as many as there are candidates).
+        candidates: int64 `[C]`, pixels that reach the threshold.
+        above: int64 `[C]`, pixels above it.
+        available: int64 `[C]`, M_j, pixels that have this class.
+        sample: Where chance meets a quota: "none" (all candidates stay), "candidates" (any of them), or "ties" (those at
+            the threshold; all above it stay).
     """
 
     thresholds: np.ndarray
@@ -40,28 +42,28 @@ class Selection:
 
     @property
     def levels(self) -> np.ndarray:
-        """uint16 [C], the bits of the thresholds; more than those of any confidence where nothing is kept."""
+        """uint16 `[C]`, the bits of the thresholds; more than those of any confidence where nothing is kept."""
         return np.where(np.isnan(self.thresholds), NUM_PATTERNS, patterns(self.thresholds)).astype(np.uint16)
 
     @property
     def kept(self) -> np.ndarray:
-        """int64 [C], how many pixels get a label, to the pixel."""
+        """int64 `[C]`, pixels that get a label, to the pixel."""
         return self.candidates if self.sample == "none" else np.minimum(self.quotas, self.candidates)
 
     @property
     def sampling_rates(self) -> np.ndarray:
-        """float64 [C], s_j, the share of the candidates that stays; 0 without candidates."""
+        """float64 `[C]`, s_j, the share of the candidates that stays; 0 without candidates."""
         return self.kept / np.maximum(self.candidates, 1)
 
     @property
     def pool(self) -> np.ndarray:
-        """int64 [C], how many pixels the draw is from; 0 where there is nothing to draw."""
+        """int64 `[C]`, pixels that the random subset is of; 0 where nothing is left to chance."""
         size = self.candidates - self.above if self.sample == "ties" else self.candidates
         return np.where(self.kept < self.candidates, size, 0)
 
     @property
     def drawn(self) -> np.ndarray:
-        """int64 [C], how many pixels of the pool stay."""
+        """int64 `[C]`, pixels of the random subset, which stay."""
         return np.where(self.pool > 0, self.kept - (self.candidates - self.pool), 0)
 
     def to_json(self) -> dict:
@@ -87,7 +89,7 @@ def select(
     rounding: str = "largest_remainder",
     sample: str = "candidates",
 ) -> Selection:
-    """Returns what a policy keeps. With alpha = 0 nothing, whatever the policy.
+    """Returns what a policy keeps; with alpha = 0 nothing, whatever the policy.
 
     Policies:
         threshold: confidence >= `threshold`; or, for a given `alpha`, the largest threshold that this share of all
@@ -99,22 +101,18 @@ def select(
         dars: as "da", and a random sample of the candidates, or of the ties only, meets the quota exactly.
 
     Args:
-        policy: one of `POLICIES`.
-        histogram: int64 [C, 15361], of all unlabelled images.
-        alpha: share of the pixels to label, 0 .. 1.
-        distribution: [C], share of each class in the labelled images, for "da" and "dars".
-        threshold: confidence, 0 .. 1, for "threshold".
-        rounding: of the quotas.
+        policy: One of `POLICIES`.
+        histogram: int64 `[C, 15361]`, over all unlabelled images.
+        alpha: Share of the pixels to label, 0 .. 1.
+        distribution: `[C]`, share of each class in the labelled images, for "da" and "dars".
+        threshold: Confidence, 0 .. 1, for "threshold".
+        rounding: Rounding of the quotas.
         sample: "candidates" or "ties", for "dars".
 
     Raises:
-        UserError: the policy is unknown, or lacks what it needs.
+        UserError: The policy is unknown, or lacks what it needs.
     """
-    if policy not in POLICIES:
-        known = ", ".join(POLICIES)
-        raise UserError(f"policy: found {policy!r}, expected one of {known}.{did_you_mean(policy, POLICIES)}")
-    if sample not in SAMPLES:
-        raise UserError(f"sample: found {sample!r}, expected {' or '.join(SAMPLES)}.{did_you_mean(sample, SAMPLES)}")
+    _check_names(policy, sample)
     available = histogram.sum(1)
     reaching = np.cumsum(histogram[:, ::-1], axis=1)[:, ::-1]
     wanted = None
@@ -126,10 +124,7 @@ def select(
         wanted = np.array([int(share_of(alpha, pixels)) for pixels in available], np.int64)
         levels = _level_at(reaching, np.minimum(wanted + (alpha > 0), available))
     else:
-        if distribution is None or len(distribution) != len(histogram):
-            found = "none" if distribution is None else f"one of {len(distribution)}"
-            raise UserError(f"policy {policy!r}: expected a distribution of {len(histogram)} classes, found {found}")
-        wanted = quotas(alpha, distribution, available.sum(), rounding)
+        wanted = quotas(alpha, _of_all_classes(distribution, policy, len(histogram)), available.sum(), rounding)
         levels = _level_at(reaching, np.minimum(wanted, available))
     candidates = _count_reaching(reaching, levels)
     return Selection(
@@ -140,6 +135,22 @@ def select(
         available=available,
         sample=sample if policy == "dars" else "none",
     )
+
+
+def _check_names(policy: str, sample: str) -> None:
+    if policy not in POLICIES:
+        known = ", ".join(POLICIES)
+        raise UserError(f"policy: found {policy!r}, expected one of {known}.{did_you_mean(policy, POLICIES)}")
+    if sample not in SAMPLES:
+        raise UserError(f"sample: found {sample!r}, expected {' or '.join(SAMPLES)}.{did_you_mean(sample, SAMPLES)}")
+
+
+def _of_all_classes(distribution: np.ndarray | None, policy: str, num_classes: int) -> np.ndarray:
+    """Returns the distribution, which a policy needs for all classes."""
+    if distribution is None or len(distribution) != num_classes:
+        found = "none" if distribution is None else f"one of {len(distribution)}"
+        raise UserError(f"policy {policy!r}: expected a distribution of {num_classes} classes, found {found}")
+    return distribution
 
 
 def _common_level(reaching: np.ndarray, alpha: float | None, threshold: float | None) -> np.ndarray:

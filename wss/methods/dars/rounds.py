@@ -15,22 +15,26 @@ STARTS = ("teacher", "initial")
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class Rounds:
-    """What the rounds of one recipe do.
+    """The settings of the rounds of one recipe.
 
     Attributes:
-        alphas: share of the pixels that get a label in rounds 1, 2, ...; their number is that of the rounds.
-        scale_growth: (beta_min, beta_max) of each round, see `scale_range`; () for none.
-        policy, sample, rounding: of wss-label.
-        threshold: for the policy "threshold", instead of the alphas, which then only count the rounds.
-        temperature: of wss-label.
-        fit_temperature_on: split with masks to fit it on instead; None for `temperature`.
-        start: where a student starts: "teacher" (DARS) or "initial", `train.initial_weights` (Zoph et al., 2020).
-        num_steps: of each student; None takes `train.num_steps`, which round 0 has.
-        labeled_batch_size: of each student, per replica; None takes `TrainingData.labeled_batch_size`, which round 0 has.
-        teacher: run directory that is round 0; None trains it.
-        keep_predictions: leave what wss-label predicts in the teacher's run directory, for other policies.
-        resume_rate: the learning rate of round k goes on as if the k rounds before had been as long, as in the DARS code;
-            False starts it afresh, as its paper says.
+        alphas: Share of the pixels that get a label, for each of the rounds 1, 2, ...
+        scale_growth: Pair (beta_min, beta_max) for each round, see `scale_range`; () for no growth.
+        policy: Policy of wss-label.
+        sample: Sample of wss-label.
+        rounding: Rounding of wss-label.
+        threshold: Threshold of the policy "threshold", instead of the alphas, which then only count the rounds.
+        temperature: Temperature of wss-label.
+        fit_temperature_on: Split with masks to fit the temperature on; None takes `temperature`.
+        start: Weights that a student starts from: "teacher" (DARS), or "initial" for `train.initial_weights` (Zoph et al.,
+            2020).
+        num_steps: Number of steps of each student; None takes `train.num_steps`, which round 0 has.
+        labeled_batch_size: Labelled images of each student per replica; None takes round 0's
+            `TrainingData.labeled_batch_size`.
+        teacher: Run directory that is round 0; None trains it.
+        keep_predictions: Whether what wss-label predicts stays in the teacher's run directory, for other policies.
+        resume_rate: Whether the learning rate of round k goes on as if the k rounds before had been as long, as in the
+            DARS code. Otherwise it starts afresh, as in the DARS paper.
     """
 
     alphas: Sequence[float] = (0.2, 0.5)

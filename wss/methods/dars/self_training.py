@@ -16,7 +16,7 @@ from wss.ops.resizing import resize_nearest
 @gin.configurable
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SelfTraining(Method):
-    """CE(labelled) + pseudo_weight * CE(pseudo-labelled), both of weak views: DARS (He et al., ICCV 2021).
+    """The loss CE(labelled) + pseudo_weight * CE(pseudo-labelled) of DARS (He et al., ICCV 2021), both of weak views.
 
     Each half has a pass of its own: its batch-norm statistics are its own, and its loss is a mean over its own pixels.
 
@@ -34,7 +34,7 @@ class SelfTraining(Method):
     upsample_logits: bool = True
 
     def losses(self, network: DeepLab, batch: Batch, step: tf.Tensor) -> Losses:
-        """See `Method.losses`."""
+        """Returns the losses of one training step, see `Method.losses`."""
         loss, _ = self._pass(network, batch["labeled"])
         pseudo_loss, logits = self._pass(network, batch["pseudo"])
         losses = {"segmentation": loss, "pseudo": self.pseudo_weight * pseudo_loss}

@@ -12,22 +12,22 @@ LABELS = ("soft", "hard")
 
 
 class CalibratedFusion(keras.layers.Layer):
-    """Pseudo label = Sharpen(gamma softmax(p / n) + (1 - gamma) softmax(m / n), T) of decoder logits p and SGC logits m.
+    """The pseudo label Sharpen(gamma softmax(p / n) + (1 - gamma) softmax(m / n), T).
 
-    n = Norm(p, m) puts both on one scale. The original code takes one root mean square over all elements of both, over
-    the whole batch of the replica; the paper's formula reads as a root of the sum of squares, which over a whole map would
-    make both softmaxes uniform.
+    Decoder logits p and SGC logits m are put on one scale by n = Norm(p, m). The original code takes one root mean square
+    over all elements of both, over the whole batch of the replica. The paper's formula reads as a root of the sum of
+    squares, which over a whole map would make both softmaxes uniform.
 
     Args:
-        gamma: weight of the decoder, 0 .. 1 (paper and code: 0.5; 0.3 in the high-data regime).
-        temperature: T > 0; below 1 sharpens, 1 leaves as it is.
-        norm_scope: what shares one n: "batch" (original code), "image" (does not depend on the batch size), "pixel",
-            or "none" (n = 1).
-        norm_reduce: "mean" of squares (original code) or "sum" (paper).
-        source: "fusion", or only one input, not normalised: "decoder" or "sgc".
-        label: "soft" probabilities, sharpened, or "hard" one-hot of the probabilities as they are.
-        threshold: pixels whose largest probability is below it are not confident; 0 keeps all.
-        epsilon: added to the reduced squares.
+        gamma: Weight of the decoder, 0 .. 1 (paper and code: 0.5; 0.3 in the high-data regime).
+        temperature: Temperature T above 0; below 1 sharpens, 1 leaves as it is.
+        norm_scope: Elements that share one n: "batch" (original code), "image" (does not depend on the batch size),
+            "pixel", or "none" (n = 1).
+        norm_reduce: Reduction of the squares: "mean" (original code) or "sum" (paper).
+        source: Inputs that are used: "fusion" of both, or only one, not normalised, "decoder" or "sgc".
+        label: Kind of the label: "soft" probabilities, sharpened, or "hard" one-hot of the probabilities as they are.
+        threshold: Largest probability from which a pixel is confident; 0 keeps all.
+        epsilon: Number that is added to the reduced squares.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class CalibratedFusion(keras.layers.Layer):
         return self.gamma * tf.nn.softmax(decoder / norm) + (1.0 - self.gamma) * tf.nn.softmax(sgc / norm)
 
     def norm(self, decoder: tf.Tensor, sgc: tf.Tensor) -> tf.Tensor:
-        """Norm(p, m), broadcastable to [B, h, w, C]."""
+        """Returns Norm(p, m), broadcastable to [B, h, w, C]."""
         axes = NORM_AXES[self.norm_scope]
         if axes is None:
             return tf.ones([1, 1, 1, 1])
@@ -105,12 +105,13 @@ class CalibratedFusion(keras.layers.Layer):
         return tf.sqrt(squares + self.epsilon)
 
     def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
         names = ("gamma", "temperature", "norm_scope", "norm_reduce", "source", "label", "threshold", "epsilon")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def sharpen(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
-    """p_c^(1/T) / sum_j p_j^(1/T) over the last axis, in log space. T = 1 is the identity."""
+    """Returns p_c^(1/T) / sum_j p_j^(1/T) over the last axis, in log space. T = 1 is the identity."""
     if temperature == 1.0:
         return probabilities
     return tf.nn.softmax(tf.math.log(probabilities + 1e-30) / temperature)

@@ -9,17 +9,19 @@ EPSILON = 1e-5  # below this largest activation the original code normalises by 
 
 
 class GradCAM(keras.layers.Layer):
-    """Grad-CAM of any differentiable classification head.
+    """The Grad-CAM of any differentiable classification head.
 
-    For class c: weights a_k = spatial mean of d score_c / d A_k, map = ReLU(sum_k a_k A_k), gated by the class's image
-    label and divided by its spatial maximum. The cost grows with the number of classes: for a linear head over globally
-    pooled features use `pooled_linear_cam`, which gives the same maps by one matrix product.
+    The weights of class c are a_k = spatial mean of d score_c / d A_k, its map is ReLU(sum_k a_k A_k). The map is gated by
+    the class's image label and divided by its spatial maximum.
+
+    The cost grows with the number of classes. For a linear head over globally pooled features `pooled_linear_cam` gives
+    the same maps by one matrix product.
 
     Args:
-        head: maps features [B, h, w, D] to class scores [B, K], without random dropout. Each image's scores may
+        head: Function from features [B, h, w, D] to class scores [B, K], without random dropout. Each image's scores may
             depend only on its own features.
-        average_over_batch: reproduce the original, which takes a_k as a mean over batch and height instead of height
-            and width, so that dropout in the head mixes the images (train_utils_core.py, compute_cam_v2).
+        average_over_batch: Whether a_k is a mean over batch and height instead of height and width. So it is in the
+            original, where dropout in the head then mixes the images (train_utils_core.py, compute_cam_v2).
     """
 
     def __init__(self, head: Callable[[tf.Tensor], tf.Tensor], average_over_batch: bool = False, **kwargs):
@@ -45,7 +47,7 @@ class GradCAM(keras.layers.Layer):
 
 
 def pooled_linear_cam(features: tf.Tensor, kernel: tf.Tensor, image_label: tf.Tensor) -> tf.Tensor:
-    """Grad-CAM where the score is a linear function of the mean feature: then a_k = kernel / (h w).
+    """Returns Grad-CAM where the score is a linear function of the mean feature, so that a_k = kernel / (h w).
 
     Args:
         features: [B, h, w, D].
@@ -62,6 +64,6 @@ def pooled_linear_cam(features: tf.Tensor, kernel: tf.Tensor, image_label: tf.Te
 
 
 def normalize_cam(activation: tf.Tensor, image_label: tf.Tensor) -> tf.Tensor:
-    """ReLU, gate by image label, divide by the spatial maximum (0 where the maximum is 0). [B, h, w, K]."""
+    """Applies ReLU and the gate of the image label, and divides by the spatial maximum (0 where it is 0): [B, h, w, K]."""
     cam = tf.nn.relu(activation) * tf.cast(image_label, tf.float32)[:, None, None, :]
     return cam / tf.maximum(EPSILON, tf.reduce_max(cam, axis=(1, 2), keepdims=True))

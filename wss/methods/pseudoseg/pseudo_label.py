@@ -36,9 +36,9 @@ def pseudo_label_quality(pseudo: PseudoLabel, unlabeled: Mapping[str, tf.Tensor]
 
     Args:
         pseudo: Pseudo labels of the weak views.
-        unlabeled: The unlabelled stream; pixels of its label that are 255 count in no accuracy, images whose image-level
-            labels are not known in no recall or precision.
-        valid: [B, h, w, 1].
+        unlabeled: The unlabelled stream. Pixels of its label that are 255 count in no accuracy. Images whose image-level
+            labels are not known count in no recall or precision.
+        valid: [B, h, w, 1] in {0, 1}, pixels that count.
     """
     label = resize_nearest(unlabeled["label"], valid.shape[1:3])
     label = tf.where(valid > 0, label, 255)

@@ -27,10 +27,10 @@ STATISTICS = ("moving", "batch")
 @gin.configurable
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PseudoSeg(Method):
-    """L_s + L_u + L_x + L_sa, with the routing of the paper's Figure 7. There is no teacher.
+    """The loss L_s + L_u + L_x + L_sa, with the routing of the paper's Figure 7. There is no teacher.
 
     Attributes:
-        use_image_labels: Whether the unlabelled images have image-level labels (the paper's second setting): they choose
+        use_image_labels: Whether the unlabelled images have image-level labels (the paper's second setting). They choose
             the classes of the CAM and train the classifier. Otherwise it learns from the labelled crops and chooses itself.
         gamma: See `CalibratedFusion`.
         temperature: See `CalibratedFusion`.
@@ -40,14 +40,14 @@ class PseudoSeg(Method):
         label: See `CalibratedFusion`.
         threshold: See `CalibratedFusion`.
         class_threshold: Sigmoid score from which a class counts as present in an unlabelled image.
-        cam_statistics: Batch-norm statistics of the weak view where its classes and CAM are made: "moving" is a pass in
+        cam_statistics: Batch-norm statistics of the weak view where its classes and CAM are made. "moving" is a pass in
             inference mode, as in the original, "batch" one in training mode.
         decoder_statistics: The same where the decoder's part of the pseudo label is made; "batch" in the original. One and
             the same for both saves a pass.
         join_strong: Whether the labelled and the strong views are one batch with common batch-norm statistics, and not two
             passes as in the original.
-        hole_in_attention: Whether the CutOut hole hides keys of the attention on the weak view too, as in the original,
-            though the weak view has no hole.
+        hole_in_attention: Whether the CutOut hole hides keys of the attention on the weak view too. It does in the
+            original, though the weak view has no hole.
         batch_norm_views: The views whose passes move the batch-norm statistics.
         segmentation_weight: Weight of L_s; 1 in the paper.
         consistency_weight: Weight of L_u; 1 in the paper.
@@ -113,7 +113,10 @@ class PseudoSeg(Method):
         return PseudoSegBranches(build_classifier(network, info), sgc, network.feature_channels)
 
     def losses(self, network: DeepLab, batch: Batch, step: tf.Tensor) -> Losses:
-        """See `Method.losses`. Four passes: labelled, weak in both modes (see `cam_statistics`), strong (`join_strong`)."""
+        """Returns the losses of one training step, see `Method.losses`.
+
+        There are four passes: labelled, weak in both modes (see `cam_statistics`), strong (see `join_strong`).
+        """
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         # First, so that it sees the statistics as the last step left them.
         weak_features = self._moving_features(network, unlabeled["weak"])
@@ -137,7 +140,7 @@ class PseudoSeg(Method):
         losses = {
             "segmentation": self.segmentation_weight * self._supervised(logits, labeled["label"]),
             "consistency": self._consistency_weight(step)
-            * consistency_loss(strong_logits, pseudo.probabilities, valid, pseudo.confident),
+            * consistency_loss(strong_logits, pseudo.probabilities, valid, confident=pseudo.confident),
             "classification": self.classification_weight
             * self._classification(network, features, weak_features, batch),
             "sgc": self.sgc_weight * self._supervised(sgc_logits, labeled["label"]),
@@ -200,10 +203,10 @@ class PseudoSeg(Method):
         ]
 
     def intermediate_maps(
-        self, network: DeepLab, features: Features, logits: tf.Tensor, valid: tf.Tensor
+        self, network: DeepLab, features: Features, *, logits: tf.Tensor, valid: tf.Tensor
     ) -> list[Figure]:
         """Returns CAM, SGC and pseudo label; the classifier chooses the classes of the CAM."""
-        sgc, cam, _ = self.infer(network, features, logits, valid)
+        sgc, cam, _ = self.infer(network, features, logits=logits, valid=valid)
         return [
             Figure("CAM", "heat", cam),
             Figure("SGC", "probabilities", tf.nn.softmax(sgc)),
@@ -211,19 +214,19 @@ class PseudoSeg(Method):
         ]
 
     def infer(
-        self, network: DeepLab, features: Features, logits: tf.Tensor, valid: tf.Tensor
+        self, network: DeepLab, features: Features, *, logits: tf.Tensor, valid: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns what pseudo labels are made of besides the decoder's logits, all in inference mode.
 
         Args:
             network: The trained network.
             features: End points of the backbone for the images.
-            logits: The decoder's, [B, h, w, C].
+            logits: Logits [B, h, w, C] of the decoder.
             valid: float32 [B, H, W, 1], 0 on padding.
 
         Returns:
-            SGC's logits [B, h', w', C]; the CAM [B, h', w', K]; the classes [B, K] in {0, 1} that the classifier predicts,
-            whose CAM counts.
+            SGC's logits [B, h', w', C], the CAM [B, h', w', K], and the predicted classes [B, K] in {0, 1}, whose CAM
+            counts.
         """
         image_label = self._predicted_classes(network, features)
         cam = network.branches.cam(features, image_label)

@@ -13,25 +13,27 @@ BACKGROUND_MODES = ("after", "before", "no_skip")
 
 
 class SelfAttentionGradCAM(keras.layers.Layer):
-    """Refines a CAM by self-attention over a hypercolumn, then maps it to class logits.
+    """The self-attention over a hypercolumn that refines a CAM, and the class logits of that.
 
-    With queries q = H Wq, keys k = H Wk of the hypercolumn H: Att = softmax(q k^T / sqrt(d)) over the valid keys,
-    m~ = Att m + m for the CAM m, background = 2 - max_c m~, logits = BN(conv1x1([background, m~])). The hypercolumn and
-    the CAM are under stop_gradient: a loss on the logits trains only this layer.
+    The hypercolumn H gives queries q = H Wq and keys k = H Wk. Then Att = softmax(q k^T / sqrt(d)) over the valid keys,
+    and m~ = Att m + m for the CAM m. With background = 2 - max_c m~ the logits are BN(conv1x1([background, m~])).
+
+    The hypercolumn and the CAM are under stop_gradient: a loss on the logits trains only this layer.
 
     Args:
         num_classes: C, the background included if there is one.
-        has_background: the CAM has C - 1 channels and the background is added; else the CAM has C.
-        attention_dim: d, the width of queries and keys.
-        background: "after" (original code: 2 - max after attention and skip), "before" (paper, App. A: 1 - max of
-            the CAM is propagated like a class), "no_skip" (the original's unused v1: no skip, 1 - max after attention).
-        uniform_masked_queries: reproduce the original, where a masked pixel attends to every pixel alike, padding
-            included. By default it attends to the valid pixels like any other.
-        projection_init: initialiser of the 1x1 convolution: "glorot_uniform" as in the original, or "identity", which
+        has_background: Whether the CAM has C - 1 channels and the background is added; else the CAM has C.
+        attention_dim: Width d of queries and keys.
+        background: Way to the background: "after" (original code: 2 - max after attention and skip), "before" (paper,
+            App. A: 1 - max of the CAM is propagated like a class), or "no_skip" (the original's unused v1: no skip,
+            1 - max after attention).
+        uniform_masked_queries: Whether a masked pixel attends to every pixel alike, padding included, as in the original.
+            Otherwise it attends to the valid pixels like any other.
+        projection_init: Initializer of the 1x1 convolution: "glorot_uniform" as in the original, or "identity", which
             starts from the refined CAM itself.
-        hypercolumn: False leaves the last but one stage out (the paper's ablation).
-        synchronized: the batch norm's statistics are of all replicas.
-        batch_norm_momentum: of its moving statistics.
+        hypercolumn: Whether the last but one stage is in the hypercolumn; without it is the paper's ablation.
+        synchronized: Whether the batch norm's statistics are of all replicas.
+        batch_norm_momentum: Decay of the batch norm's moving statistics.
     """
 
     def __init__(
@@ -92,13 +94,13 @@ class SelfAttentionGradCAM(keras.layers.Layer):
             previous: [B, h'', w'', D2], the stage before.
             cam: [B, h, w, K] in [0, 1], K = C - has_background.
             valid: [B, H, W, 1] in {0, 1}, resized nearest to [h, w]; masked pixels are no keys.
-            training: batch statistics in the batch norm (the original: in every training pass).
+            training: Whether the batch norm takes batch statistics, as in every training pass of the original.
         """
         score = self.attended_score(last, previous, cam, valid)
         return self.norm(self.projection(score), training=training)
 
-    def attended_score(self, last, previous, cam, valid) -> tf.Tensor:
-        """Returns the refined CAM with background, [B, h, w, C], before the 1x1 convolution."""
+    def attended_score(self, last: tf.Tensor, previous: tf.Tensor, cam: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+        """Returns the refined CAM with background, [B, h, w, C], before the 1x1 convolution; arguments as in `call`."""
         cam = tf.stop_gradient(tf.cast(cam, tf.float32))
         if self.has_background and self.background == "before":
             cam = tf.concat([1.0 - tf.reduce_max(cam, axis=-1, keepdims=True), cam], axis=-1)
@@ -110,12 +112,14 @@ class SelfAttentionGradCAM(keras.layers.Layer):
             score = tf.concat([top - tf.reduce_max(score, axis=-1, keepdims=True), score], axis=-1)
         return score
 
-    def _attend(self, last, previous, cam, valid) -> tf.Tensor:
+    def _attend(self, last: tf.Tensor, previous: tf.Tensor, cam: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
         height, width = cam.shape[1] or tf.shape(cam)[1], cam.shape[2] or tf.shape(cam)[2]
-        attention = self.attention(last, previous, valid, (height, width))
+        attention = self.attention(last, previous, valid, size=(height, width))
         return tf.reshape(tf.matmul(attention, _flat(cam, height * width)), tf.shape(cam))
 
-    def attention(self, last, previous, valid, size) -> tf.Tensor:
+    def attention(
+        self, last: tf.Tensor, previous: tf.Tensor, valid: tf.Tensor, *, size: tuple[tf.Tensor | int, tf.Tensor | int]
+    ) -> tf.Tensor:
         """Returns Att [B, h w, h w] on the grid `size` = (h, w); rows are queries. Other arguments as in `call`."""
         height, width = size
         stages = [last, previous] if self.hypercolumn else [last]
@@ -135,6 +139,7 @@ class SelfAttentionGradCAM(keras.layers.Layer):
         return tf.nn.softmax(similarity + key_bias)
 
     def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
         names = (
             *("num_classes", "has_background", "attention_dim", "background", "uniform_masked_queries"),
             *("projection_init", "hypercolumn", "synchronized", "batch_norm_momentum"),

@@ -16,19 +16,20 @@ _OUTPUT_STRIDES = (8, 16, 32)
 
 @dataclasses.dataclass(frozen=True)
 class BackboneSpec:
-    """A backbone and the numbers DeepLab uses with it.
+    """A backbone and the numbers that DeepLab uses with it.
 
     Attributes:
-      name: what users write.
-      scope: root of its TensorFlow 1 variable scopes.
-      roles: {role: end point}, see `build_backbone`.
-      normalization: "symmetric" (x * 2 / 255 - 1), "mean" (x - mean_pixel), or "mean_bgr", the same
-        with the channels in the order BGR.
-      mean_pixel: RGB, 0..255: the colour that normalises to 0, with which images are padded.
-      weight_decay: default factor of sum(w^2) / 2.
-      momentum, epsilon: of its batch normalisation.
-      classifier_dropout: drop rate before the image classifier.
-      multi_grid: whether it takes unit rates for its last block.
+        name: Name that users write.
+        scope: Root of its TensorFlow 1 variable scopes.
+        roles: End point of each role, see `build_backbone`.
+        normalization: "symmetric" (x * 2 / 255 - 1), "mean" (x - mean_pixel), or "mean_bgr", the same with the channels
+            in the order BGR.
+        mean_pixel: RGB, 0 .. 255, the colour that normalises to 0, with which images are padded.
+        weight_decay: Default factor of sum(w^2) / 2.
+        momentum: Momentum of its batch normalisation.
+        epsilon: Epsilon of its batch normalisation.
+        classifier_dropout: Drop rate before the image classifier.
+        multi_grid: Whether it takes unit rates for its last block.
     """
 
     name: str
@@ -109,6 +110,7 @@ def backbone_spec(name: str) -> BackboneSpec:
 def build_backbone(
     name: str,
     output_stride: int = 16,
+    *,
     multi_grid: Sequence[int] | None = None,
     batch_norm: Mapping | None = None,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
@@ -119,42 +121,46 @@ def build_backbone(
     """Builds a backbone as a functional model under the current Keras dtype policy.
 
     Args:
-      name: a key of `BACKBONES`.
-      output_stride: 8, 16 or 32, the ratio of image to feature resolution, by atrous convolution.
-      multi_grid: three unit rates of the last block (Xception, ResNet), 1, 1, 1 by default.
-      batch_norm: keyword arguments of `BatchNorm` that replace the backbone's own.
-      input_shape: (H, W, 3) of the images; None for any size.
-      depth_multiplier: of MobileNetV2.
-      depth_divisor: of MobileNetV2: 8 as in ImageNet weights; DeepLab's own checkpoints with a
-        multiplier below 1 need 1.
-      ceil_pool: pad the max pool of a ResNet by one pixel and keep a last window that is not full (Caffe's, and
-        PyTorch's ceil_mode). It matters only if the pooled side is even, as for images of 8 n rows; not at 8 n + 1.
+        name: A key of `BACKBONES`.
+        output_stride: Ratio of image to feature resolution by atrous convolution: 8, 16 or 32.
+        multi_grid: Three unit rates of the last block (Xception, ResNet); None for 1, 1, 1.
+        batch_norm: Keyword arguments of `BatchNorm` that replace the backbone's own.
+        input_shape: Shape (H, W, 3) of the images; None for any size.
+        depth_multiplier: Factor of the width of MobileNetV2.
+        depth_divisor: Number of whose multiples MobileNetV2's widths are: 8 as in ImageNet weights. DeepLab's own
+            checkpoints with a multiplier below 1 need 1.
+        ceil_pool: Whether the max pool of a ResNet is padded by one pixel and keeps a last window that is not full. So do
+            Caffe and PyTorch's ceil_mode. It matters only if the pooled side is even, as for images of 8 n rows.
 
     Returns:
-      A model from raw RGB images `[B, H, W, 3]`, float 0..255, which it normalises itself, to a
-      dict of tensors `[B, h, w, C]`: every end point under DeepLab's name, and the roles
-        "features": the last block, for ASPP;
-        "low_level": stride 4, for the decoder;
-        "cam_features": what the image classifier pools;
-        "hypercolumn_last", "hypercolumn_previous": the two last stages, for self-attention; the
-          latter also for an auxiliary head.
-      In MobileNetV2 cam_features and hypercolumn_last are Conv_1 (1280 channels), not the features.
+        A model from raw RGB images `[B, H, W, 3]`, float 0 .. 255, to a dict of tensors `[B, h, w, C]`. It normalises the
+        images itself. The dict has every end point under DeepLab's name, and the roles
+
+        - "features": the last block, for ASPP;
+        - "low_level": stride 4, for the decoder;
+        - "cam_features": what the image classifier pools;
+        - "hypercolumn_last", "hypercolumn_previous": the two last stages, for self-attention; the latter also for an
+          auxiliary head.
+
+        In MobileNetV2 cam_features and hypercolumn_last are Conv_1 (1280 channels), not the features.
 
     Raises:
-      UserError: unknown name, output stride, multi grid or depth.
+        UserError: An unknown name, output stride, multi grid or depth.
     """
     spec = backbone_spec(name)
     _check(spec, output_stride, multi_grid, depth_multiplier)
     norm = {"momentum": spec.momentum, "epsilon": spec.epsilon, **(batch_norm or {})}
     images = keras.Input(input_shape, dtype="float32", name="images")
     x = _preprocess(spec)(images)
+    common: dict = {"output_stride": output_stride, "batch_norm": norm}
+    unit_rates = tuple(multi_grid or (1, 1, 1))
     if name == "mobilenet_v2":
-        points = mobilenet_v2(x, output_stride, depth_multiplier, depth_divisor, norm)
+        points = mobilenet_v2(x, depth_multiplier=depth_multiplier, depth_divisor=depth_divisor, **common)
     elif name.startswith("xception"):
-        points = xception(x, name, output_stride, tuple(multi_grid or (1, 1, 1)), norm)
+        points = xception(x, name, multi_grid=unit_rates, **common)
     else:
         layout = name.removeprefix(spec.scope).removeprefix("_") or "slim"
-        points = resnet_v1(x, spec.scope, layout, output_stride, tuple(multi_grid or (1, 1, 1)), norm, ceil_pool)
+        points = resnet_v1(x, spec.scope, layout=layout, multi_grid=unit_rates, ceil_pool=ceil_pool, **common)
     roles = {role: points[point] for role, point in spec.roles.items()}
     return keras.Model(images, {**points, **roles}, name=name)
 
@@ -165,7 +171,7 @@ def _preprocess(spec: BackboneSpec) -> Preprocess:
     return Preprocess(1.0, tuple(-value for value in spec.mean_pixel), bgr=spec.normalization == "mean_bgr")
 
 
-def _check(spec, output_stride, multi_grid, depth_multiplier):
+def _check(spec: BackboneSpec, output_stride: int, multi_grid: Sequence[int] | None, depth_multiplier: float) -> None:
     if output_stride not in _OUTPUT_STRIDES:
         raise UserError(f"output_stride: {output_stride!r} for {spec.name}, expected one of {_OUTPUT_STRIDES}")
     if multi_grid and not spec.multi_grid:

@@ -1,5 +1,7 @@
 """Modified aligned Xception 41, 65 and 71 (DeepLab, research/deeplab/core/xception.py)."""
 
+from collections.abc import Mapping
+
 import keras
 
 from wss.models.layers.convolution import AtrousSchedule, conv_bn, separable_conv_bn, truncated_normal
@@ -15,52 +17,75 @@ _ENTRY_FLOW = {
 _MIDDLE_UNITS = {"xception_41": 8, "xception_65": 16, "xception_71": 16}
 
 
-def xception(x, variant: str, output_stride: int, multi_grid: tuple[int, ...], batch_norm: dict) -> dict:
-    """Xception on a normalised image.
+def xception(
+    x: keras.KerasTensor, variant: str, *, output_stride: int, multi_grid: tuple[int, ...], batch_norm: Mapping
+) -> dict[str, keras.KerasTensor]:
+    """Applies Xception to a normalised image.
 
     Args:
-      x: Keras tensor `[B, H, W, 3]`.
-      variant: "xception_41", "xception_65" or "xception_71"; also the root of the scopes.
-      output_stride: 8, 16 or 32.
-      multi_grid: unit rates of the three convolutions of exit_flow/block2.
-      batch_norm: keyword arguments of `BatchNorm`.
+        x: Keras tensor `[B, H, W, 3]`.
+        variant: "xception_41", "xception_65" or "xception_71", which is also the root of the scopes.
+        output_stride: 8, 16 or 32.
+        multi_grid: Unit rates of the three convolutions of exit_flow/block2.
+        batch_norm: Keyword arguments of `BatchNorm`.
 
     Returns:
-      {name: Keras tensor}: the stem, the output of every block, and the second pointwise
-      convolution of every entry block, under their names in DeepLab.
+        {name: Keras tensor}: the stem, the output of every block, and the second pointwise convolution of every entry
+        block, under their names in DeepLab.
     """
     schedule = AtrousSchedule(output_stride, stem_stride=2)
     points = {}
     for name, filters, stride in (("conv1_1", 32, 2), ("conv1_2", 64, 1)):
         scope = f"{variant}/entry_flow/{name}"
         initializer = truncated_normal(_INITIALIZER_STDDEV)
-        x = points[scope] = conv_bn(x, filters, 3, scope, batch_norm, stride=stride, initializer=initializer)
+        x = points[scope] = conv_bn(
+            x, filters, 3, scope=scope, batch_norm=batch_norm, stride=stride, initializer=initializer
+        )
 
-    def block(x, name, depths, skip, stride=1, units=1, unit_rates=(1, 1, 1)):
+    def block(
+        x: keras.KerasTensor,
+        name: str,
+        depths: tuple[int, ...],
+        skip: str | None,
+        *,
+        stride: int = 1,
+        units: int = 1,
+        unit_rates: tuple[int, ...] = (1, 1, 1),
+    ) -> keras.KerasTensor:
         for unit in range(1, units + 1):
             stride_now, rate = schedule.next(stride)
             scope = f"{variant}/{name}/unit_{unit}/xception_module"
             rates = [rate * unit_rate for unit_rate in unit_rates]
-            x, second = _module(x, scope, depths, skip, stride_now, rates, batch_norm)
+            x, second = _module(
+                x, scope, depths=depths, skip=skip, stride=stride_now, rates=rates, batch_norm=batch_norm
+            )
         points[f"{variant}/{name}"] = x
         if name.startswith("entry_flow"):
             points[f"{scope}/separable_conv2_pointwise"] = second
         return x
 
     for i, (depth, stride) in enumerate(_ENTRY_FLOW[variant], 1):
-        x = block(x, f"entry_flow/block{i}", (depth,) * 3, "conv", stride)
+        x = block(x, f"entry_flow/block{i}", (depth,) * 3, "conv", stride=stride)
     x = block(x, "middle_flow/block1", (728,) * 3, "sum", units=_MIDDLE_UNITS[variant])
     x = block(x, "exit_flow/block1", (728, 1024, 1024), "conv", stride=2)
     block(x, "exit_flow/block2", (1536, 1536, 2048), None, unit_rates=multi_grid)
     return points
 
 
-def _module(x, scope, depths, skip, stride, rates, batch_norm):
-    """Three separable convolutions and a skip: "conv", "sum" or None.
+def _module(
+    x: keras.KerasTensor,
+    scope: str,
+    *,
+    depths: tuple[int, ...],
+    skip: str | None,
+    stride: int,
+    rates: list[int],
+    batch_norm: Mapping,
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Applies three separable convolutions and a skip: "conv", "sum" or None.
 
-    The stride is in the third convolution. Activations come before each separable convolution;
-    without a skip they are inside it, after both of its batch norms. Returns the output and that of
-    the second convolution.
+    The stride is in the third convolution. Activations come before each separable convolution; without a skip they are
+    inside it, after both of its batch norms. Returns the output and that of the second convolution.
     """
     inside = skip is None
     name = scope.replace("/", ".")
@@ -72,8 +97,8 @@ def _module(x, scope, depths, skip, stride, rates, batch_norm):
         residual = separable_conv_bn(
             residual,
             depth,
-            f"{scope}/separable_conv{i}",
-            batch_norm,
+            scope=f"{scope}/separable_conv{i}",
+            batch_norm=batch_norm,
             activation="relu" if inside else None,
             stride=stride if i == 3 else 1,
             rate=rate,
@@ -82,7 +107,16 @@ def _module(x, scope, depths, skip, stride, rates, batch_norm):
         )
         outputs.append(residual)
     if skip == "conv":
-        x = conv_bn(x, depths[-1], 1, f"{scope}/shortcut", batch_norm, None, stride, initializer=initializer)
+        x = conv_bn(
+            x,
+            depths[-1],
+            1,
+            scope=f"{scope}/shortcut",
+            batch_norm=batch_norm,
+            activation=None,
+            stride=stride,
+            initializer=initializer,
+        )
     if skip:
         residual = keras.layers.Add(name=f"{name}.add")([residual, x])
     return residual, outputs[1]

@@ -3,6 +3,7 @@
 Chen et al., ECCV 2018; structure, names and initialisers follow research/deeplab/model.py.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -20,6 +21,7 @@ def build_segmentation_head(
     num_classes: int,
     features_shape: tuple[int | None, int | None, int],
     low_level_shape: tuple[int | None, int | None, int],
+    *,
     output_stride: int = 16,
     aspp_rates: Sequence[int] = (6, 12, 18),
     use_decoder: bool = True,
@@ -31,30 +33,37 @@ def build_segmentation_head(
     """Builds the head that turns backbone features into logits.
 
     Args:
-      num_classes: C.
-      features_shape: (h, w, D) of the backbone's "features"; None for any size.
-      low_level_shape: (h4, w4, D4) of its "low_level".
-      output_stride: of the features.
-      aspp_rates: atrous rates at output stride 16, doubled at 8 and halved at 32; empty for none.
-      use_decoder: whether low-level features refine the result, at their size.
-      separable: separable 3x3 convolutions in ASPP and decoder.
-      dropout: drop rate after ASPP.
-      batch_norm: keyword arguments of `BatchNorm` that replace momentum 0.9997 and epsilon 1e-5.
+        num_classes: C, the background included if there is one.
+        features_shape: (h, w, D) of the backbone's "features"; None for any size.
+        low_level_shape: (h4, w4, D4) of the backbone's "low_level"; None for any size.
+        output_stride: Ratio of image to feature resolution.
+        aspp_rates: Atrous rates at output stride 16, doubled at 8 and halved at 32; empty for none.
+        use_decoder: Whether low-level features refine the result, at their size.
+        separable: Whether 3x3 convolutions in ASPP and decoder are separable.
+        dropout: Drop rate after ASPP.
+        batch_norm: Keyword arguments of `BatchNorm` that replace momentum 0.9997 and epsilon 1e-5.
+        depth: Number of channels of ASPP and decoder.
 
     Returns:
-      A model from [features, low_level] to logits `[B, h4, w4, C]` (no decoder: `[B, h, w, C]`),
-      always float32. Its layers "aspp_output" and, with a decoder, "decoder_output" give the 256
-      channels in between.
+        A model from [features, low_level] to logits `[B, h4, w4, C]` (no decoder: `[B, h, w, C]`), always float32. Its
+        layers "aspp_output" and, with a decoder, "decoder_output" give the `depth` channels in between.
 
     Raises:
-      UserError: a rate is below 1 at this output stride.
+        UserError: A rate is below 1 at this output stride.
     """
     norm = {**_BATCH_NORM, **(batch_norm or {})}
     features = head_input(features_shape, "features")
     low_level = head_input(low_level_shape, "low_level")
-    x = build_aspp(features, _scaled(aspp_rates, output_stride), norm, separable, dropout, depth)
+    x = build_aspp(
+        features,
+        _scaled(aspp_rates, output_stride),
+        batch_norm=norm,
+        separable=separable,
+        dropout=dropout,
+        depth=depth,
+    )
     if use_decoder:
-        x = build_decoder(x, low_level, norm, separable, depth)
+        x = build_decoder(x, low_level, batch_norm=norm, separable=separable, depth=depth)
     logits = Conv2D(
         num_classes,
         1,
@@ -66,40 +75,56 @@ def build_segmentation_head(
 
 
 def build_aspp(
-    features, rates: Sequence[int], batch_norm: dict, separable: bool = True, dropout: float = 0.1, depth: int = DEPTH
-):
-    """ASPP, `[B, h, w, D]` -> `[B, h, w, 256]`: image pooling, 1x1, a 3x3 per rate, projection."""
+    features: keras.KerasTensor,
+    rates: Sequence[int],
+    *,
+    batch_norm: Mapping,
+    separable: bool = True,
+    dropout: float = 0.1,
+    depth: int = DEPTH,
+) -> keras.KerasTensor:
+    """Applies ASPP, `[B, h, w, D]` -> `[B, h, w, depth]`: image pooling, 1x1, a 3x3 per rate, projection."""
+    conv = functools.partial(_conv3x3, depth=depth, batch_norm=batch_norm, separable=separable)
     pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, name="image_pooling.mean")(features)
-    pooled = conv_bn(pooled, depth, 1, "image_pooling", batch_norm)
+    pooled = conv_bn(pooled, depth, 1, scope="image_pooling", batch_norm=batch_norm)
     branches = [
         ResizeLike(name="image_pooling.resize")([pooled, features]),
-        conv_bn(features, depth, 1, "aspp0", batch_norm),
-        *(_conv3x3(features, depth, f"aspp{i}", batch_norm, separable, rate) for i, rate in enumerate(rates, 1)),
+        conv_bn(features, depth, 1, scope="aspp0", batch_norm=batch_norm),
+        *(conv(features, scope=f"aspp{i}", rate=rate) for i, rate in enumerate(rates, 1)),
     ]
     x = keras.layers.Concatenate(name="aspp_concat")(branches)
-    x = conv_bn(x, depth, 1, "concat_projection", batch_norm)
+    x = conv_bn(x, depth, 1, scope="concat_projection", batch_norm=batch_norm)
     return Dropout(dropout, name="aspp_output")(x)
 
 
-def build_decoder(x, low_level, batch_norm: dict, separable: bool = True, depth: int = DEPTH):
-    """Decoder, `[B, h, w, 256]` and `[B, h4, w4, D4]` -> `[B, h4, w4, 256]`."""
-    skip = conv_bn(low_level, _LOW_LEVEL_DEPTH, 1, "decoder/feature_projection0", batch_norm)
+def build_decoder(
+    x: keras.KerasTensor,
+    low_level: keras.KerasTensor,
+    *,
+    batch_norm: Mapping,
+    separable: bool = True,
+    depth: int = DEPTH,
+) -> keras.KerasTensor:
+    """Applies the decoder, `[B, h, w, depth]` and `[B, h4, w4, D4]` -> `[B, h4, w4, depth]`."""
+    skip = conv_bn(low_level, _LOW_LEVEL_DEPTH, 1, scope="decoder/feature_projection0", batch_norm=batch_norm)
     x = ResizeLike(name="decoder.resize")([x, skip])
     x = keras.layers.Concatenate(name="decoder.concat")([x, skip])
     for i in range(2):
         scope = f"decoder/decoder_conv{i}" if separable else f"decoder/decoder_conv0/decoder_conv0_{i + 1}"
-        x = _conv3x3(x, depth, scope, batch_norm, separable)
+        x = _conv3x3(x, depth=depth, scope=scope, batch_norm=batch_norm, separable=separable)
     return keras.layers.Identity(name="decoder_output")(x)
 
 
-def _conv3x3(x, depth, scope, batch_norm, separable, rate=1):
+def _conv3x3(
+    x: keras.KerasTensor, *, depth: int, scope: str, batch_norm: Mapping, separable: bool, rate: int = 1
+) -> keras.KerasTensor:
     if not separable:
-        return conv_bn(x, depth, 3, scope, batch_norm, rate=rate)
+        return conv_bn(x, depth, 3, scope=scope, batch_norm=batch_norm, rate=rate)
     return separable_conv_bn(
         x,
         depth,
-        scope,
-        batch_norm,
+        scope=scope,
+        batch_norm=batch_norm,
         activation="relu",
         rate=rate,
         depthwise_initializer=truncated_normal(0.33),
@@ -107,7 +132,7 @@ def _conv3x3(x, depth, scope, batch_norm, separable, rate=1):
     )
 
 
-def _scaled(rates, output_stride):
+def _scaled(rates: Sequence[int], output_stride: int) -> list[int]:
     scaled = [int(rate * 16 // output_stride) for rate in rates]
     if any(rate < 1 for rate in scaled):
         raise UserError(f"aspp_rates: {tuple(rates)} are {scaled} at output stride {output_stride}, expected 1+")

@@ -14,10 +14,10 @@ def build_deeplab_v2_head(
     """Builds the head that turns backbone features into logits.
 
     Args:
-        num_classes: C.
+        num_classes: C, the background included if there is one.
         features_shape: (h, w, D) of the backbone's "features"; None for any size.
-        first_two_only: rates 6 and 12 alone, as in a widespread PyTorch version (AdvSemiSeg's, and what was made from
-            it), which returns from inside of its loop.
+        first_two_only: Whether there are rates 6 and 12 alone. So it is in AdvSemiSeg's PyTorch version, which returns
+            from inside of its loop, and in what was made from it.
 
     Returns:
         A model from [features] to logits [B, h, w, C], always float32.

@@ -19,16 +19,17 @@ _BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
 def build_pspnet_head(
     num_classes: int,
     features_shape: tuple[int | None, int | None, int],
+    *,
     dropout: float = 0.1,
     batch_norm: Mapping | None = None,
 ) -> keras.Model:
     """Builds the head that turns backbone features into logits.
 
     Args:
-        num_classes: C.
+        num_classes: C, the background included if there is one.
         features_shape: (h, w, D) of the backbone's "features"; None for any size.
-        dropout: rate at which whole channels are dropped before the last convolution.
-        batch_norm: keyword arguments of `BatchNorm` that replace momentum 0.9 and epsilon 1e-5.
+        dropout: Rate at which whole channels are dropped before the last convolution.
+        batch_norm: Keyword arguments of `BatchNorm` that replace momentum 0.9 and epsilon 1e-5.
 
     Returns:
         A model from [features] to logits [B, h, w, C], always float32.
@@ -36,7 +37,7 @@ def build_pspnet_head(
     norm = {**_BATCH_NORM, **(batch_norm or {})}
     features = head_input(features_shape, "features")
     x = pyramid_pooling(features, BINS, norm)
-    x = conv_bn(x, DEPTH, 3, "pspnet/conv", norm, initializer=_initializer())
+    x = conv_bn(x, DEPTH, 3, scope="pspnet/conv", batch_norm=norm, initializer=_initializer())
     logits = _classifier(x, num_classes, dropout, "logits/semantic")
     return keras.Model([features], logits, name="segmentation_head")
 
@@ -44,44 +45,51 @@ def build_pspnet_head(
 def build_auxiliary_head(
     num_classes: int,
     features_shape: tuple[int | None, int | None, int],
+    *,
     dropout: float = 0.1,
     batch_norm: Mapping | None = None,
 ) -> keras.Model:
     """Builds the head that is trained on the stage before the last and not used afterwards.
 
-    Args and Returns: as for `build_pspnet_head`, of the backbone's "hypercolumn_previous".
+    Its arguments and what it returns are those of `build_pspnet_head`, for the backbone's "hypercolumn_previous".
     """
     norm = {**_BATCH_NORM, **(batch_norm or {})}
     features = head_input(features_shape, "hypercolumn_previous")
-    x = conv_bn(features, AUXILIARY_DEPTH, 3, "auxiliary/conv", norm, initializer=_initializer())
+    x = conv_bn(features, AUXILIARY_DEPTH, 3, scope="auxiliary/conv", batch_norm=norm, initializer=_initializer())
     logits = _classifier(x, num_classes, dropout, "logits/auxiliary")
     return keras.Model([features], logits, name="auxiliary_head")
 
 
-def pyramid_pooling(features, bins: Sequence[int], batch_norm: dict):
-    """Keras tensor [B, h, w, D] -> [B, h, w, D + 512 len(bins)]: the features, and their averages over each grid."""
+def pyramid_pooling(features: keras.KerasTensor, bins: Sequence[int], batch_norm: Mapping) -> keras.KerasTensor:
+    """Returns [B, h, w, D + 512 len(bins)] for features [B, h, w, D]: themselves, and their averages over each grid."""
     branches = [features]
     grids = AdaptiveAveragePooling(bins, name="ppm.mean")(features)
     for number, pooled in zip(bins, grids, strict=True):
-        pooled = conv_bn(pooled, DEPTH, 1, f"ppm/pool{number}", batch_norm, initializer=_initializer())
+        pooled = conv_bn(pooled, DEPTH, 1, scope=f"ppm/pool{number}", batch_norm=batch_norm, initializer=_initializer())
         branches.append(ResizeLike(name=f"ppm.pool{number}.resize")([pooled, features]))
     return keras.layers.Concatenate(name="ppm.concat")(branches)
 
 
 @keras.saving.register_keras_serializable(package="wss")
 class AdaptiveAveragePooling(keras.layers.Layer):
-    """Averages [B, H, W, D] over grids of b x b cells, one grid for each b in `bins`: a list of [B, b, b, D].
+    """The averages of [B, H, W, D] over grids of b x b cells, a list of [B, b, b, D].
 
-    Cell i of a side of n pixels reaches from floor(i n / b) to ceil((i + 1) n / b), the end excluded, so that cells overlap
-    where n is no multiple of b: PyTorch's AdaptiveAvgPool2d. A cell is a rectangle, so rows and columns are averaged one
-    after the other, by matrix products; those of the rows, which read the whole input, are one for all grids.
+    Cell i of a side of n pixels reaches from floor(i n / b) to ceil((i + 1) n / b), the end excluded. Cells overlap where
+    n is no multiple of b, as in PyTorch's AdaptiveAvgPool2d.
+
+    A cell is a rectangle, so rows and columns are averaged one after the other, by matrix products. Those of the rows,
+    which read the whole input, are one for all grids.
+
+    Args:
+        bins: Number b of cells along a side, for each grid.
     """
 
     def __init__(self, bins: Sequence[int], **kwargs):
         super().__init__(**kwargs)
         self.bins = tuple(bins)
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> list[tf.Tensor]:
+        """Returns the averages over each grid."""
         batch, height, width, channels = sides(inputs)
         row_weights = tf.concat([_cell_weights(height, number) for number in self.bins], 0)
         rows = tf.matmul(tf.cast(row_weights, inputs.dtype), tf.reshape(inputs, [batch, height, width * channels]))
@@ -91,15 +99,17 @@ class AdaptiveAveragePooling(keras.layers.Layer):
             grids.append(tf.matmul(tf.cast(_cell_weights(width, number), inputs.dtype), part))
         return grids
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> list[tuple[int | None, ...]]:
+        """Returns the shape of each grid."""
         return [(input_shape[0], number, number, input_shape[3]) for number in self.bins]
 
-    def get_config(self):
+    def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "bins": self.bins}
 
 
-def _cell_weights(side, bins: int) -> tf.Tensor:
-    """[bins, side] float32: the weight of every pixel in every cell."""
+def _cell_weights(side: tf.Tensor | int, bins: int) -> tf.Tensor:
+    """Returns the weight of every pixel in every cell, float32 [bins, side]."""
     cell, pixel = tf.range(bins)[:, None], tf.range(side)[None]
     start, end = cell * side // bins, -(-(cell + 1) * side // bins)
     inside = tf.cast((pixel >= start) & (pixel < end), tf.float32)
@@ -108,20 +118,21 @@ def _cell_weights(side, bins: int) -> tf.Tensor:
 
 @keras.saving.register_keras_serializable(package="wss")
 class SpatialDropout(Dropout):
-    """`Dropout` of whole channels of an image."""
+    """A `Dropout` of whole channels of an image."""
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Returns the input, in training with dropped channels."""
         if not training or self.rate == 0:
             return inputs
         batch, _, _, channels = sides(inputs)
         return inputs * super().call(tf.ones([batch, 1, 1, channels], inputs.dtype), training=True)
 
 
-def _classifier(x, num_classes: int, dropout: float, scope: str):
+def _classifier(x: keras.KerasTensor, num_classes: int, dropout: float, scope: str) -> keras.KerasTensor:
     x = SpatialDropout(dropout, name=f"{scope.replace('/', '.')}.dropout")(x)
     return Conv2D(num_classes, 1, kernel_initializer=_initializer(), tf1_scope=scope, dtype="float32")(x)
 
 
 def _initializer() -> keras.initializers.Initializer:
-    """PyTorch's default for convolutions: uniform within 1 / sqrt(inputs of a unit)."""
+    """Returns PyTorch's default for convolutions: uniform within 1 / sqrt(inputs of a unit)."""
     return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")

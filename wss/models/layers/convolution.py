@@ -1,34 +1,40 @@
 """Convolutions with slim's padding and names, and what surrounds them in every network."""
 
+from collections.abc import Mapping, Sequence
+
 import keras
 import tensorflow as tf
 
 from wss.models.layers.normalization import BatchNorm
 from wss.ops.resizing import resize_bilinear, sides
 
+Shape = tuple[int | None, ...]
+
 
 @keras.saving.register_keras_serializable(package="wss")
 class ResizeLike(keras.layers.Layer):
-    """`resize_bilinear` of the first input `[B, h, w, C]` to the height and width of the second."""
+    """The `resize_bilinear` of the first input `[B, h, w, C]` to the height and width of the second."""
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Returns the first input at the size of the second."""
         x, reference = inputs
         static = reference.shape[1:3]
         return resize_bilinear(x, static if static.is_fully_defined() else tf.shape(reference)[1:3])
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
+        """Returns the shape of the resized input."""
         x, reference = input_shape
         return (x[0], *reference[1:3], x[3])
 
 
 @keras.saving.register_keras_serializable(package="wss")
 class Preprocess(keras.layers.Layer):
-    """Normalises raw RGB images `[B, H, W, 3]`, 0..255, in float32: `x * scale + offset`.
+    """The normalisation of raw RGB images `[B, H, W, 3]`, 0 .. 255, in float32: `x * scale + offset`.
 
     Args:
-      scale: factor of all channels.
-      offset: one number per channel, in the order RGB.
-      bgr: whether the channels leave in the order BGR.
+        scale: Factor of all channels.
+        offset: One number per channel, in the order RGB.
+        bgr: Whether the channels leave in the order BGR.
     """
 
     def __init__(self, scale: float, offset: tuple[float, ...], bgr: bool = False, **kwargs):
@@ -37,23 +43,25 @@ class Preprocess(keras.layers.Layer):
         self.offset = tuple(offset)
         self.bgr = bgr
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns normalised images, float32."""
         outputs = tf.cast(inputs, tf.float32) * self.scale + tf.constant(self.offset)
         return outputs[..., ::-1] if self.bgr else outputs
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Returns the shape of the input."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "scale": self.scale, "offset": self.offset, "bgr": self.bgr}
 
 
 class _SlimConvolution:
-    """Slim's padding and name for a Keras convolution; the mixed-in class comes next in the bases.
+    """The padding and name of slim for a Keras convolution; the mixed-in class comes next in the bases.
 
-    With `symmetric_padding` (slim's `conv2d_same`) a strided kernel is padded by the same amount on
-    both sides whatever the image size, which keeps features aligned at even sizes; otherwise
-    padding is TensorFlow's "SAME".
+    With `symmetric_padding` (slim's `conv2d_same`) a strided kernel is padded alike on both sides, whatever the image
+    size. That keeps features aligned at even sizes. Otherwise padding is TensorFlow's "SAME".
     """
 
     kernel_size: tuple[int, int]
@@ -70,27 +78,31 @@ class _SlimConvolution:
         self._explicit = (reach // 2, reach - reach // 2) if symmetric_padding and max(self.strides) > 1 else (0, 0)
         self.padding = "valid" if any(self._explicit) else "same"
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns the convolution of the padded input."""
         if any(self._explicit):
             inputs = tf.pad(inputs, [(0, 0), self._explicit, self._explicit, (0, 0)])
-        return super().call(inputs)
+        return super().call(inputs)  # type: ignore[misc]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Returns the shape of the convolved input."""
         batch, height, width, channels = input_shape
         padded = [side and side + sum(self._explicit) for side in (height, width)]
-        return super().compute_output_shape((batch, *padded, channels))
+        return super().compute_output_shape((batch, *padded, channels))  # type: ignore[misc]
 
-    def get_config(self):
-        config = super().get_config()
+    def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
+        config = super().get_config()  # type: ignore[misc]
         del config["padding"]
         return {**config, "tf1_scope": self.tf1_scope, "symmetric_padding": self.symmetric_padding}
 
 
 @keras.saving.register_keras_serializable(package="wss")
 class Conv2D(_SlimConvolution, keras.layers.Conv2D):
-    """`keras.layers.Conv2D` with slim's symmetric padding and a TensorFlow 1 scope; 1x1 runs as a matrix product."""
+    """A `keras.layers.Conv2D` with slim's symmetric padding and a TensorFlow 1 scope; 1x1 runs as a matrix product."""
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns the convolution of the input, as a matrix product where the kernel is 1x1."""
         if (*self.kernel_size, *self.strides) != (1, 1, 1, 1):
             return super().call(inputs)
         # On a CPU a product takes two thirds of the time of a convolution, its gradients half; a GPU makes it one anyway.
@@ -104,18 +116,18 @@ class Conv2D(_SlimConvolution, keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable(package="wss")
 class DepthwiseConv2D(_SlimConvolution, keras.layers.DepthwiseConv2D):
-    """`keras.layers.DepthwiseConv2D` with slim's symmetric padding and a TensorFlow 1 scope."""
+    """A `keras.layers.DepthwiseConv2D` with slim's symmetric padding and a TensorFlow 1 scope."""
 
 
 class AtrousSchedule:
-    """Turns the strides of a network, unit by unit, into (stride, atrous rate).
+    """The (stride, atrous rate) of a network, unit by unit.
 
-    Once the output stride is reached a unit no longer strides, and the units after it dilate in its
-    place (slim's `stack_blocks_dense`).
+    Once the output stride is reached a unit no longer strides, and the units after it dilate in its place (slim's
+    `stack_blocks_dense`).
 
     Args:
-      output_stride: ratio of input to output resolution.
-      stem_stride: what the layers before the first unit have reached already.
+        output_stride: Ratio of input to output resolution.
+        stem_stride: Stride that the layers before the first unit have reached already.
     """
 
     def __init__(self, output_stride: int, stem_stride: int):
@@ -132,43 +144,44 @@ class AtrousSchedule:
         return 1, rate
 
 
-def head_input(shape: tuple[int | None, int | None, int], name: str):
-    """Keras input of a head, [B, *shape] in the compute dtype, named after the end point that it takes."""
+def head_input(shape: tuple[int | None, int | None, int], name: str) -> keras.KerasTensor:
+    """Returns a Keras input of a head, [B, *shape] in the compute dtype, named after the end point that it takes."""
     return keras.Input(shape, dtype=keras.config.dtype_policy().compute_dtype, name=name)
 
 
 def truncated_normal(stddev: float) -> keras.initializers.Initializer:
-    """Initializer: a normal distribution with mean 0 cut at two standard deviations."""
+    """Returns an initializer: a normal distribution with mean 0, cut at two standard deviations."""
     return keras.initializers.TruncatedNormal(stddev=stddev)
 
 
 def conv_bn(
-    x,
+    x: keras.KerasTensor,
     filters: int,
     kernel_size: int,
+    *,
     scope: str,
-    batch_norm: dict,
+    batch_norm: Mapping,
     activation: str | None = "relu",
     stride: int = 1,
     rate: int = 1,
     symmetric_padding: bool = True,
-    initializer="glorot_uniform",
+    initializer: str | keras.initializers.Initializer = "glorot_uniform",
     use_bias: bool = False,
-):
-    """Convolution, batch normalisation, activation: `slim.conv2d` with a normalizer.
+) -> keras.KerasTensor:
+    """Applies convolution, batch normalisation and activation: `slim.conv2d` with a normalizer.
 
     Args:
-      x: Keras tensor `[B, H, W, C]`.
-      filters: output channels.
-      kernel_size: height and width of the kernel.
-      scope: TensorFlow 1 scope of the convolution, e.g. "xception_65/entry_flow/conv1_1".
-      batch_norm: keyword arguments of `BatchNorm`.
-      activation: Keras activation name, or None.
-      stride: output stride.
-      rate: atrous rate.
-      symmetric_padding: see `Conv2D`.
-      initializer: of the kernel.
-      use_bias: whether the convolution has a bias; slim's have none.
+        x: Keras tensor `[B, H, W, C]`.
+        filters: Number of output channels.
+        kernel_size: Height and width of the kernel.
+        scope: TensorFlow 1 scope of the convolution, e.g. "xception_65/entry_flow/conv1_1".
+        batch_norm: Keyword arguments of `BatchNorm`.
+        activation: Name of a Keras activation; None for none.
+        stride: Stride of the convolution.
+        rate: Atrous rate.
+        symmetric_padding: See `Conv2D`.
+        initializer: Initializer of the kernel.
+        use_bias: Whether the convolution has a bias; slim's have none.
     """
     x = Conv2D(
         filters,
@@ -184,17 +197,18 @@ def conv_bn(
 
 
 def depthwise_bn(
-    x,
+    x: keras.KerasTensor,
+    *,
     scope: str,
-    batch_norm: dict,
+    batch_norm: Mapping,
     activation: str | None = None,
     kernel_size: int = 3,
     stride: int = 1,
     rate: int = 1,
     symmetric_padding: bool = True,
-    initializer="glorot_uniform",
-):
-    """Depthwise convolution without bias, batch norm, activation; arguments as in `conv_bn`."""
+    initializer: str | keras.initializers.Initializer = "glorot_uniform",
+) -> keras.KerasTensor:
+    """Applies depthwise convolution without bias, batch norm and activation; arguments as in `conv_bn`."""
     x = DepthwiseConv2D(
         kernel_size,
         strides=stride,
@@ -208,22 +222,23 @@ def depthwise_bn(
 
 
 def separable_conv_bn(
-    x,
+    x: keras.KerasTensor,
     filters: int,
+    *,
     scope: str,
-    batch_norm: dict,
+    batch_norm: Mapping,
     activation: str | None = None,
     stride: int = 1,
     rate: int = 1,
-    depthwise_initializer="glorot_uniform",
-    pointwise_initializer="glorot_uniform",
-):
-    """DeepLab's split separable 3x3: depthwise and 1x1, each with batch norm and activation."""
+    depthwise_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+    pointwise_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+) -> keras.KerasTensor:
+    """Applies DeepLab's split separable 3x3: depthwise and 1x1, each with batch norm and activation."""
     x = depthwise_bn(
         x,
-        f"{scope}_depthwise",
-        batch_norm,
-        activation,
+        scope=f"{scope}_depthwise",
+        batch_norm=batch_norm,
+        activation=activation,
         stride=stride,
         rate=rate,
         initializer=depthwise_initializer,
@@ -232,14 +247,14 @@ def separable_conv_bn(
         x,
         filters,
         1,
-        f"{scope}_pointwise",
-        batch_norm,
-        activation,
+        scope=f"{scope}_pointwise",
+        batch_norm=batch_norm,
+        activation=activation,
         initializer=pointwise_initializer,
     )
 
 
-def _bn_activation(x, scope, batch_norm, activation):
+def _bn_activation(x: keras.KerasTensor, scope: str, batch_norm: Mapping, activation: str | None) -> keras.KerasTensor:
     x = BatchNorm(tf1_scope=f"{scope}/BatchNorm", **batch_norm)(x)
     if activation is None:
         return x

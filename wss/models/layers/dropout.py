@@ -14,7 +14,7 @@ _seeds = threading.local()
 
 @contextlib.contextmanager
 def dropout_seed(seed: tf.Tensor) -> Iterator[None]:
-    """Every `Dropout` called inside draws from its own branch of `seed` (int [2]), in the order of the calls."""
+    """Lets every `Dropout` called inside draw from its own branch of `seed` (int [2]), in the order of the calls."""
     _seeds.branches = (tf.random.fold_in(seed, number) for number in itertools.count())
     try:
         yield
@@ -24,16 +24,20 @@ def dropout_seed(seed: tf.Tensor) -> Iterator[None]:
 
 @keras.saving.register_keras_serializable(package="wss")
 class Dropout(keras.layers.Layer):
-    """Drops elements with probability `rate` in training and scales the others by 1 / (1 - rate).
+    """A layer that in training drops elements with probability `rate` and scales the others by 1 / (1 - rate).
 
     Inside of `dropout_seed` the draw is stateless; elsewhere it comes from TensorFlow's global generator.
+
+    Args:
+        rate: Share of the elements that training drops, 0 to 1.
     """
 
     def __init__(self, rate: float, **kwargs):
         super().__init__(**kwargs)
         self.rate = rate
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Returns the input, in training with dropped elements."""
         if not training or self.rate == 0:
             return inputs
         branches = getattr(_seeds, "branches", None)
@@ -41,8 +45,10 @@ class Dropout(keras.layers.Layer):
             return tf.nn.dropout(inputs, self.rate)
         return tf.nn.experimental.stateless_dropout(inputs, self.rate, next(branches))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Returns the shape of the input."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "rate": self.rate}

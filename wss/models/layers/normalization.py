@@ -19,6 +19,9 @@ def batch_norm_updates(enabled: bool) -> Iterator[None]:
 
     By default they do; what is switched off outside stays off inside. The outputs do not change: a training pass
     normalises by batch statistics either way. Under `strategy.run` enter it inside the replica function.
+
+    Args:
+        enabled: Whether they move.
     """
     before = getattr(_switch, "enabled", True)
     _switch.enabled = before and enabled
@@ -30,25 +33,25 @@ def batch_norm_updates(enabled: bool) -> Iterator[None]:
 
 @keras.saving.register_keras_serializable(package="wss")
 class BatchNorm(keras.layers.Layer):
-    """Batch normalisation of `[B, H, W, C]`, float32, bfloat16 or float16, by `FusedBatchNormV3`.
+    """The batch normalisation of `[B, H, W, C]`, float32, bfloat16 or float16, by `FusedBatchNormV3`.
 
-    Parameters and statistics are always float32. In training
-    `moving = moving * momentum + batch * (1 - momentum)`, where the batch variance is the unbiased
-    one (n / (n - 1)), as in TensorFlow 1 and unlike `keras.layers.BatchNormalization`.
+    Parameters and statistics are always float32. In training `moving = moving * momentum + batch * (1 - momentum)`. The
+    batch variance is the unbiased one (n / (n - 1)), as in TensorFlow 1 and unlike `keras.layers.BatchNormalization`.
 
     Args:
-      momentum: decay of the moving statistics.
-      epsilon: added to the variance.
-      scale: whether there is a gamma.
-      synchronized: whether batch statistics are taken over all replicas of the strategy.
-      fine_tune: False normalises by the moving statistics in training too and never moves them;
-        gamma and beta still train (DeepLab's `fine_tune_batch_norm=False`).
-      tf1_scope: TensorFlow 1 scope, e.g. "xception_65/entry_flow/conv1_1/BatchNorm"; the layer's
-        name is the scope with "." for "/".
+        momentum: Decay of the moving statistics.
+        epsilon: Number that is added to the variance.
+        scale: Whether there is a gamma.
+        synchronized: Whether batch statistics are taken over all replicas of the strategy.
+        fine_tune: Whether training normalises by batch statistics and moves the moving ones. Without it gamma and beta
+            still train (DeepLab's `fine_tune_batch_norm=False`).
+        tf1_scope: TensorFlow 1 scope, e.g. "xception_65/entry_flow/conv1_1/BatchNorm". None without one.
+        name: Name of the layer; None takes the scope with "." for "/".
     """
 
     def __init__(
         self,
+        *,
         momentum: float = 0.9997,
         epsilon: float = 1e-3,
         scale: bool = True,
@@ -66,14 +69,14 @@ class BatchNorm(keras.layers.Layer):
         self.fine_tune = fine_tune
         self.tf1_scope = tf1_scope
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the variables."""
         shape = (input_shape[-1],)
         parameter = {"shape": shape, "dtype": "float32", "autocast": False}
         self.gamma = self.add_weight(**parameter, initializer="ones", name="gamma") if self.scale else None
         self.beta = self.add_weight(**parameter, initializer="zeros", name="beta")
-        # `add_weight` has no `synchronization`. ON_READ keeps one copy per replica, so that an
-        # update needs no communication; who reads it outside of a replica (a checkpoint) gets the
-        # mean.
+        # `add_weight` has no `synchronization`. ON_READ keeps one copy per replica, so that an update needs no
+        # communication; who reads it outside of a replica (a checkpoint) gets the mean.
         statistic = {
             **parameter,
             "trainable": False,
@@ -83,20 +86,21 @@ class BatchNorm(keras.layers.Layer):
         self.moving_mean = keras.Variable("zeros", **statistic, name="moving_mean")
         self.moving_variance = keras.Variable("ones", **statistic, name="moving_variance")
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Returns the normalised input; training moves the statistics."""
         gamma = tf.ones_like(self.beta) if self.gamma is None else tf.convert_to_tensor(self.gamma)
         beta = tf.convert_to_tensor(self.beta)
         inference = not (training and self.trainable)
         if inference and tf.as_dtype(inputs.dtype) == tf.float32 and on_cpu():
             return self._multiply_add(inputs, gamma, beta)
         if inference or not self.fine_tune:
-            return self._fused(inputs, gamma, beta, self.moving_mean, self.moving_variance)[0]
+            return self._fused(inputs, gamma, beta, mean=self.moving_mean, variance=self.moving_variance)[0]
         context = tf.distribute.get_replica_context()
         if self.synchronized and context is not None and context.num_replicas_in_sync > 1:
             return self._synchronized(inputs, gamma, beta, context)
         return self._batch(inputs, gamma, beta)
 
-    def _fused(self, inputs, gamma, beta, mean, variance, **kwargs):
+    def _fused(self, inputs, gamma, beta, *, mean, variance, **kwargs):
         attributes = {
             "is_training": False,
             "epsilon": self.epsilon,
@@ -110,22 +114,22 @@ class BatchNorm(keras.layers.Layer):
     def _multiply_add(self, inputs, gamma, beta):
         """Normalises by the moving statistics, in place.
 
-        Where there is no AVX-512, oneDNN's convolution with a fused batch norm takes 30 times as long as one without, and
-        TensorFlow fuses what it can. In place this is faster than the kernel even without that.
+        TensorFlow fuses what it can. Without AVX-512 a fused convolution of oneDNN takes 30 times as long as one without
+        batch norm. In place this is faster than the kernel even without that.
         """
         scale = gamma * tf.math.rsqrt(tf.convert_to_tensor(self.moving_variance) + self.epsilon)
         return inputs * scale + (beta - tf.convert_to_tensor(self.moving_mean) * scale)
 
     def _batch(self, inputs, gamma, beta):
         if not getattr(_switch, "enabled", True):
-            return self._fused(inputs, gamma, beta, [], [], is_training=True)[0]
+            return self._fused(inputs, gamma, beta, mean=[], variance=[], is_training=True)[0]
         # The kernel itself returns the moved statistics: no further ops.
         outputs, mean, variance = self._fused(
             inputs,
             gamma,
             beta,
-            self.moving_mean,
-            self.moving_variance,
+            mean=self.moving_mean,
+            variance=self.moving_variance,
             is_training=True,
             exponential_avg_factor=1.0 - self.momentum,
         )
@@ -143,16 +147,18 @@ class BatchNorm(keras.layers.Layer):
             unbiased = variance * count / tf.maximum(count - 1.0, 1.0)
             self._move(self.moving_mean, mean)
             self._move(self.moving_variance, unbiased)
-        outputs = tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon)
+        outputs = tf.nn.batch_normalization(x, mean, variance, offset=beta, scale=gamma, variance_epsilon=self.epsilon)
         return tf.cast(outputs, inputs.dtype)
 
     def _move(self, moving, batch):
         moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Returns the shape of the input."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
             "momentum": self.momentum,

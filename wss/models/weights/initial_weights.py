@@ -19,27 +19,27 @@ from wss.run_directory import RunDirectory
 Values = dict[str, np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class WeightReport:
-    """What an import did with every variable, by TensorFlow 1 name; `str` makes a short table of it.
+    """A record of what an import did with every variable, by TensorFlow 1 name; `str` makes a short table of it.
 
     Attributes:
-        source: what was read.
-        parts: {part of the model: its variables}.
-        loaded: variables that were set.
-        skipped: {variable: why the file's value was not taken}.
-        initial: variables that the file does not have.
-        unknown: names in the file that the model does not have.
-        ignored: slots and counters in the file.
+        source: Name of what was read.
+        parts: Variables of each part of the model.
+        loaded: Variables that were set.
+        skipped: Reason why a variable's value was not taken from the file, by variable.
+        initial: Variables that the file does not have.
+        unknown: Names in the file that the model does not have.
+        ignored: Slots and counters in the file.
     """
 
     source: str
     parts: dict[str, list[str]]
     loaded: set[str]
-    skipped: dict[str, str]
-    initial: set[str]
-    unknown: list[str]
-    ignored: list[str]
+    skipped: dict[str, str] = dataclasses.field(default_factory=dict)
+    initial: set[str] = dataclasses.field(default_factory=set)
+    unknown: list[str] = dataclasses.field(default_factory=list)
+    ignored: list[str] = dataclasses.field(default_factory=list)
 
     def __str__(self) -> str:
         width = max(map(len, self.parts))
@@ -61,19 +61,20 @@ def load_initial_weights(model: DeepLab, path: str, *, last_layer: bool = True) 
     """Loads weights into a model; variables that the file does not have stay as they are.
 
     Args:
-        model: built.
-        path: from the working directory, or else from the project or the installed package; one of
-            a TensorFlow 1 checkpoint: its prefix, one of its files or its directory;
-            a `.npz` of {TF1 variable name: array} or of a Keras layout;
-            a `.h5` file of `keras.applications`;
-            "imagenet": the weights that `keras.applications` downloads for this backbone;
-            a `.weights.h5` of the same model, or the directory of a finished run.
-        last_layer: whether to take the layers whose size is the number of classes. Those of another number of classes
+        model: The network, built.
+        path: Path from the working directory, or else from the project or the installed package. It is one of
+
+            - a TensorFlow 1 checkpoint: its prefix, one of its files or its directory;
+            - a `.npz` of {TF1 variable name: array} or of a Keras layout;
+            - a `.h5` file of `keras.applications`;
+            - "imagenet": the weights that `keras.applications` downloads for this backbone;
+            - a `.weights.h5` of the same model, or the directory of a finished run.
+        last_layer: Whether to take the layers whose size is the number of classes. Those of another number of classes
             are skipped anyway.
 
     Raises:
-        UserError: nothing such to read, a shape differs, or a variable of the backbone would stay unset; or last layers to
-            leave out of a `.weights.h5`, which is read whole or not at all.
+        UserError: There is nothing such to read, a shape differs, or a variable of the backbone would stay unset. Or last
+            layers are to be left out of a `.weights.h5`, which is read whole or not at all.
     """
     path = locate(path)
     if file := weights_file(path):
@@ -82,7 +83,8 @@ def load_initial_weights(model: DeepLab, path: str, *, last_layer: bool = True) 
                 f"{file}: is read whole; to leave its last layers out, make a .npz of it by tools/convert_checkpoint.py"
             )
         return _load_whole(model, file)
-    return assign_weights(model, *read_weights(path, model.backbone.name), path, last_layer=last_layer)
+    values, ignored = read_weights(path, model.backbone.name)
+    return assign_weights(model, values, ignored, source=path, last_layer=last_layer)
 
 
 def _load_whole(model: DeepLab, file: Path) -> WeightReport:
@@ -95,17 +97,17 @@ def _load_whole(model: DeepLab, file: Path) -> WeightReport:
         raise UserError(f"{file}: not a readable .weights.h5: {str(error).splitlines()[0]}") from error
     if model.branches is None or found:
         load_weights(model, file)
-        return WeightReport(str(file), parts_of(model), names, {}, set(), [], [])
+        return WeightReport(source=str(file), parts=parts_of(model), loaded=names)
     parts = DeepLab(
         model.backbone, model.segmentation_head, num_classes=model.num_classes, auxiliary_head=model.auxiliary_head
     )
     load_weights(parts, file)
     loaded = set(tf1_shapes(parts))
-    return WeightReport(str(file), parts_of(model), loaded, {}, names - loaded, [], [])
+    return WeightReport(source=str(file), parts=parts_of(model), loaded=loaded, initial=names - loaded)
 
 
 def assign_weights(
-    model: DeepLab, values: Values, ignored: list[str], source: str, *, last_layer: bool = True
+    model: DeepLab, values: Values, ignored: list[str], *, source: str, last_layer: bool = True
 ) -> WeightReport:
     """Assigns what `read_weights` returns; arguments, report and errors as in `load_initial_weights`."""
     shapes = tf1_shapes(model)
@@ -115,11 +117,19 @@ def assign_weights(
     _check_backbone(model, initial, values, source)
     _check_head(model, kept, shapes, source)
     missing, unknown = assign_tf1(model, kept, strict=False)
-    return WeightReport(source, parts_of(model), shapes.keys() - set(missing), skipped, initial, unknown, ignored)
+    return WeightReport(
+        source=source,
+        parts=parts_of(model),
+        loaded=shapes.keys() - set(missing),
+        skipped=skipped,
+        initial=initial,
+        unknown=unknown,
+        ignored=ignored,
+    )
 
 
 def weights_file(path: str) -> Path | None:
-    """The `.weights.h5` that a path is, or that a run of wss-train in that directory has; None if there is none."""
+    """Returns the `.weights.h5` that a path is, or that a run of wss-train in that directory has; None without one."""
     file = RunDirectory(Path(path)).weights if Path(path).is_dir() else Path(path)
     return file if file.name.endswith(".weights.h5") and file.is_file() else None
 
@@ -166,7 +176,7 @@ def save_classifier(model: DeepLab, path: str) -> None:
 
 
 def parts_of(model: DeepLab) -> dict[str, list[str]]:
-    """{part of the model: TF1 names of its variables}; only parts that it has."""
+    """Returns {part of the model: TF1 names of its variables}; only parts that it has."""
     scopes: dict[str, tuple[str, ...]] = {
         "pyramid pooling": ("ppm/", "pspnet/"),
         "auxiliary head": ("auxiliary/",),
@@ -183,7 +193,7 @@ def parts_of(model: DeepLab) -> dict[str, list[str]]:
 
 
 def _skipped(model: DeepLab, values: Values, shapes: dict, last_layer: bool) -> dict[str, str]:
-    """{variable of a last layer: why its value does not go into the model}."""
+    """Returns {variable of a last layer: why its value does not go into the model}."""
     scopes = ("logits/", model.classifier_scope, "pixel_normalization/")
     skipped = {}
     for name in sorted(values.keys() & shapes.keys()):
@@ -198,7 +208,7 @@ def _skipped(model: DeepLab, values: Values, shapes: dict, last_layer: bool) -> 
 
 
 def _check_backbone(model: DeepLab, initial: set[str], values: Values, path: str) -> None:
-    """A backbone is loaded whole, but for what `only_classifies`."""
+    """Checks that a backbone is loaded whole, but for what `only_classifies`."""
     backbone = tf1_shapes(model.backbone)
     unset = sorted(name for name in initial & backbone.keys() if not only_classifies(name))
     if unset:

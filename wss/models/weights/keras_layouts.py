@@ -42,14 +42,14 @@ _ENDS = {
 
 
 class _Place(NamedTuple):
-    """Where a variable belongs: the family of networks and its TensorFlow 1 name without the root scope."""
+    """The place of a variable: the family of networks and its TensorFlow 1 name without the root scope."""
 
     family: str
     name: str
 
 
 def is_keras_layout(names: Iterable[str]) -> bool:
-    """Whether any of the names of variables ("layer/weight" or "layer__weight") is one that `from_keras_layout` knows."""
+    """Returns whether `from_keras_layout` knows any of the names of variables ("layer/weight" or "layer__weight")."""
     return any(_place(name) for name in names)
 
 
@@ -57,16 +57,16 @@ def from_keras_layout(values: Mapping[str, np.ndarray], backbone: str) -> dict[s
     """Renames variables of Keras for one of our backbones.
 
     Args:
-      values: {"layer/weight" or "layer__weight": array}, convolutions as HWIO, of any float type.
-      backbone: "resnet_v1_50_keras", "resnet_v1_101_keras" or "mobilenet_v2".
+        values: Arrays by name, "layer/weight" or "layer__weight", convolutions as HWIO, of any float type.
+        backbone: "resnet_v1_50_keras", "resnet_v1_101_keras" or "mobilenet_v2".
 
     Returns:
-      {TensorFlow 1 name: float32 array}; what is not of the backbone, such as a classifier, keeps its name. The older
-      ResNet files were made for an epsilon of 1e-3 in batch normalisation; the moving variance absorbs the difference to
-      ours, so that inference is the same.
+        {TensorFlow 1 name: float32 array}; what is not of the backbone, such as a classifier, keeps its name. The older
+        ResNet files were made for an epsilon of 1e-3 in batch normalisation. The moving variance absorbs the difference,
+        so that inference is the same.
 
     Raises:
-      UserError: the variables are those of another network.
+        UserError: The variables are those of another network.
     """
     places = {name: _place(name) for name in values}
     fitting = _fitting_backbone([place for place in places.values() if place])
@@ -89,10 +89,10 @@ def read_keras_h5(path: str | Path) -> dict[str, np.ndarray]:
     """Reads a `.h5` of weights as keras.applications downloads it, or of a whole model as Keras 1 and 2 save it.
 
     Returns:
-      {"layer/weight": array}, in the weight names of Keras 2 and 3.
+        {"layer/weight": array}, in the weight names of Keras 2 and 3.
 
     Raises:
-      UserError: no such file, or not such a file.
+        UserError: There is no such file, or it is not such a file.
     """
     values: dict[str, np.ndarray] = {}
 
@@ -118,15 +118,15 @@ def read_keras_h5(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def keras_application_values(backbone: str) -> dict[str, np.ndarray]:
-    """ImageNet weights {"layer/weight": float32 array} as keras.applications gives them, without the classifier.
+    """Returns ImageNet weights {"layer/weight": float32 array} as keras.applications gives them, without the classifier.
 
     Keras downloads them, if they are not in its cache.
 
     Args:
-      backbone: "resnet_v1_50_keras", "resnet_v1_101_keras" or "mobilenet_v2" (of depth multiplier 1).
+        backbone: "resnet_v1_50_keras", "resnet_v1_101_keras" or "mobilenet_v2" (of depth multiplier 1).
 
     Raises:
-      UserError: Keras has no such weights, or they cannot be downloaded.
+        UserError: Keras has no such weights, or they cannot be downloaded.
     """
     if backbone not in _APPLICATIONS:
         raise UserError(f"backbone: Keras has no ImageNet weights for {backbone}, only for {', '.join(_APPLICATIONS)}")
@@ -156,7 +156,7 @@ def _place(name: str) -> _Place | None:
 
 
 def _locate_layer(layer: str) -> tuple[str, str] | None:
-    """The family and the TensorFlow 1 scope below the root of a Keras layer; None if it is unknown."""
+    """Returns the family and the TensorFlow 1 scope below the root of a Keras layer; None if it is unknown."""
     if match := _RESNET.fullmatch(layer):
         stage, unit, index, kind = match.groups()
         part = ("shortcut", "conv1", "conv2", "conv3")[int(index)]

@@ -16,7 +16,7 @@ _COUNTERS = ("global_step", "beta1_power", "beta2_power", "learning_rate")
 
 
 def is_bookkeeping(name: str) -> bool:
-    """Whether a variable is an optimizer's slot, a moving average of another variable or a step counter."""
+    """Returns whether a variable is an optimizer's slot, a moving average of another variable or a step counter."""
     last = name.rsplit("/", 1)[-1]
     return last in _SLOTS or last in _COUNTERS
 
@@ -25,7 +25,7 @@ def find_checkpoint(path: str | Path) -> str | None:
     """Returns the prefix of the checkpoint at a prefix, one of its files or a directory; None if there is none.
 
     Raises:
-        UserError: a directory with several checkpoints and no `checkpoint` file that says which is the latest.
+        UserError: A directory with several checkpoints and no `checkpoint` file that says which is the latest.
     """
     path = Path(path)
     if path.is_dir():
@@ -55,13 +55,13 @@ def read_checkpoint(prefix: str) -> tuple[dict[str, np.ndarray], list[str]]:
     """Reads a TensorFlow 1 checkpoint.
 
     Args:
-        prefix: such as "model.ckpt-30000".
+        prefix: Prefix of its files, such as "model.ckpt-30000".
 
     Returns:
         {variable name: array}, and the names that were left out because they are bookkeeping.
 
     Raises:
-        UserError: not a checkpoint, damaged, or one of TensorFlow 2 objects.
+        UserError: It is no checkpoint, damaged, or one of TensorFlow 2 objects.
     """
     try:
         reader = tf.train.load_checkpoint(prefix)
@@ -78,9 +78,9 @@ def write_checkpoint(prefix: str | Path, values: Mapping[str, np.ndarray], step:
     """Writes a TensorFlow 1 checkpoint with a `global_step`, and the `checkpoint` file that makes it the latest.
 
     Args:
-        prefix: such as "model.ckpt-30000"; its folder is made if absent.
-        values: {variable name: array}.
-        step: value of `global_step`.
+        prefix: Prefix of its files, such as "model.ckpt-30000"; its folder is made if absent.
+        values: Arrays by name of the variable.
+        step: Value of `global_step`.
     """
     prefix = Path(prefix)
     prefix.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from wss.run_directory import RunDirectory
 
 
 def save_weights(model: keras.Model, run: RunDirectory) -> None:
-    """Writes a run's weights, whole or not at all. All processes call it: reading statistics is collective."""
+    """Writes a run's weights, whole or not at all. All processes call it, since reading statistics is collective."""
     with tempfile.TemporaryDirectory() as unused:
         temporary = (run.path if run.writes else Path(unused)) / f"new.{run.weights.name}"
         model.save_weights(temporary)

@@ -13,7 +13,7 @@ from wss.evaluation.result import Result
 from wss.experiment import configure
 from wss.files import write_text
 from wss.methods.dars.rounds import Rounds
-from wss.run_directory import CONFIG_NAME
+from wss.run_directory import RunDirectory
 from wss.training.summaries import read_scalars
 from wss.workflows.self_training_rounds import Plan
 from wss.workflows.stages import Stage, command_line, run_all, training_stage
@@ -49,7 +49,7 @@ class Study:
         if self.result(run) is None:
             stages = self.stages(run)
             run_all(stages)
-            scalars = read_scalars(self.folder(run) / "train")
+            scalars = read_scalars(RunDirectory(self.folder(run)).summaries)
             rounded = {
                 name: {step: float(f"{value:.5g}") for step, value in by_step.items()}
                 for name, by_step in scalars.items()
@@ -151,7 +151,7 @@ class Study:
         record = {
             "commands": [command_line(stage) for stage in stages],
             "settings": self.settings(run),
-            "operative_config": (self.folder(run) / CONFIG_NAME).read_text().splitlines(),
+            "operative_config": RunDirectory(self.folder(run)).config.read_text().splitlines(),
             "result": json.loads(stages[-1].result.read_text()),
             **more,
         }

@@ -1,4 +1,4 @@
-"""Keeps device, processor and disk busy at once: results read one step behind, and work in threads a few items ahead."""
+"""Overlaps the work of device, processor and disk: results read one step behind, threads a few items ahead."""
 
 import collections
 import os
@@ -30,11 +30,11 @@ def in_threads(
     leaves whole files.
 
     Args:
-        function: called from several threads at once.
-        items: taken by the caller's thread, at most `ahead` of them before the result of the first is asked for, so that
-            neither items nor results pile up.
-        threads: how many.
-        ahead: items in work or waiting.
+        function: Function that several threads call at once.
+        items: Items, which the caller's thread takes. At most `ahead` of them are taken before the result of the first is
+            asked for, so that neither items nor results pile up.
+        threads: Number of threads.
+        ahead: Largest number of items in work or waiting.
     """
     waiting: collections.deque[Future[R]] = collections.deque()
     with ThreadPoolExecutor(threads) as pool:

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from wss.errors import UserError
-from wss.inference.streaming import in_threads, one_behind
+from wss.inference.pipelining import in_threads, one_behind
 
 
 def logged(items, log):
