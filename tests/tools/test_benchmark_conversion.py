@@ -15,6 +15,7 @@ TOOL = Path(__file__).resolve().parents[2] / "tools" / "benchmark_conversion.py"
 def run(*arguments: str) -> None:
     with separate_flags():
         tool = load_module(TOOL)
+        tool.NUM_FILES = 2
         tool.measure = lambda output, images, workers: {
             "images_per_second": 10.0 * workers, "peak_mb": 100.0 + images
         }  # fmt: skip
@@ -38,6 +39,7 @@ def test_a_row_for_each_run(tmp_path, capsys):
 def test_a_conversion_is_measured(tmp_path):
     with separate_flags():
         tool = load_module(TOOL)
+        tool.NUM_FILES = 4
         tool.draw_files(tmp_path / "files")
         results: list[dict] = []
         tool.convert(tmp_path, 70, 1, result=type("Queue", (), {"put": staticmethod(results.append)}))
