@@ -40,7 +40,8 @@ class ParityTable:
         Args:
             golden: file without suffix.
             quantity: row of the table; tensors of one quantity share it.
-            actual, expected: arrays of one shape.
+            actual: What this package computes.
+            expected: The golden, of the same shape.
             tolerance: largest deviation allowed; 0 for equality.
             measure: of `MEASURES`: "max" (largest difference over the largest golden value), "L2" (relative norm of the
                 difference), "1 - cosine", or "different" (share of elements that are not equal).

@@ -8,6 +8,7 @@ from wss.errors import UserError
 from wss.methods.pseudoseg.pseudoseg import PseudoSeg
 
 
+@pytest.mark.slow
 def test_xla_takes_the_same_steps():
     plain, compiled = (
         take_steps(train_step(PseudoSeg(), jit_compile=jit_compile), random_batch(), 3) for jit_compile in (False, True)

@@ -96,6 +96,7 @@ def test_training_figures_show_the_pseudo_labelled_half():
     np.testing.assert_allclose(np.sum(figures["decoder"], -1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_step_is_the_same_eagerly_compiled_and_on_two_replicas(two_replicas):
     method, batch = SelfTraining(), {"labeled": half(0), "pseudo": half(1, ignored=9)}
     reference = losses_of(method, tiny_model(), batch)
