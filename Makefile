@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SEED ?= 0
+# Two processes, each with whole files: a file's tests share networks. The slow tests start processes of their own.
+FAST := $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 .PHONY: setup demo test test-all parity lint clean
 
@@ -23,11 +25,12 @@ demo: $(READY)
 # A test is slow if it takes more than about 10 seconds, starts other processes, or repeats a fast one in another size.
 test: $(READY)
 	@echo "== the fast tests (those that need ../shared skip without it)"
-	$(BIN)/python -m pytest -m "not slow"
+	$(FAST)
 
 test-all: $(READY)
-	@echo "== all tests (those that need ../shared skip without it)"
-	$(BIN)/python -m pytest
+	@echo "== all tests, the fast ones first (those that need ../shared skip without it)"
+	$(FAST)
+	$(BIN)/python -m pytest -m slow
 
 parity: $(READY)
 	@echo "== every comparison with the original's tensors, and how far each is off"

@@ -7,7 +7,15 @@ from setuptools import find_packages, setup
 
 CONVERT = ["ijson>=3.3", "pycocotools>=2.0.8", "scipy>=1.13"]  # COCO's JSON and masks, SBD's .mat
 BEAM = ["apache-beam>=2.70"]
-DEV = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "import-linter>=2.1"]
+DEV = [
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
+    "hypothesis>=6.100",
+    "ruff>=0.6",
+    "mypy>=1.11",
+    "import-linter>=2.1",
+]
 REPORT = ["matplotlib>=3.9"]  # charts
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "wss" / "__init__.py").read_text()).group(1)
