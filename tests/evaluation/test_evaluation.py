@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from networks import pseudoseg_network
 
 from wss import config
 from wss.data.dataset_info import DatasetInfo, SplitInfo, load_dataset
@@ -13,7 +14,6 @@ from wss.data.masks import encode_mask
 from wss.errors import UserError
 from wss.evaluation.evaluation import Evaluation, report
 from wss.experiment import open_run
-from wss.models.deeplab import build_model
 from wss.models.weights.weights_file import save_weights
 from wss.run_directory import CONFIG_NAME, RunDirectory
 
@@ -103,7 +103,7 @@ def test_a_float32_run_can_be_evaluated_in_bfloat16(tmp_path, tiny_parameters, f
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     config.parse_config([], tiny_parameters)
     (tmp_path / CONFIG_NAME).write_text("\n".join(tiny_parameters))
-    save_weights(build_model(load_dataset()), RunDirectory(tmp_path))
+    save_weights(pseudoseg_network(load_dataset()), RunDirectory(tmp_path))
     results = {}
     for policy in ("float32", "mixed_bfloat16"):
         run = open_run(str(tmp_path), [f"set_precision.policy = {policy!r}"], strategy)

@@ -122,6 +122,7 @@ def exported(run_dir):
     return values
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_resumes_to_the_same_bits(tmp_path, parameters, monkeypatch):
     whole = train(tmp_path / "whole", parameters)
     with monkeypatch.context() as patch:
@@ -157,6 +158,7 @@ def test_the_method_says_what_is_prepared_evaluated_and_exported(tmp_path, param
     assert moved > len(own) // 2
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_opens_with_the_teacher(tmp_path, parameters, monkeypatch):
     monkeypatch.setattr(f"{__name__}.SIGTERM_AT_FIGURES", [True])
     network = train(tmp_path, parameters).step.model
@@ -168,6 +170,7 @@ def test_an_unfinished_run_opens_with_the_teacher(tmp_path, parameters, monkeypa
         np.testing.assert_array_equal(theirs.numpy(), average.numpy(), err_msg=theirs.path)
 
 
+@pytest.mark.slow
 def test_state_is_the_same_on_two_replicas(tmp_path, parameters, two_replicas):
     trainer = train(tmp_path, parameters, two_replicas)
     network, results = trainer.step.model, two_replicas.experimental_local_results

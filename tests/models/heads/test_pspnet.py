@@ -189,7 +189,8 @@ def test_loss_is_main_and_weighted_auxiliary_by_hand():
     set_logits(model, "auxiliary", [math.log(3), 0.0, 0.0, 0.0])
     images, label = tf.zeros([1, SIZE, SIZE, 3]), np.zeros((1, SIZE, SIZE, 1), np.int32)
     label[:, :5] = 255
-    loss = lambda label, *weight: float(segmentation_pass(model, images, tf.constant(label), *weight)[0])
+    weights = lambda value: {} if value is None else {"auxiliary_weight": value}
+    loss = lambda label, weight=None: float(segmentation_pass(model, images, tf.constant(label), **weights(weight))[0])
     np.testing.assert_allclose(loss(label), math.log(4) + 0.4 * math.log(2), rtol=1e-5)
     np.testing.assert_allclose(loss(label, 0.0), math.log(4), rtol=1e-5)
     label[:, 5:] = 1
