@@ -20,7 +20,7 @@ def run_main(main: Callable[[list[str]], int | None]) -> None:
 
     --help shows the docstring and the flags of the module that `main` is of.
     """
-    _show_help_of(main.__module__)
+    _show_help_of(main)
 
     def parse_flags(argv: list[str]) -> list[str]:
         try:
@@ -41,11 +41,12 @@ def run_main(main: Callable[[list[str]], int | None]) -> None:
     app.run(guarded, flags_parser=parse_flags)
 
 
-def _show_help_of(name: str) -> None:
-    """Tells absl, which shows `__main__`, what the module `name` has; a console script is only a few lines that call it."""
+def _show_help_of(main: Callable) -> None:
+    """Tells absl, which shows `__main__`, what the module of `main` has; a console script only calls it."""
+    name = main.__module__
     if name == "__main__":
         return
-    sys.modules["__main__"].__doc__ = sys.modules[name].__doc__
+    sys.modules["__main__"].__doc__ = main.__globals__["__doc__"]
     for flag in flags.FLAGS.get_key_flags_for_module(name):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 

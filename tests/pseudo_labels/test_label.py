@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from networks import pseudoseg_network
 from PIL import Image
 from scripts import load_module, separate_flags
 from tiny import TINY
@@ -39,7 +40,6 @@ from wss.jobs.processes import ConversionStoppedError
 from wss.jobs.runner import Runner
 from wss.methods.dars.class_quotas import kl_divergence, quotas
 from wss.methods.dars.self_training import SelfTraining
-from wss.models.deeplab import build_model
 from wss.models.weights.weights_file import save_weights
 from wss.pseudo_labels import jobs, predicting
 from wss.pseudo_labels import prediction_store as predictions
@@ -118,7 +118,7 @@ def write_run(folder: Path, data: Path, seed: int = 0) -> Path:
     ]
     config.parse_config([], parameters)
     keras.utils.set_random_seed(seed)
-    model = build_model(DatasetInfo.load(data))
+    model = pseudoseg_network(DatasetInfo.load(data))
     last = model.segmentation_head.layers[-1]
     last.kernel.assign(2e7 * last.kernel)
     last.bias.assign(np.float32([3] + [0] * (NUM_CLASSES - 1)))
