@@ -5,8 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SEED ?= 0
-# Two processes, each with whole files: a file's tests share networks. The slow tests start processes of their own.
-FAST := $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+# Two processes, each with whole files: a file's tests share networks. Hosts that train together run alone, for they time out.
+TWO := -n 2 --dist loadfile
+FAST := $(BIN)/python -m pytest -m "not slow" $(TWO)
+HOSTS := tests/training/test_distribution.py
 
 .PHONY: setup demo test test-all parity lint clean
 
@@ -30,7 +32,8 @@ test: $(READY)
 test-all: $(READY)
 	@echo "== all tests, the fast ones first (those that need ../shared skip without it)"
 	$(FAST)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --ignore=$(HOSTS) $(TWO)
+	$(BIN)/python -m pytest -m slow $(HOSTS)
 
 parity: $(READY)
 	@echo "== every comparison with the original's tensors, and how far each is off"

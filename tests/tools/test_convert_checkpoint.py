@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import run_command
-from networks import dataset_of
+from networks import dataset_of, pseudoseg_network
 
-from wss.models.deeplab import build_model
 from wss.models.tf1_names import tf1_shapes
 from wss.models.weights.tf1_checkpoint import read_checkpoint, write_checkpoint
 
@@ -37,7 +36,7 @@ def convert(*arguments):
 @pytest.mark.slow
 def test_a_full_size_checkpoint_and_back(tmp_path):
     rng = np.random.default_rng(0)
-    shapes = tf1_shapes(build_model(dataset_of(21), backbone="xception_65"))
+    shapes = tf1_shapes(pseudoseg_network(dataset_of(21), backbone="xception_65"))
     values = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     slots = {
         f"{name}/Momentum": np.zeros(shape, np.float32) for name, shape in shapes.items() if "/moving_" not in name
