@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
     with hosts_together(strategy):
         result = evaluation()
         if is_chief(strategy):
-            report(result, run.directory, run.step, FLAGS.output)
+            report(result, run.directory, run.step, output=FLAGS.output)
 
 
 def console_main() -> None:

@@ -99,7 +99,7 @@ def test_example_columns_read_the_kind_of_a_map():
     cam = np.ones([4, 6], np.float32)
     soft = np.full([4, 6, 3], 1 / 3, np.float32)
     maps = {"prediction": label, "CAM": cam, "SGC": soft}
-    columns = dict(pictures.example_columns(GREY.astype(np.float32), INFO, label, maps.items()))
+    columns = dict(pictures.example_columns(GREY.astype(np.float32), INFO, label, maps=maps.items()))
     assert list(columns) == ["image", "truth", "prediction", "CAM", "SGC"]
     np.testing.assert_array_equal(columns["image"], GREY)
     np.testing.assert_array_equal(columns["truth"], pictures.overlay(GREY, label, INFO))

@@ -88,8 +88,8 @@ def difference(found: list[str], expected: list[str]) -> tuple[set[str], set[str
 
 def test_scales_of_the_paper_grow_by_beta():
     """DARS on Cityscapes, crop 361: 0.25 .. 1 in the first round, 0.2 .. 1.5 in the second."""
-    assert scale_range(0.25, 1.0, 0.2, 0.5) == pytest.approx((0.2, 1.5))
-    assert scale_range(0.5, 1.5, 0.0, 1 / 3) == pytest.approx((0.5, 2.0))
+    assert scale_range(0.25, 1.0, beta_min=0.2, beta_max=0.5) == pytest.approx((0.2, 1.5))
+    assert scale_range(0.5, 1.5, beta_min=0.0, beta_max=1 / 3) == pytest.approx((0.5, 2.0))
 
 
 @pytest.mark.parametrize(

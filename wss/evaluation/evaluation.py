@@ -126,7 +126,7 @@ def default_split() -> str:
     return gin.get_bindings("Evaluation").get("split", "val")
 
 
-def report(result: Result, run: RunDirectory, step: int, output: str | None = None) -> None:
+def report(result: Result, run: RunDirectory, step: int, *, output: str | None = None) -> None:
     """Prints a result as a table and writes it as JSON and to TensorBoard.
 
     Args:

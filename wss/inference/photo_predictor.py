@@ -109,7 +109,7 @@ class PhotoPredictor:
         waiting: collections.deque[tuple[Photo, list[SlidingWindowAverage]]] = collections.deque()
 
         def windows() -> Iterator[np.ndarray]:
-            for photo, averages in in_threads(self._cut, photos, THREADS, ahead=THREADS):
+            for photo, averages in in_threads(self._cut, photos, threads=THREADS, ahead=THREADS):
                 waiting.append((photo, averages))
                 for average in averages:
                     yield from average.windows()
@@ -128,7 +128,7 @@ class PhotoPredictor:
         def average(job: tuple[Photo, list[SlidingWindowAverage]]) -> R:
             return function(job[0], self._average(*job))
 
-        yield from in_threads(average, finished(), THREADS, ahead=THREADS)
+        yield from in_threads(average, finished(), threads=THREADS, ahead=THREADS)
 
     def _size(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
         """Returns the (height, width) at which an image of `size` is looked at."""

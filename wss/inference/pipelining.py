@@ -22,7 +22,7 @@ def one_behind(results: Iterable[T]) -> Iterator[T]:
 
 
 def in_threads(
-    function: Callable[[T], R], items: Iterable[T], threads: int = THREADS, ahead: int = 2 * THREADS
+    function: Callable[[T], R], items: Iterable[T], *, threads: int = THREADS, ahead: int = 2 * THREADS
 ) -> Iterator[R]:
     """Yields `function(item)` for each item, in order, worked out by threads ahead of time.
 

@@ -14,7 +14,7 @@ from wss.ops.resizing import resize_bilinear
 from wss.runtime.devices import on_cpu
 
 
-def predict(model, images, scales: Sequence[float] = (1.0,), flip: bool = False) -> tf.Tensor:
+def predict(model, images, *, scales: Sequence[float] = (1.0,), flip: bool = False) -> tf.Tensor:
     """Predicts whole images; with the defaults the argmax is the original's evaluation.
 
     An accelerator gets an image and its mirrored one in one batch, which takes the memory of two images. On processors

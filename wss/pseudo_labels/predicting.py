@@ -72,7 +72,7 @@ def predicting(predictor: PhotoPredictor, info: DatasetInfo, predictions: Predic
     return predictions.writing(part, _explained(predicted))
 
 
-def photos_of(info: DatasetInfo, split: str, file: str, use_mask: bool = False) -> Iterator[Photo]:
+def photos_of(info: DatasetInfo, split: str, file: str, *, use_mask: bool = False) -> Iterator[Photo]:
     """Yields the images of one record file of a split, in order.
 
     Args:

@@ -41,7 +41,9 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, ignore_label: int = 
     return math.exp((low + high) / 2)
 
 
-def cross_entropy(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0, ignore_label: int = 255) -> float:
+def cross_entropy(
+    logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0, *, ignore_label: int = 255
+) -> float:
     """Returns the mean of -log p of the label, in nats, with p = softmax(logits / temperature).
 
     Args:

@@ -41,7 +41,7 @@ def colorize(label: np.ndarray, info: DatasetInfo) -> np.ndarray:
     return color_table(info.colors, info.ignore_label)[label]
 
 
-def overlay(image: np.ndarray, label: np.ndarray, info: DatasetInfo, alpha: float = 0.55) -> np.ndarray:
+def overlay(image: np.ndarray, label: np.ndarray, info: DatasetInfo, *, alpha: float = 0.55) -> np.ndarray:
     """Lays the colours of a label on the image in grey; a background class stays clear.
 
     Args:
@@ -61,7 +61,7 @@ def overlay(image: np.ndarray, label: np.ndarray, info: DatasetInfo, alpha: floa
 
 
 def overlay_probabilities(
-    image: np.ndarray, probabilities: np.ndarray, info: DatasetInfo, alpha: float = 0.7
+    image: np.ndarray, probabilities: np.ndarray, info: DatasetInfo, *, alpha: float = 0.7
 ) -> np.ndarray:
     """Lays a soft label on the image in grey: colours mix, a background class stays clear.
 
@@ -101,6 +101,7 @@ def example_columns(
     image: np.ndarray,
     info: DatasetInfo,
     label: np.ndarray | None = None,
+    *,
     maps: Iterable[tuple[str, np.ndarray]] = (),
 ) -> list[tuple[str, np.ndarray]]:
     """Returns the columns of one image: itself, the truth, then its maps.

@@ -94,7 +94,7 @@ class _Drawing:
         example, outputs = predicted
         prediction = _cut(outputs["prediction"], example)
         shown = classes_in([prediction] + ([] if example.label is None else [example.label]))
-        columns = example_columns(example.image, self.info, example.label, self._maps(example, outputs))
+        columns = example_columns(example.image, self.info, example.label, maps=self._maps(example, outputs))
         self._save("masks", example, colorize(prediction, self.info))
         self._save("overlays", example, overlay(example.image, prediction, self.info))
         self._save("panels", example, with_legend(panel(columns, example.name), self.info, shown))

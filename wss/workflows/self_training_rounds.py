@@ -21,7 +21,7 @@ from wss.workflows.stages import Stage, result_in, training_stage
 SETTINGS = "rounds.json"
 
 
-def scale_range(minimum: float, maximum: float, beta_min: float, beta_max: float) -> tuple[float, float]:
+def scale_range(minimum: float, maximum: float, *, beta_min: float, beta_max: float) -> tuple[float, float]:
     """Returns the random scales of a later round, wider than those of the recipe: DARS (He et al., ICCV 2021).
 
     Args:
@@ -178,7 +178,7 @@ class Plan:
         if rounds.scale_growth:
             beta_min, beta_max = rounds.scale_growth[number - 1]
             scales = _bound("Augmentation", "min_scale"), _bound("Augmentation", "max_scale")
-            minimum, maximum = scale_range(*scales, beta_min, beta_max)
+            minimum, maximum = scale_range(*scales, beta_min=beta_min, beta_max=beta_max)
             parameters += [f"Augmentation.min_scale = {minimum:.6g}", f"Augmentation.max_scale = {maximum:.6g}"]
         return parameters
 

@@ -28,19 +28,19 @@ def test_quotas_by_hand():
     """Of 10 pixels 3.5, 3.5 and 3 are wanted with alpha = 1: the first of the equal remainders gains."""
     shares = np.array([0.35, 0.35, 0.3])
     np.testing.assert_array_equal(quotas(1, shares, 10), [4, 3, 3])
-    np.testing.assert_array_equal(quotas(1, shares, 10, "floor"), [3, 3, 3])
+    np.testing.assert_array_equal(quotas(1, shares, 10, rounding="floor"), [3, 3, 3])
     np.testing.assert_array_equal(quotas(0.5, shares, 10), [2, 2, 1])
     assert quotas(0.5, shares, 10).dtype == np.int64
 
 
 def test_decimals_are_what_they_print_as():
     """In floating point .29 * 100 is 28.999999999999996."""
-    assert quotas(0.29, np.array([1.0]), 100, "floor") == 29
-    np.testing.assert_array_equal(quotas(1, np.array([0.3, 0.7]), 100, "floor"), [30, 70])
+    assert quotas(0.29, np.array([1.0]), 100, rounding="floor") == 29
+    np.testing.assert_array_equal(quotas(1, np.array([0.3, 0.7]), 100, rounding="floor"), [30, 70])
 
 
 def test_pixels_do_as_a_distribution():
-    np.testing.assert_array_equal(quotas(1, np.array([1, 1, 1]), 3, "floor"), [1, 1, 1])
+    np.testing.assert_array_equal(quotas(1, np.array([1, 1, 1]), 3, rounding="floor"), [1, 1, 1])
 
 
 def test_quotas_of_the_published_distribution():
@@ -61,7 +61,7 @@ def test_quotas_of_the_published_distribution():
 def test_quotas_sum_to_the_pixel(weights, alpha, total):
     """Up to 10^6 images of 2 megapixels."""
     shares, wanted = distribution(np.array(weights)), Fraction(alpha) * total
-    counts, floors = (quotas(float(alpha), shares, total, rounding) for rounding in ("largest_remainder", "floor"))
+    counts, floors = (quotas(float(alpha), shares, total, rounding=rounding) for rounding in ("largest_remainder", rounding="floor"))
     assert counts.sum() == round(wanted)
     assert set((counts - floors).tolist()) <= {0, 1}
     assert wanted - len(weights) < floors.sum() <= wanted
@@ -82,7 +82,7 @@ def test_impossible_distributions(shares):
 
 def test_unknown_rounding():
     with pytest.raises(UserError, match="Did you mean 'floor'"):
-        quotas(0.5, np.array([1.0]), 10, "flor")
+        quotas(0.5, np.array([1.0]), 10, rounding="flor")
 
 
 def test_oracle_8_kl_divergence_by_hand():

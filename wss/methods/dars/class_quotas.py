@@ -23,7 +23,7 @@ def distribution(pixels: np.ndarray) -> np.ndarray:
 
 
 def quotas(
-    alpha: float, distribution: np.ndarray, total_pixels: int, rounding: str = "largest_remainder"
+    alpha: float, distribution: np.ndarray, total_pixels: int, *, rounding: str = "largest_remainder"
 ) -> np.ndarray:
     """Returns how many pixels of each class to label: n_j = alpha r_j P (DARS, eq. 4) in whole pixels.
 

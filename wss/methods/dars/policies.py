@@ -124,7 +124,9 @@ def select(
         wanted = np.array([int(share_of(alpha, pixels)) for pixels in available], np.int64)
         levels = _level_at(reaching, np.minimum(wanted + (alpha > 0), available))
     else:
-        wanted = quotas(alpha, _of_all_classes(distribution, policy, len(histogram)), available.sum(), rounding)
+        wanted = quotas(
+            alpha, _of_all_classes(distribution, policy, len(histogram)), available.sum(), rounding=rounding
+        )
         levels = _level_at(reaching, np.minimum(wanted, available))
     candidates = _count_reaching(reaching, levels)
     return Selection(
