@@ -61,7 +61,9 @@ def test_quotas_of_the_published_distribution():
 def test_quotas_sum_to_the_pixel(weights, alpha, total):
     """Up to 10^6 images of 2 megapixels."""
     shares, wanted = distribution(np.array(weights)), Fraction(alpha) * total
-    counts, floors = (quotas(float(alpha), shares, total, rounding=rounding) for rounding in ("largest_remainder", rounding="floor"))
+    counts, floors = (
+        quotas(float(alpha), shares, total, rounding=rounding) for rounding in ("largest_remainder", "floor")
+    )
     assert counts.sum() == round(wanted)
     assert set((counts - floors).tolist()) <= {0, 1}
     assert wanted - len(weights) < floors.sum() <= wanted
