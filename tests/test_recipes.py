@@ -314,3 +314,15 @@ def test_lists_have_the_sizes_of_the_original(goldens, name, dataset, original):
 def test_typo_over_a_recipe_names_the_nearest(typo, right):
     with pytest.raises(UserError, match=f"Did you mean '{right}'"):
         parse_config([f"{PSEUDOSEG}voc2012_unlabeled.gin"], [typo])
+
+
+def test_parameters_that_moved_are_read_under_their_old_names(tmp_path, capsys):
+    """In files, their includes and bindings; everything else about them is as if the new name stood there."""
+    (tmp_path / "old.gin").write_text("build_model.attention_dim = 7\nbuild_model.backbone = 'xception_41'\n")
+    (tmp_path / "whole.gin").write_text(f"include '{tmp_path}/old.gin'\nbuild_model.sgc_background = 'before'\n")
+    parse_config([str(tmp_path / "whole.gin")], ["build_model.classifier_dropout = 0.25"])
+    assert gin.get_bindings("build_sgc") == {"attention_dim": 7, "background": "before"}
+    assert gin.get_bindings("build_classifier") == {"dropout": 0.25}
+    assert gin.get_bindings("build_model") == {"backbone": "xception_41"}
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "build_model.sgc_background is called build_sgc.background now" in printed
