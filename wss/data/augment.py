@@ -122,8 +122,9 @@ class Augmentation:
         geometry = self._draw_geometry(tf.shape(image)[:2], geometry_seed)
         # A view's draws do not depend on how many follow it.
         seeds = [first, *(split_seed(tf.random.fold_in(seed, number), 2) for number in range(1, strong))][:strong]
-        jitters = [random_jitter(jitter_seed, self.jitter_strength) for jitter_seed, _ in seeds]
-        view, images = self.views(image, label, geometry, jitters=jitters)
+        jitters = [random_jitter(jitter_seed, self.jitter_strength) for jitter_seed, _ in seeds if self.jitter_strength]
+        view, jittered = self.views(image, label, geometry, jitters=jitters)
+        images = jittered or [view["image"]] * strong
         views = {"weak": view["image"], "label": view["label"], "valid": view["valid"], "not_padding": view["valid"]}
         for number, (pixels, (_, cutout_seed)) in enumerate(zip(images, seeds, strict=True), 1):
             suffix = "" if number == 1 else f"_{number}"

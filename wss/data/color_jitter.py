@@ -8,10 +8,8 @@ import tensorflow as tf
 COLOR_OPS = ("brightness", "contrast", "saturation", "hue")
 
 
-def random_jitter(seed: tf.Tensor, strength: float = 1.0) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Draws a colour jitter of images in 0 .. 255; strength 0 changes nothing."""
-    if not strength:
-        return lambda image: image
+def random_jitter(seed: tf.Tensor, strength: float) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Draws a colour jitter of images in 0 .. 255, of the strength that `Augmentation` describes."""
     order_seed, *seeds = tf.unstack(tf.random.split(seed, 5))
     s = 0.5 * strength
     ranges = ((-s, s), (1 - s, 1 + s), (1 - s, 1 + s), (-s / 2, s / 2))

@@ -126,7 +126,7 @@ class TrainingData:
         """Checks that the streams have what a method asks of them.
 
         Raises:
-            UserError: A stream has no split, no masks, no image-level labels, no boxes, or other classes.
+            UserError: A stream has no split, no folder, other classes, too few masks or no image-level labels.
         """
         for stream, views in streams.items():
             if not self.splits[stream]:
