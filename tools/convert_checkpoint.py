@@ -99,19 +99,20 @@ def _from_weights():
 def _write(model, step: int, output: Path) -> None:
     """Writes a file whole or not at all; TensorFlow does the same for a checkpoint."""
     import numpy as np
+    from etils import epath
 
+    from wss.files import whole, write_errors
     from wss.models.tf1_names import tf1_values
     from wss.models.weights.tf1_checkpoint import write_checkpoint
+    from wss.models.weights.weights_file import write_weights
 
-    temporary = output.with_name(f"new.{output.name}")
     if output.name.endswith(".weights.h5"):
-        model.save_weights(temporary)
+        write_weights(model, output)
     elif output.suffix == ".npz":
-        np.savez(temporary, **tf1_values(model))  # type: ignore[arg-type]  # its names are no keywords of savez
+        with write_errors(output), whole(epath.Path(output), suffix=".npz") as temporary:
+            np.savez(temporary, **tf1_values(model))  # type: ignore[arg-type]  # its names are no keywords of savez
     else:
         write_checkpoint(output, tf1_values(model), step)
-        return
-    temporary.replace(output)
 
 
 if __name__ == "__main__":

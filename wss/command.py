@@ -1,8 +1,9 @@
-"""How a command starts and ends: flags, help, a quiet TensorFlow, and one line for a user's mistake.
+"""How a command starts and ends: flags, help, a quiet TensorFlow, and one line for a user's mistake or Ctrl-C.
 
 A process that imports this module is one of the commands, or a worker that a command has started.
 """
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -13,10 +14,11 @@ from wss.errors import UserError, did_you_mean
 from wss.quiet_tensorflow import hide_startup_lines
 
 hide_startup_lines()
+INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells expect
 
 
 def run_main(main: Callable[[list[str]], int | None]) -> None:
-    """Runs an absl `main(argv)`: a `UserError` or a bad flag ends in one line on stderr and exit code 2.
+    """Runs an absl `main(argv)`: a `UserError` or a bad flag ends in one line on stderr and exit code 2, Ctrl-C in 130.
 
     --help shows the docstring and the flags of the module that `main` is of.
     """
@@ -37,6 +39,9 @@ def run_main(main: Callable[[list[str]], int | None]) -> None:
             return main(argv)
         except UserError as error:
             _fail(str(error))
+        except KeyboardInterrupt as error:  # or an `Interrupted`, which says what is kept
+            print(str(error) or "interrupted by Ctrl-C", file=sys.stderr)
+            sys.exit(INTERRUPTED)
 
     app.run(guarded, flags_parser=parse_flags)
 

@@ -12,6 +12,10 @@ class UserError(ValueError):
     """
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with one line on what is kept."""
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the choice nearest to `name`, or "" if none is near."""
     near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)

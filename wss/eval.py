@@ -6,6 +6,8 @@ wss-eval --run_dir=runs/voc --gin_param="Evaluation.scales = (0.5, 1.0, 1.5)" --
 What --gin_param can set, and what it means: wss-train --list_parameters, wss-train --list_parameters=NAME
 """
 
+from pathlib import Path
+
 from absl import flags
 
 from wss.command import run_main
@@ -23,10 +25,13 @@ def main(argv: list[str]) -> None:
     from wss import config
     from wss.evaluation.evaluation import Evaluation, report
     from wss.experiment import open_run
+    from wss.run_directory import RunDirectory
     from wss.runtime.strategy import build_strategy, hosts_together, is_chief
 
     strategy = build_strategy(FLAGS.strategy, FLAGS.tpu)
     split = [] if FLAGS.split is None else [f"Evaluation.split = {FLAGS.split!r}"]
+    if FLAGS.output is None and is_chief(strategy):
+        RunDirectory(Path(FLAGS.run_dir)).check_writable()
     run = open_run(FLAGS.run_dir, [*gin_parameters(), *split], strategy)
     print(f"evaluating {run.weights} on {run.info.directory}")
     evaluation = config.call(Evaluation).open(run.model, run.info, strategy)

@@ -1,6 +1,7 @@
 """Experiments from Python: configures, runs and opens what the commands do."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from wss.run_directory import CONFIG_NAME, RunDirectory
 from wss.runtime.cpu import keep_freed_memory, set_cpu_threads
 from wss.runtime.precision import set_precision
 from wss.runtime.strategy import build_strategy
-from wss.training.checkpoints import latest_checkpoint
+from wss.training.checkpoints import newest_readable, saved_checkpoints
+from wss.training.run_record import RunRecord
 from wss.training.train import build_network, restore_evaluated, train
 
 
@@ -98,25 +100,45 @@ def open_run(run_dir: str, parameters: Sequence[str], strategy: tf.distribute.St
         UserError: There is no such run, nothing is saved yet, or the configuration no longer fits.
     """
     directory = RunDirectory(Path(run_dir), writes=False)
-    if not directory.config.is_file():
-        raise UserError(f"--run_dir={run_dir}: no {CONFIG_NAME} in it; expected a folder that wss-train wrote")
-    configure([str(directory.config)], parameters)
+    _configure_as(directory, parameters)
     set_precision()
-    info = load_dataset()
+    info = _dataset_of(directory)
     method = gin.get_bindings("train")["method"]
     with strategy.scope():
         model = build_network(info, method)
-    latest = latest_checkpoint(directory)
-    step = int(latest.rsplit("-", 1)[1]) if latest else 0
     if directory.weights.is_file():
         load_weights(model, directory.weights)
+        step = max((saved.step for saved in saved_checkpoints(directory)), default=0)
         weights = "the finished run's weights"
-    elif latest:
+    elif saved := newest_readable(directory):
         with strategy.scope():
-            restore_evaluated(model, method, info, checkpoint=latest)
+            restore_evaluated(model, method, info, checkpoint=saved)
+        step = saved.step
         weights = f"the checkpoint of step {step} (the run has not finished)"
     else:
         raise UserError(
             f"--run_dir={run_dir}: nothing saved yet; wait for its first checkpoint (train.checkpoint_every)"
         )
     return OpenRun(directory=directory, info=info, model=model, method=method, step=step, weights=weights)
+
+
+def _configure_as(run: RunDirectory, parameters: Sequence[str]) -> None:
+    """Replaces gin's configuration by that of a run, with parameters over it."""
+    if not run.config.is_file():
+        raise UserError(f"--run_dir={run.path}: no {CONFIG_NAME} in it; expected a folder that wss-train wrote")
+    configure([str(run.config)], parameters)
+    if "method" not in gin.get_bindings("train"):
+        raise UserError(f"{run.config}: damaged (it sets no train.method); expected what wss-train wrote")
+
+
+def _dataset_of(run: RunDirectory) -> DatasetInfo:
+    """Returns the data set of gin, which must have the classes of the run."""
+    directory = gin.get_bindings("load_dataset").get("directory", "")
+    if not os.path.isabs(directory) and "://" not in directory and not os.path.exists(directory):
+        raise UserError(
+            f"{directory}: not found from {os.getcwd()}; {run.path} was trained on it: give its folder by --data_dir"
+        )
+    info = load_dataset()
+    if record := RunRecord.read(run):
+        record.check_classes(run, RunRecord.of(info))
+    return info

@@ -1,28 +1,49 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, by one process at a time."""
 
 import contextlib
+import errno
+import fcntl
 import os
+import re
+import shutil
+import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 from etils import epath
 
 from wss.errors import UserError
+
+MAX_NAME_BYTES = 255  # of file systems, for one part of a path
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+_TEMPORARY = re.compile(r".*\.tmp-[0-9a-f]{32}(\.weights\.h5|\.npz)?", re.DOTALL)
 
 
 class WriteError(UserError):
     """A file that cannot be written; the disk may be full."""
 
 
-def unique_name(path: epath.Path) -> epath.Path:
+class LockedError(UserError):
+    """A folder to which another process writes."""
+
+
+def unique_name(path: epath.Path, *, suffix: str = "") -> epath.Path:
     """Returns a temporary name beside `path` that no other process takes: Beam may run a job twice at once."""
-    return path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex}")
+    tail = f".tmp-{uuid.uuid4().hex}{suffix}"
+    head = path.name.encode(errors="surrogateescape")[: MAX_NAME_BYTES - len(tail)].decode(errors="ignore")
+    return path.with_name(head + tail)
 
 
 @contextlib.contextmanager
-def whole(path: epath.Path) -> Iterator[epath.Path]:
-    """Yields a temporary name; the file there becomes `path` at the end, or is removed after an error."""
-    temporary = unique_name(path)
+def whole(path: epath.Path, *, suffix: str = "") -> Iterator[epath.Path]:
+    """Yields a temporary name; the file there becomes `path` at the end, or is removed after an error.
+
+    Args:
+        path: Path of the finished file.
+        suffix: End of the temporary name, for writers that want one.
+    """
+    temporary = unique_name(path, suffix=suffix)
     try:
         yield temporary
         temporary.replace(path)
@@ -38,8 +59,88 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         WriteError: It cannot be written.
     """
     path = epath.Path(path)
+    with write_errors(path), whole(path) as temporary:
+        temporary.write_text(text)
+
+
+@contextlib.contextmanager
+def write_errors(path: str | os.PathLike, help_: str = "") -> Iterator[None]:
+    """Turns errors of writing a file, the operating system's and TensorFlow's, into one line.
+
+    Args:
+        path: The file or folder that is written.
+        help_: Words on what helps, for the end of the line.
+
+    Raises:
+        WriteError: Something inside cannot be written.
+    """
     try:
-        with whole(path) as temporary:
-            temporary.write_text(text)
+        yield
+    except Exception as error:
+        if not (isinstance(error, OSError) or _is_of_tensorflow(error)):
+            raise
+        raise WriteError(f"{path}: cannot be written ({reason_of(error)}){help_ and f'; {help_}'}") from error
+
+
+def reason_of(error: Exception) -> str:
+    """Returns the first line of what the operating system or TensorFlow says of an error."""
+    found = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error) or type(error).__name__
+    return str(found).strip().splitlines()[0]
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Removes what a killed process left in a folder under a temporary name; follows no links."""
+    with contextlib.suppress(OSError):  # what cannot be removed does no harm
+        for path in folder.iterdir():
+            if _TEMPORARY.fullmatch(path.name) or re.fullmatch(r"ckpt-\d+_temp", path.name):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, busy: str) -> Iterator[None]:
+    """Keeps other processes out while the context is open; the lock goes with the process, whatever ends it.
+
+    Args:
+        path: The lock's file, which is made; not followed if it is a link.
+        busy: Words on who holds it, for the error.
+
+    Raises:
+        LockedError: Another process holds it.
+        WriteError: The file cannot be made or locked.
+    """
+    with write_errors(path):
+        descriptor = _locked_file(path, busy)
+    try:
+        _tell_holder(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked_file(path: Path, busy: str) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not path.exists() or os.stat(path).st_ino != os.fstat(descriptor).st_ino:
+            raise BlockingIOError(errno.EAGAIN, "its holder has just removed it")
+    except BlockingIOError as error:
+        holder = os.pread(descriptor, 200, 0).decode(errors="replace")
+        os.close(descriptor)
+        raise LockedError(f"{busy}{f' ({holder})' if holder.isprintable() and holder else ''}") from error
     except OSError as error:
-        raise WriteError(f"{path}: cannot be written ({error.strerror or error})") from error
+        if error.errno not in NO_LOCKS:
+            os.close(descriptor)
+            raise
+        print(f"{path}: this file system has no locks; see that only one process writes there", file=sys.stderr)
+    return descriptor
+
+
+def _tell_holder(descriptor: int) -> None:
+    """Writes who holds a lock, for the message of others; a full disk does not matter."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
+
+
+def _is_of_tensorflow(error: Exception) -> bool:
+    return any(kind.__name__ == "OpError" for kind in type(error).__mro__)

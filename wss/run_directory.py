@@ -1,6 +1,8 @@
-"""Names of a run's files.
+"""A run's files: their names, and the lock on them.
 
 <run_dir>/operative_config.gin       every gin parameter that was in force
+<run_dir>/run.json                   the classes and the data that it was trained on, and what changed on the way
+<run_dir>/lock                       held by the process that trains there
 <run_dir>/checkpoints/               for resuming: weights, optimizer, random state
 <run_dir>/model.weights.h5           the trained weights for everybody else, with stable names (averaged ones if on)
 <run_dir>/train/, eval_<split>/      TensorBoard
@@ -10,12 +12,16 @@
 <run_dir>/finished                   the run is complete; written by what runs several of them
 """
 
+import contextlib
 import dataclasses
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import gin
 
-from wss.files import write_text
+from wss.errors import UserError
+from wss.files import locked, remove_temporaries, write_errors, write_text
 
 CONFIG_NAME = "operative_config.gin"
 WEIGHTS_NAME = "model.weights.h5"
@@ -40,6 +46,16 @@ class RunDirectory:
     def config(self) -> Path:
         """The gin file of all parameters that were in force."""
         return self.path / CONFIG_NAME
+
+    @property
+    def record(self) -> Path:
+        """The file of what the run was trained on, see `wss.training.run_record`."""
+        return self.path / "run.json"
+
+    @property
+    def lock(self) -> Path:
+        """The file that the process that trains there holds locked."""
+        return self.path / "lock"
 
     @property
     def checkpoints(self) -> Path:
@@ -78,8 +94,53 @@ class RunDirectory:
         """Returns the file of how good the pseudo labels on a split are."""
         return self.path / f"pseudo_labels_{split}.json"
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Makes the folder and keeps other trainings out of it; removes what a killed one left half-written.
+
+        Raises:
+            LockedError: Another process trains there.
+            WriteError: The folder cannot be made or written.
+        """
+        if not self.writes:
+            yield
+            return
+        is_new = not self.path.exists()
+        with write_errors(self.path, "expected a folder for the run in --run_dir"):
+            self.path.mkdir(parents=True, exist_ok=True)
+        busy = f"{self.path}: another training is running there; wait for it, or give another --run_dir"
+        with locked(self.lock, busy=busy):
+            for folder in (self.path, self.checkpoints):
+                remove_temporaries(folder)
+            try:
+                yield
+            finally:
+                if is_new:
+                    self._remove_if_unused()
+
+    def check_writable(self) -> None:
+        """Checks that files can be made in the folder, before work whose results go there.
+
+        Raises:
+            UserError: They cannot.
+        """
+        probe = self.path / f".writable-{uuid.uuid4().hex}"
+        try:
+            probe.touch(exist_ok=False)
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: cannot be written ({error.strerror}); give a file for the result by --output"
+            ) from error
+
     def save_config(self) -> None:
         """Writes the operative gin configuration."""
         if self.writes:
-            self.path.mkdir(parents=True, exist_ok=True)
             write_text(self.config, gin.operative_config_str(max_line_length=120))
+
+    def _remove_if_unused(self) -> None:
+        """Removes a folder in which there is nothing but the lock."""
+        with contextlib.suppress(OSError):
+            if [path.name for path in self.path.iterdir()] == [self.lock.name]:
+                self.lock.unlink()
+                self.path.rmdir()

@@ -54,7 +54,8 @@ def test_photos_are_read_while_one_goes_through_them(tmp_path, monkeypatch):
         save(tmp_path / f"{i:02d}.png", 8, 8)
     monkeypatch.setattr(examples, "THREADS", 2)
     read = []
-    monkeypatch.setattr(examples, "_read_reduced", lambda path, max_side: read.append(path) or np.zeros([8, 8, 3]))
+    picture = (np.zeros([8, 8, 3]), (8, 8))
+    monkeypatch.setattr(FolderExamples, "_read", lambda self, path: read.append(path) or picture)
     next(iter(FolderExamples(str(tmp_path), 100, GREY, batch_size=4)))
     assert 4 <= len(read) <= 10
 

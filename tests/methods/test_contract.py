@@ -16,6 +16,7 @@ from wss.methods.base import Figure, Losses, Method
 from wss.methods.components.ema import ExponentialMovingAverage
 from wss.ops.losses import consistency_loss, segmentation_loss
 from wss.ops.resizing import resize_nearest
+from wss.run_directory import RunDirectory
 
 DIMENSION, CAPACITY = 3, 12
 SIGTERM_AT_FIGURES = []  # not empty: a picture for TensorBoard is when the run is stopped
@@ -102,8 +103,7 @@ def train(run_dir, parameters, strategy=None):
     config.parse_config([], parameters)
     from wss.training.train import Training
 
-    trainer = Training().trainer(str(run_dir), strategy or tf.distribute.MirroredStrategy(["CPU:0"]))
-    trainer.run_directory.save_config()
+    trainer = Training().trainer(RunDirectory(run_dir), strategy or tf.distribute.MirroredStrategy(["CPU:0"]))
     trainer.run()
     return trainer
 

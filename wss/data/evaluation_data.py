@@ -45,7 +45,8 @@ def evaluation_batches(
 
     Returns:
         Batches of image float32 [B, h, w, 3] in 0 .. 255, label int32 [B, h, w, 1], valid float32 [B, h, w, 1], size int32
-        [B, 2] and name string [B]. Padding is ignored in the label; the size of an empty example is 0.
+        [B, 2], own_size int32 [B, 2] before `ResizeToRange`, and name string [B]. Padding is ignored in the label; the
+        sizes of an empty example are 0.
 
     Raises:
         UserError: An image of the split is larger than `size`.
@@ -64,12 +65,14 @@ def evaluation_batches(
 
     def example_of(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         example, image, label = read_example(serialized, info, resize)
-        return padded(tf.cast(image, tf.float32), label, example["name"])
+        own_size = tf.shape(example["image"])[:2]
+        return {**padded(tf.cast(image, tf.float32), label, example["name"]), "own_size": own_size}
 
     examples = split_records(info, split).map(example_of, num_parallel_calls=tf.data.AUTOTUNE)
     missing = -info.split(split).num_examples % batch_size
     if missing:
-        empty = tf.data.Dataset.from_tensors(padded(tf.zeros([0, 0, 3]), tf.zeros([0, 0, 1], tf.int32), ""))
+        nothing = padded(tf.zeros([0, 0, 3]), tf.zeros([0, 0, 1], tf.int32), "")
+        empty = tf.data.Dataset.from_tensors({**nothing, "own_size": tf.zeros([2], tf.int32)})
         examples = examples.concatenate(empty.repeat(missing))
     return examples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 

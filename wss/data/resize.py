@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import gin
+import numpy as np
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
@@ -60,6 +61,21 @@ class ResizeToRange:
         if self.min_size is None:
             return image, label
         return resize_to_range(image, label, self.min_size, max_size=self.max_size, factor=self.factor)
+
+    def size_of(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Returns the (height, width) that an image of a size is resized to."""
+        if self.min_size is None:
+            return size
+        resized = size_in_range(tf.constant(size), self.min_size, max_size=self.max_size, factor=self.factor)
+        height, width = resized.numpy().tolist()
+        return height, width
+
+    def image(self, image: np.ndarray) -> np.ndarray:
+        """Resizes an image [H, W, 3] of 0 .. 255 as training and evaluation see it; float32 if it is resized."""
+        if self.min_size is None:
+            return image
+        with tf.device("CPU:0"):
+            return self(tf.constant(image), tf.zeros([1, 1, 1], tf.int32))[0].numpy()
 
     def largest_size(self, info: DatasetInfo, split: str) -> tuple[int, int]:
         """Returns the largest (height, width) over the images of a split once they are resized.

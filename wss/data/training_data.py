@@ -140,6 +140,13 @@ class TrainingData:
             validate_records(self.infos[stream], self.splits[stream])
             self._check_views(stream, views)
 
+    def checksums(self, streams: Iterable[str]) -> dict[str, str]:
+        """Returns the checksum of the images of each stream's split, by "stream: split"."""
+        return {
+            f"{stream}: {self.splits[stream]}": self.infos[stream].split(self.splits[stream]).checksum
+            for stream in streams
+        }
+
     def _check_classes(self, stream: str) -> None:
         info = self.infos[stream]
         for number, names in enumerate(itertools.zip_longest(info.class_names, self.info.class_names)):

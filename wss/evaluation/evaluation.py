@@ -1,8 +1,10 @@
 """The evaluation of a run: split, image size, scales and windows, configured by gin; and what is written of its result."""
 
+import contextlib
 import dataclasses
 import functools
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,8 +16,10 @@ from wss.data.evaluation_data import evaluation_batches
 from wss.data.example import validate_records
 from wss.errors import UserError
 from wss.evaluation.evaluator import Evaluator
+from wss.evaluation.remarks import remarks
 from wss.evaluation.result import Result, write_json
 from wss.evaluation.tables import evaluation_table
+from wss.files import reason_of
 from wss.inference.prediction import predict, predict_sliding
 from wss.inference.sliding_window import is_size
 from wss.models.deeplab import DeepLab
@@ -136,9 +140,16 @@ def report(result: Result, run: RunDirectory, step: int, *, output: str | None =
         output: JSON file; None takes <run_dir>/eval_<split>.json.
     """
     path = Path(output) if output else run.evaluation(result.split)
-    write_json(result, path)
-    write_scalars(result, tf.summary.create_file_writer(str(run.evaluation_summaries(result.split))), step)
     print(evaluation_table(result))
+    for line in remarks(result):
+        print(line)
+    write_json(result, path)
+    folder = run.evaluation_summaries(result.split)
+    try:
+        with contextlib.closing(tf.summary.create_file_writer(str(folder))) as writer:
+            write_scalars(result, writer, step)
+    except tf.errors.OpError as error:
+        print(f"{folder}: nothing written for TensorBoard ({reason_of(error)})", file=sys.stderr)
     rate = result.num_images / max(result.seconds, 1e-9)
     print(f"{result.num_images} images in {format_seconds(result.seconds)} ({rate:.1f} images/s), written to {path}")
 

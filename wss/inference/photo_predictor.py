@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from wss.data.evaluation_data import padded_size
-from wss.data.resize import ResizeToRange, size_in_range
+from wss.data.resize import ResizeToRange
 from wss.errors import UserError
 from wss.inference.photos import Photo
 from wss.inference.pipelining import in_threads, one_behind
@@ -134,11 +134,8 @@ class PhotoPredictor:
         """Returns the (height, width) at which an image of `size` is looked at."""
         if self.settings.base_size is not None:
             scale *= self.settings.base_size / max(size)
-        elif (resize := self._resize).min_size is not None:
-            height, width = size_in_range(
-                tf.constant(size), resize.min_size, max_size=resize.max_size, factor=resize.factor
-            ).numpy()
-            size = height, width
+        else:
+            size = self._resize.size_of(size)
         height, width = (max(1, round(side * scale)) for side in size)
         return height, width
 

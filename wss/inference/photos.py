@@ -1,7 +1,6 @@
 """Images to look at rather than to measure: of a split or of a folder of photos, streamed in batches of one shape."""
 
 import dataclasses
-import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +13,7 @@ import tensorflow as tf
 from wss.data.dataset_info import DatasetInfo
 from wss.data.evaluation_data import evaluation_batches, padded_size
 from wss.data.photos import SUFFIXES, photo_size, read_photo
+from wss.data.resize import ResizeToRange
 from wss.errors import UserError
 from wss.inference.pipelining import THREADS, in_threads, one_behind
 
@@ -24,13 +24,15 @@ class Photo:
 
     Attributes:
         name: Its id, or the name of its file.
-        image: uint8 or float32 `[h, w, 3]`, 0 .. 255.
+        image: uint8 or float32 `[h, w, 3]`, 0 .. 255, as the network sees it.
         label: int32 `[h, w]`, or None without truth.
+        own_size: Its (height, width) before it was resized; None if it was not.
     """
 
     name: str
     image: np.ndarray
     label: np.ndarray | None = None
+    own_size: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,19 +44,22 @@ class Batch:
         images: float32 `[B, H, W, 3]`, 0 .. 255.
         sizes: int32 `[B, 2]`, (height, width) without padding.
         labels: int32 `[B, H, W]`, or None without truth.
+        own_sizes: int32 `[B, 2]`, (height, width) before the images were resized; None if they were not.
     """
 
     names: list[str]
     images: np.ndarray
     sizes: np.ndarray
     labels: np.ndarray | None = None
+    own_sizes: np.ndarray | None = None
 
     def __iter__(self) -> Iterator[Photo]:
         """Yields the images without their padding."""
         for i, name in enumerate(self.names):
             height, width = self.sizes[i]
             label = None if self.labels is None else self.labels[i, :height, :width]
-            yield Photo(name, self.images[i, :height, :width], label)
+            own_size = None if self.own_sizes is None else tuple(self.own_sizes[i].tolist())
+            yield Photo(name, self.images[i, :height, :width], label, own_size)
 
 
 class Examples(Protocol):
@@ -105,17 +110,19 @@ class SplitExamples:
         left = self._number
         for batch in self._batches.as_numpy_iterator():
             names = [name.decode() for name in batch["name"][:left]]
-            yield Batch(names, batch["image"], batch["size"], batch["label"][..., 0] if self._has_masks else None)
+            labels = batch["label"][..., 0] if self._has_masks else None
+            yield Batch(names, batch["image"], batch["size"], labels, batch["own_size"])
             left -= len(names)
 
 
 class FolderExamples:
-    """Photos of a folder, sorted by name, upright, the longer side at most `max_side`; read a few at a time.
+    """Photos of a folder, sorted by name, upright, at the size that the network saw in training; read a few at a time.
 
     Args:
         folder: Folder whose files with one of `SUFFIXES` count.
-        max_side: Longest side in pixels; larger photos are reduced to it.
+        max_side: Longest side in pixels where no `ResizeToRange` says the size; larger photos are reduced to it.
         mean_pixel: RGB of the padding.
+        resize: The size of photos in training; None for that of gin.
         number: Largest number of photos; None for all.
         batch_size: Largest number of photos of one batch.
 
@@ -129,13 +136,15 @@ class FolderExamples:
         max_side: int,
         mean_pixel: tuple[float, float, float],
         *,
+        resize: ResizeToRange | None = None,
         number: int | None = None,
         batch_size: int = 4,
     ):
         self._paths = _photos_in(folder)[:number]
         self._max_side, self._mean_pixel = max_side, mean_pixel
+        self._resize = resize or ResizeToRange()
         self._batch_size = min(batch_size, len(self._paths))
-        heights, widths = zip(*in_threads(lambda path: _reduced_photo_size(path, max_side), self._paths), strict=True)
+        heights, widths = zip(*in_threads(self._seen_size, self._paths), strict=True)
         self._shape = padded_size((max(heights), max(widths)))
 
     def __len__(self) -> int:
@@ -144,16 +153,33 @@ class FolderExamples:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yields the batches."""
-        read = functools.partial(_read_reduced, max_side=self._max_side)
-        photos = in_threads(read, self._paths, ahead=self._batch_size + THREADS)
+        photos = in_threads(self._read, self._paths, ahead=self._batch_size + THREADS)
         for first in range(0, len(self), self._batch_size):
             images = np.tile(np.array(self._mean_pixel, np.float32), (self._batch_size, *self._shape, 1))
-            sizes = np.zeros([self._batch_size, 2], np.int32)
+            sizes, own_sizes = np.zeros([2, self._batch_size, 2], np.int32)
             paths = self._paths[first : first + self._batch_size]
-            for i, photo in enumerate(itertools.islice(photos, len(paths))):
+            for i, (photo, own_sizes[i]) in enumerate(itertools.islice(photos, len(paths))):
                 sizes[i] = height, width = photo.shape[:2]
                 images[i, :height, :width] = photo
-            yield Batch([path.stem for path in paths], images, sizes)
+            yield Batch([path.stem for path in paths], images, sizes, own_sizes=own_sizes)
+
+    def _seen_size(self, path: Path) -> tuple[int, int]:
+        """Returns the (height, width) at which the network sees a photo, from the header alone."""
+        size = photo_size(path)
+        if self._resize.min_size is not None:
+            return self._resize.size_of(size)
+        height, width = size
+        width, height = reduced_size(width, height, self._max_side)
+        return height, width
+
+    def _read(self, path: Path) -> tuple[np.ndarray, tuple[int, int]]:
+        """Returns a photo as the network sees it, [h, w, 3] in 0 .. 255, and its own (height, width)."""
+        photo = read_photo(path)
+        own_size = photo.height, photo.width
+        if self._resize.min_size is not None:
+            return self._resize.image(np.asarray(photo)), own_size
+        photo.thumbnail((self._max_side, self._max_side))
+        return np.asarray(photo), own_size
 
 
 def run_examples(
@@ -184,19 +210,6 @@ def _photos_in(folder: str) -> list[Path]:
                 f"--images={folder}: {by_name[path.stem].name} and {path.name} would give files of one name; rename one"
             )
     return paths
-
-
-def _reduced_photo_size(path: Path, max_side: int) -> tuple[int, int]:
-    """Returns the (height, width) of what `_read_reduced` returns, from the header alone."""
-    height, width = photo_size(path)
-    width, height = reduced_size(width, height, max_side)
-    return height, width
-
-
-def _read_reduced(path: Path, max_side: int) -> np.ndarray:
-    photo = read_photo(path)
-    photo.thumbnail((max_side, max_side))
-    return np.asarray(photo)
 
 
 def reduced_size(width: int, height: int, max_side: int) -> tuple[int, int]:

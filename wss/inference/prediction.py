@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from wss.inference.sliding_window import SlidingWindows, mean_of_windows, pad_for_windows
 from wss.methods.base import Figure, Method
@@ -152,6 +153,19 @@ def predict_and_explain(
         for same in zip(*maps, strict=True)
     ]
     return tf.argmax(probabilities, axis=-1, output_type=tf.int32), joined
+
+
+def label_at_size(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes class ids, uint8 `[h, w]`, to `size` (H, W); a pixel gets the class with the largest share of it."""
+    if label.shape == size:
+        return label
+    present = np.unique(label)
+    result, largest = np.full(size, present[0], np.uint8), np.full(size, 0, np.uint8)
+    for value in present:
+        share = Image.fromarray(np.uint8(255) * (label == value)).resize(size[::-1], Image.Resampling.BILINEAR)
+        larger = np.asarray(share) > largest
+        result[larger], largest[larger] = value, np.asarray(share)[larger]
+    return result
 
 
 def valid_pixels(sizes: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:

@@ -1,17 +1,18 @@
 """A folder that appears when it is complete: work goes on beside it after a kill, and an old one is replaced at the end."""
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
 from etils import epath
 
-from wss.errors import UserError
-from wss.files import WriteError
+from wss.errors import Interrupted, UserError
+from wss.files import LockedError, WriteError, locked, write_errors
 from wss.jobs.processes import ConversionStoppedError
 
 DONE, LOCK = ".done", "lock"
+GOES_ON = "the same command goes on where it stopped"
 
 
 @contextlib.contextmanager
@@ -24,7 +25,7 @@ def replacing(output_dir: str | os.PathLike, overwrite: bool, *, content_file: s
         content_file: Name of a file that every folder with finished work has.
 
     Raises:
-        ConversionStoppedError: Another conversion to it is running, or it cannot be written; the folder stays.
+        LockedError, WriteError: Another conversion to it is running, or it cannot be written; the folder stays.
         UserError: `output_dir` has a data set and `overwrite` is not given, or has something else in it.
     """
     target = epath.Path(os.path.abspath(output_dir) if "://" not in str(output_dir) else output_dir)
@@ -44,10 +45,10 @@ def replacing(output_dir: str | os.PathLike, overwrite: bool, *, content_file: s
         with _locked(folder, output_dir):
             try:
                 yield folder
-            except (ConversionStoppedError, WriteError):
+            except (ConversionStoppedError, WriteError, LockedError):
                 raise
             except KeyboardInterrupt as error:
-                raise ConversionStoppedError("interrupted; the same command goes on where it stopped") from error
+                raise Interrupted(f"interrupted by Ctrl-C; {GOES_ON}") from error
             except UserError:
                 folder.rmtree()
                 raise
@@ -58,32 +59,16 @@ def replacing(output_dir: str | os.PathLike, overwrite: bool, *, content_file: s
                 old.rmtree()
 
 
-@contextlib.contextmanager
-def _locked(folder: epath.Path, output_dir: str | os.PathLike) -> Iterator[None]:
-    """Keeps a second conversion from the same folder of this machine; the lock goes with the process."""
+def _locked(folder: epath.Path, output_dir: str | os.PathLike) -> contextlib.AbstractContextManager:
+    """Keeps a second conversion from the same folder; a remote one has no locks."""
     if "://" in str(folder):
-        yield
-        return
-    with open(folder / LOCK, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConversionStoppedError(f"{output_dir}: another conversion to it is running") from error
-        yield
+        return contextlib.nullcontext()
+    return locked(Path(folder) / LOCK, busy=f"{output_dir}: another conversion to it is running")
 
 
-@contextlib.contextmanager
-def disk_errors(path: str | os.PathLike) -> Iterator[None]:
+def disk_errors(path: str | os.PathLike) -> contextlib.AbstractContextManager:
     """Turns errors of writing into one line."""
-    import tensorflow as tf  # here, so that --help of the converters need not wait for it
-
-    try:
-        yield
-    except (OSError, tf.errors.OpError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error.message
-        raise ConversionStoppedError(
-            f"{path}: cannot be written ({reason}); the same command goes on where it stopped"
-        ) from error
+    return write_errors(path, GOES_ON)
 
 
 def keep_only(folder: epath.Path, names: Collection[str]) -> None:

@@ -4,30 +4,36 @@ import contextlib
 import dataclasses
 import signal
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
 from wss.data.input_rate import pipeline_rate, slow_input_line
 from wss.data.training_data import Shard, TrainingData
-from wss.errors import UserError
+from wss.errors import Interrupted, UserError
 from wss.evaluation.evaluation import SplitEvaluation, report
 from wss.evaluation.result import Result
 from wss.models.deeplab import DeepLab
+from wss.models.weights.checkpoint_files import non_finite
 from wss.models.weights.weights_file import save_weights
 from wss.progress import TrainingProgress, format_seconds
 from wss.run_directory import RunDirectory
 from wss.runtime.memory import peak_memory
 from wss.runtime.strategy import number_of_hosts, of_all_replicas
-from wss.training.checkpoints import checkpoint_manager, latest_checkpoint
+from wss.training.checkpoints import Checkpoints, saved_checkpoints
+from wss.training.resuming import resume
+from wss.training.run_record import RunRecord
 from wss.training.step import TrainStep
 from wss.training.summaries import write_figures, write_scalars
 
+DIVERGED_HELP = "Lower build_optimizer.learning_rate, set train.clip_norm"
 WORTH_A_LOOK = 100  # steps to come, below which the speed of the input does not matter
 
 
 class TrainingDiverged(UserError):
-    """A loss is NaN or infinite."""
+    """A loss or a weight is NaN or infinite."""
 
 
 @dataclasses.dataclass
@@ -86,8 +92,8 @@ class Trainer:
         parts = {"model": step.model, "optimizer": step.optimizer}
         if step.average is not None:
             parts["average"] = step.average
-        self.checkpoints = checkpoint_manager(tf.train.Checkpoint(**parts), run, keep_checkpoints)
-        self._asked_to_stop = False
+        self.checkpoints = Checkpoints(parts, run, keep_checkpoints)
+        self._asked_to_stop = 0
 
     @property
     def finished_steps(self) -> int:
@@ -100,8 +106,8 @@ class Trainer:
         iterator = self._iterator(self.finished_steps)
         writer = self._writer()
         progress = TrainingProgress(self.finished_steps, self.num_steps, self._images_per_step())
-        with _on_sigterm(self._request_stop):
-            stopped = False
+        with _on_signals(self._request_stop):
+            stopped = 0
             loops = 0
             while (now := self.finished_steps) < self.num_steps and not stopped:
                 stop = self.intervals.next_stop(now, self.steps_per_loop, self.num_steps)
@@ -115,12 +121,11 @@ class Trainer:
                 progress.update(stop, {name: scalars[name] for name in self.step.names[: self.step.losses]})
                 self._after(stop, scalars, writer, progress)
                 # One host alone must not stop: the others would wait for it.
-                stopped = any(of_all_replicas(self.strategy, self._asked_to_stop))
-        progress.close()
-        if stopped:
-            self.checkpoints.save(self.finished_steps)
-            print(f"stopped by SIGTERM after {self.finished_steps} steps, saved; run the same command to go on")
-            return None
+                stopped = max(of_all_replicas(self.strategy, self._asked_to_stop))
+            progress.close()
+            if stopped:
+                self._stop(stopped)
+                return None
         return self._finish()
 
     def dry_run(self) -> None:
@@ -154,15 +159,16 @@ class Trainer:
 
     def _begin(self) -> None:
         """Goes on from the last checkpoint; without one the run begins, from the initial weights if there are any."""
-        if latest := latest_checkpoint(self.run_directory):
-            self.checkpoints.checkpoint.restore(latest).assert_consumed()
-            print(f"resuming {self.run_directory.path} after {self.finished_steps} of {self.num_steps} steps")
+        found = RunRecord.of(self.data.info, self.data.checksums(self.step.method.streams))
+        resumed = resume(self.run_directory, self.checkpoints, found, num_steps=self.num_steps)
         if len(steps := set(of_all_replicas(self.strategy, self.finished_steps))) > 1:
             raise UserError(
                 f"{self.run_directory.path}: the hosts found checkpoints of different steps there ({sorted(steps)}); "
                 "--run_dir must be a folder that all of them share"
             )
-        if not latest:
+        self.run_directory.save_config()
+        (resumed or found).write(self.run_directory)
+        if not resumed:
             self.step.method.prepare(self.step.model, self.data)
 
     def _writer(self) -> tf.summary.SummaryWriter:
@@ -195,21 +201,35 @@ class Trainer:
             figures = self.step.method.training_figures(self.step.model, batch)
             write_figures(writer, figures, self.data.info, step=step)
         if due(self.intervals.checkpoint):
-            self.checkpoints.save(step)
+            self._save(step)
             writer.flush()
         if due(self.intervals.evaluation) and step < self.num_steps:
             self._evaluate(step)
 
     def _evaluate(self, step: int) -> Result:
         assert self.evaluation is not None
+        self._raise_if_not_finite()
         with self._evaluated_weights():
             result = self.evaluation()
         if self.run_directory.writes:
             report(result, self.run_directory, step)
         return result
 
+    def _save(self, step: int) -> None:
+        self._raise_if_not_finite()
+        self.checkpoints.save(step)
+
+    def _stop(self, number: int) -> None:
+        """Ends as a signal asks: saved, so that the same command goes on."""
+        self._save(self.finished_steps)
+        asked = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        line = f"stopped by {asked} after {self.finished_steps} steps, saved; run the same command to go on"
+        if number == signal.SIGINT:
+            raise Interrupted(line)
+        print(line)
+
     def _finish(self) -> Result | None:
-        self.checkpoints.save(self.finished_steps)
+        self._save(self.finished_steps)
         with self._evaluated_weights():
             save_weights(self.step.model, self.run_directory)
         if self.evaluation is None:
@@ -224,18 +244,31 @@ class Trainer:
         names = self.data.names(self.step.method.streams, self.strategy.num_replicas_in_sync, step)
         images = "; ".join(f"{stream}: {', '.join(values)}" for stream, values in names.items())
         values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-        kept = latest_checkpoint(self.run_directory) or "none yet"
         raise TrainingDiverged(
-            f"the loss of step {step + 1} is not finite ({values}); images {images}. Last good checkpoint: {kept}. "
-            "Lower build_optimizer.learning_rate, set train.clip_norm, or look at these images"
+            f"the loss of step {step + 1} is not finite ({values}); images {images}. {self._last_good()}. "
+            f"{DIVERGED_HELP}, or look at these images"
         )
+
+    def _raise_if_not_finite(self) -> None:
+        """Raises an error if what a checkpoint would keep has NaN or infinity; collective, as it reads statistics."""
+        if name := non_finite(self.step.saved_variables()):
+            raise TrainingDiverged(
+                f"{name} is not finite after step {self.finished_steps}. {self._last_good()}. {DIVERGED_HELP}"
+            )
+
+    def _last_good(self) -> str:
+        saved = saved_checkpoints(self.run_directory)
+        return f"Last good checkpoint: {saved[0].prefix if saved else 'none yet'}"
 
     def _images_per_step(self) -> int:
         per_replica = sum(self.data.batch_sizes[stream] for stream in self.step.method.streams)
         return per_replica * self.strategy.num_replicas_in_sync
 
-    def _request_stop(self, *_) -> None:
-        self._asked_to_stop = True
+    def _request_stop(self, number: int, *_) -> None:
+        self._asked_to_stop = number
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            print("\nstopping after the steps that are running; Ctrl-C again stops without saving", file=sys.stderr)
 
     def _evaluated_weights(self) -> contextlib.AbstractContextManager:
         """Returns a context in which the network carries the weights that are evaluated and exported."""
@@ -244,12 +277,17 @@ class Trainer:
 
 
 @contextlib.contextmanager
-def _on_sigterm(handler):
-    before = signal.signal(signal.SIGTERM, handler)
+def _on_signals(handler: Callable) -> Iterator[None]:
+    """Calls `handler(number, frame)` on SIGTERM and on Ctrl-C; elsewhere than in the main thread there are no signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 def dry_run_report(model: DeepLab, *, seconds: float, num_steps: int, images: int) -> str:

@@ -11,6 +11,7 @@ from wss.methods.base import Method
 from wss.methods.components.ema import ExponentialMovingAverage
 from wss.models.deeplab import DeepLab
 from wss.models.layers.dropout import dropout_seed
+from wss.models.weights.weights_file import named_variables
 from wss.ops.losses import weight_decay_loss
 from wss.training.optimizers import VariableRates
 
@@ -131,6 +132,15 @@ class TrainStep:
         summed = context.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
         factor = tf.minimum(1.0, self.clip_norm * scale / (tf.linalg.global_norm(summed) + 1e-12))
         return [gradient * factor for gradient in gradients]
+
+    def saved_variables(self) -> Iterator[tuple[str, tf.Variable]]:
+        """Yields what a checkpoint keeps: the variables of network, optimizer and average, with their names."""
+        yield from named_variables(self.model)
+        yield from ((f"optimizer/{variable.path}", variable.value) for variable in self.optimizer.variables)
+        if self.model.state is not None:
+            yield from ((f"state/{variable.name}", variable) for variable in self.model.state.variables)
+        if self.average is not None:
+            yield from ((f"average/{variable.name}", variable) for variable in self.average.variables)
 
     def results(self, num_steps: int) -> dict[str, float]:
         """Returns means over the last `run` of `num_steps` steps, by name."""

@@ -19,6 +19,7 @@ from wss.models.weights.initial_weights import load_initial_weights
 from wss.run_directory import RunDirectory
 from wss.runtime.precision import set_precision
 from wss.runtime.strategy import hosts_together, is_chief
+from wss.training.checkpoints import SavedCheckpoint, restore_parts
 from wss.training.loop import Intervals, Trainer
 from wss.training.optimizers import build_optimizer
 from wss.training.step import TrainStep
@@ -73,7 +74,7 @@ class Training:
     ema_decay: float | None = None
     jit_compile: bool = False
 
-    def trainer(self, run_dir: str, strategy: tf.distribute.Strategy) -> Trainer:
+    def trainer(self, run: RunDirectory, strategy: tf.distribute.Strategy) -> Trainer:
         """Builds everything that gin configures for a run; writes nothing."""
         set_precision()
         keras.utils.set_random_seed(self.seed)
@@ -90,7 +91,7 @@ class Training:
         return Trainer(
             self._step(network, average, data, strategy),
             data,
-            RunDirectory(Path(run_dir), writes=is_chief(strategy)),
+            run,
             num_steps=self.num_steps,
             steps_per_loop=self.steps_per_loop,
             intervals=Intervals(
@@ -142,16 +143,19 @@ def train(run_dir: str, strategy: tf.distribute.Strategy, *, dry_run: bool = Fal
         The evaluation at the end, or None without one.
 
     Raises:
-        TrainingDiverged: A loss is not finite; the last checkpoint is kept.
+        TrainingDiverged: A loss or a weight is not finite; the last checkpoint is kept.
         UserError: Anything that the user can mend.
     """
-    trainer = Training().trainer(run_dir, strategy)
-    with hosts_together(strategy):
-        if dry_run:
+    run = RunDirectory(Path(run_dir), writes=is_chief(strategy))
+    if dry_run:
+        trainer = Training().trainer(run, strategy)
+        with hosts_together(strategy):
             trainer.dry_run()
-            return None
-        trainer.run_directory.save_config()
-        return trainer.run()
+        return None
+    with run.held():
+        trainer = Training().trainer(run, strategy)
+        with hosts_together(strategy):
+            return trainer.run()
 
 
 def build_network(info: DatasetInfo, method: Method, **settings) -> DeepLab:
@@ -167,19 +171,19 @@ def build_network(info: DatasetInfo, method: Method, **settings) -> DeepLab:
     return network
 
 
-def restore_evaluated(network: DeepLab, method: Method, info: DatasetInfo, *, checkpoint: str) -> None:
+def restore_evaluated(network: DeepLab, method: Method, info: DatasetInfo, *, checkpoint: SavedCheckpoint) -> None:
     """Restores from a checkpoint of a run the weights that the run would evaluate, for the configuration of gin.
 
     Args:
         network: The network, which has no state yet.
         method: The run's method.
         info: The data set.
-        checkpoint: Prefix of the checkpoint.
+        checkpoint: The checkpoint, which was found readable.
     """
     network.state = method.build_state(network, info)
     average = averaged_weights(network, method, gin.get_bindings("train").get("ema_decay"))
     parts = {"model": network, **({} if average is None else {"average": average})}
-    tf.train.Checkpoint(**parts).restore(checkpoint).expect_partial().assert_existing_objects_matched()
+    restore_parts(parts, checkpoint)
     evaluated = average or method.evaluated(network)
     if evaluated is not None:
         evaluated.copy_into_network()

@@ -10,7 +10,7 @@ import tensorflow as tf
 from wss.data.dataset_info import DatasetInfo
 from wss.inference.photos import Examples, Photo, run_examples
 from wss.inference.pipelining import in_threads
-from wss.inference.prediction import predict, predict_and_explain, to_image_size
+from wss.inference.prediction import label_at_size, predict, predict_and_explain, to_image_size
 from wss.methods.base import Figure, Method
 from wss.models.deeplab import DeepLab
 from wss.progress import format_seconds, track
@@ -42,6 +42,8 @@ def visualize(
     title: str = "prediction",
 ) -> None:
     """Writes masks/<name>.png, overlays/<name>.png, panels/<name>.png and panels.png, a sheet of the first rows.
+
+    A mask has the photo's own size; the others have the size that the network sees.
 
     Threads draw and write while the network works on the next batch.
 
@@ -95,7 +97,8 @@ class _Drawing:
         prediction = _cut(outputs["prediction"], example)
         shown = classes_in([prediction] + ([] if example.label is None else [example.label]))
         columns = example_columns(example.image, self.info, example.label, maps=self._maps(example, outputs))
-        self._save("masks", example, colorize(prediction, self.info))
+        at_own_size = label_at_size(prediction.astype(np.uint8), example.own_size or prediction.shape)
+        self._save("masks", example, colorize(at_own_size, self.info))
         self._save("overlays", example, overlay(example.image, prediction, self.info))
         self._save("panels", example, with_legend(panel(columns, example.name), self.info, shown))
         return example.name, columns, shown

@@ -10,9 +10,10 @@ import numpy as np
 from wss.errors import UserError
 from wss.models.deeplab import DeepLab
 from wss.models.tf1_names import assign_tf1, only_classifies, tf1_shapes, tf1_values
+from wss.models.weights.checkpoint_files import is_finite
 from wss.models.weights.keras_layouts import from_keras_layout, is_keras_layout, keras_application_values, read_keras_h5
 from wss.models.weights.tf1_checkpoint import find_checkpoint, is_bookkeeping, read_checkpoint
-from wss.models.weights.weights_file import load_weights
+from wss.models.weights.weights_file import check_h5, load_weights
 from wss.project import locate
 from wss.run_directory import RunDirectory
 
@@ -90,11 +91,9 @@ def load_initial_weights(model: DeepLab, path: str, *, last_layer: bool = True) 
 def _load_whole(model: DeepLab, file: Path) -> WeightReport:
     """Loads a `.weights.h5`; a method's own layers stay as they are if the run that wrote it had none."""
     names = set(tf1_shapes(model))
-    try:
-        with h5py.File(file) as content:
-            found = "branches" in content
-    except OSError as error:
-        raise UserError(f"{file}: not a readable .weights.h5: {str(error).splitlines()[0]}") from error
+    check_h5(file)
+    with h5py.File(file) as content:
+        found = "branches" in content
     if model.branches is None or found:
         load_weights(model, file)
         return WeightReport(source=str(file), parts=parts_of(model), loaded=names)
@@ -110,6 +109,10 @@ def assign_weights(
     model: DeepLab, values: Values, ignored: list[str], *, source: str, last_layer: bool = True
 ) -> WeightReport:
     """Assigns what `read_weights` returns; arguments, report and errors as in `load_initial_weights`."""
+    if wrong := next((name for name, value in values.items() if not is_finite(value)), None):
+        raise UserError(
+            f"{source}: {wrong} is not finite (NaN or infinity); expected weights of a training that went well"
+        )
     shapes = tf1_shapes(model)
     skipped = _skipped(model, values, shapes, last_layer)
     kept = {name: value for name, value in values.items() if name not in skipped}
@@ -160,7 +163,7 @@ def read_weights(path: str, backbone: str) -> tuple[Values, list[str]]:
 
 def _read_npz(path: str) -> tuple[Values, list[str]]:
     try:
-        with np.load(path) as archive:
+        with np.load(path, allow_pickle=False) as archive:
             values = {name: archive[name] for name in archive.files if not is_bookkeeping(name)}
             return values, [name for name in archive.files if name not in values]
     except (OSError, ValueError, zipfile.BadZipFile) as error:
