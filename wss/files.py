@@ -82,10 +82,11 @@ def write_errors(path: str | os.PathLike, help_: str = "") -> Iterator[None]:
         raise WriteError(f"{path}: cannot be written ({reason_of(error)}){help_ and f'; {help_}'}") from error
 
 
-def reason_of(error: Exception) -> str:
-    """Returns the first line of what the operating system or TensorFlow says of an error."""
+def reason_of(error: BaseException) -> str:
+    """Returns the first line of what an error says, without the ops that TensorFlow names in it."""
     found = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error) or type(error).__name__
-    return str(found).strip().splitlines()[0]
+    line = str(found).strip().splitlines()[0].rsplit("}} ", 1)[-1]
+    return re.sub(r" \[Op:.*", "", line).rsplit("; ", 1)[-1].rstrip(". ")
 
 
 def remove_temporaries(folder: Path) -> None:

@@ -45,6 +45,8 @@ def caught_stderr() -> Iterator[Callable[[], bytes]]:
         os.dup2(file.fileno(), 2)
         try:
             yield lambda: _content(file.fileno())
+        except KeyboardInterrupt:
+            raise
         except BaseException:
             _flush()
             _write(saved, _content(file.fileno()))

@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -144,14 +146,21 @@ def report(result: Result, run: RunDirectory, step: int, *, output: str | None =
     for line in remarks(result):
         print(line)
     write_json(result, path)
-    folder = run.evaluation_summaries(result.split)
-    try:
-        with contextlib.closing(tf.summary.create_file_writer(str(folder))) as writer:
-            write_scalars(result, writer, step)
-    except tf.errors.OpError as error:
-        print(f"{folder}: nothing written for TensorBoard ({reason_of(error)})", file=sys.stderr)
+    _write_summaries(result, run, step)
     rate = result.num_images / max(result.seconds, 1e-9)
     print(f"{result.num_images} images in {format_seconds(result.seconds)} ({rate:.1f} images/s), written to {path}")
+
+
+def _write_summaries(result: Result, run: RunDirectory, step: int) -> None:
+    """Writes a result for TensorBoard, if the run's folder can be written; the result itself is elsewhere."""
+    folder = run.evaluation_summaries(result.split)
+    try:
+        if not os.access(run.path, os.W_OK):
+            raise PermissionError(errno.EROFS, os.strerror(errno.EROFS))
+        with contextlib.closing(tf.summary.create_file_writer(str(folder))) as writer:
+            write_scalars(result, writer, step)
+    except (tf.errors.OpError, OSError) as error:
+        print(f"{folder}: nothing written for TensorBoard ({reason_of(error)})", file=sys.stderr)
 
 
 def write_scalars(result: Result, writer: tf.summary.SummaryWriter, step: int) -> None:

@@ -92,7 +92,10 @@ def command_line(stage: Stage) -> str:
 
 
 def _exit_code(command: Sequence[str]) -> int:
-    """Runs a process to its end. SIGTERM goes on to it, for it then saves what it has, and counts as its failure."""
+    """Runs a process to its end. SIGTERM goes on to it, for it then saves what it has, and counts as its failure.
+
+    Ctrl-C reaches both; it counts when the process has saved.
+    """
     process, stopped = subprocess.Popen(command), False
 
     def stop(*_) -> None:
@@ -103,6 +106,9 @@ def _exit_code(command: Sequence[str]) -> int:
     before = signal.signal(signal.SIGTERM, stop)
     try:
         status = process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
     return -signal.SIGTERM if stopped else status
