@@ -26,7 +26,7 @@ def run_once(done: epath.Path, fingerprint: str, work: Callable[[], dict]) -> bo
     Returns:
         Whether it was called.
     """
-    if done.exists() and result_of(done)[FINGERPRINT] == fingerprint:
+    if done.exists() and _fingerprint_of(done) == fingerprint:
         return False
     found = work()
     write_text(done, json.dumps({FINGERPRINT: fingerprint, **found}))
@@ -41,6 +41,14 @@ def done_file(folder: epath.Path, file: str) -> epath.Path:
 def result_of(done: epath.Path) -> dict:
     """Returns what a finished job found, with its fingerprint."""
     return json.loads(done.read_text())
+
+
+def _fingerprint_of(done: epath.Path) -> str:
+    """Returns the fingerprint of a finished job; "" if its file is damaged, so that the job runs again."""
+    try:
+        return str(result_of(done)[FINGERPRINT])
+    except (ValueError, LookupError, TypeError):
+        return ""
 
 
 def keep_same_plan(folder: epath.Path, fingerprint: str) -> None:
