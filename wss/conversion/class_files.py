@@ -1,11 +1,9 @@
 """The classes of a data set, as a person types them or a label tool writes them."""
 
 import dataclasses
-import itertools
-from collections.abc import Sequence
 from pathlib import Path
 
-from wss.conversion.class_names import IGNORE_NAMES, Entry, check_name
+from wss.conversion.class_names import IGNORE_NAMES, Entry, check_name, line_entry
 from wss.conversion.class_tables import parse_json, parse_table
 from wss.conversion.text_files import is_file, read_text
 from wss.data.mask_colors import AUTO, COLORS
@@ -59,7 +57,7 @@ def read_class_list(text: str) -> ClassList:
         flag = f"--class_names={text if len(text) < 120 else text[:117] + '...'}"
         if "" in items:
             raise UserError(f"{flag}: an empty name between two commas; the ids of those behind it are unclear")
-        entries = _with_places([_line_entry(item, flag) for item in items], flag)
+        entries = _with_places([line_entry(item, flag) for item in items], flag)
     else:
         what = "a folder" if _is_folder(text) else "no such file"
         raise UserError(f"--class_names={text[:200]}: {what}, and no list of names such as background,cat")
@@ -134,24 +132,13 @@ def _read_file(path: str) -> list[Entry]:
     if len(lines) == 1 and "," in lines[0][1]:
         lines = [(lines[0][0], item.strip()) for item in lines[0][1].rstrip(", ").split(",")]
     return [
-        dataclasses.replace(_line_entry(line.rstrip(", "), f"{path}:{number}"), place=f"{path}:{number}")
+        dataclasses.replace(line_entry(line.rstrip(", "), f"{path}:{number}"), place=f"{path}:{number}")
         for number, line in lines
     ]
 
 
 def _with_places(entries: list[Entry], place: str) -> list[Entry]:
     return [dataclasses.replace(entry, place=place) for entry in entries]
-
-
-def _line_entry(line: str, place: str) -> Entry:
-    """Returns the name and the colour, None without one; the name may end in a number itself, such as "zone 1"."""
-    numbers: Sequence[str] = [*itertools.takewhile(str.isdecimal, reversed(line.split()[1:]))][::-1]
-    if len(numbers) < 2:
-        return Entry(line)
-    if len(numbers) != 3 or not all(len(number) < 4 and int(number) < 256 for number in numbers):
-        raise UserError(f"{place}: {line!r}; expected a name, or a name and its red, green and blue, 0 .. 255 each")
-    red, green, blue = map(int, numbers)
-    return Entry(line.rsplit(maxsplit=3)[0], (red, green, blue))
 
 
 def _is_folder(text: str) -> bool:

@@ -1,6 +1,7 @@
 """What can be the name of a class, and what else a text looks like."""
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -19,6 +20,7 @@ _LOOKS: tuple[tuple[str, str], ...] = (
     (r".*label:color_rgb.*|.*:\s*\d+\s*,\s*\d+\s*,\s*\d+.*|.*:\s*\d+|.*::.*", "a line of CVAT's labelmap.txt"),
     (r"-\s.*|.*:|\w+:\s.*|\w+\s*=.*|---.*", "YAML or a setting"),
     (r"[\[\]{}\"'<>,|].*|.*[\[\]{}\"<>,|]", "a part of JSON, of a Python list or of a table"),
+    (r".*(\s-?\d*\.\d+){3}|.*#[0-9a-f]{6}", "a name with a colour that is not red, green and blue of 0 .. 255"),
     (r".*\.(jpe?g|png|tiff?|bmp|webp|txt|csv|json)", "the name of a file"),
 )
 _NUMBER = re.compile(r"[-+]?[\d.,\s]+")
@@ -67,5 +69,16 @@ def check_name(name: str, place: str, *, is_first: bool, all_names: Sequence[str
         shown = ascii(name[:60]) if not name.isprintable() else repr(name[:60])
         raise UserError(
             f"{place if place.isprintable() else ascii(place)}: {shown} can "
-            f"be no name of a class, it looks like {looks}; expected a name for each class in the order of their ids"
+            f"be no name of a class, it looks like {looks}; expected names in the order of their ids"
         )
+
+
+def line_entry(line: str, place: str) -> Entry:
+    """Returns the name and the colour, None without one; the name may end in a number itself, such as "zone 1"."""
+    numbers: Sequence[str] = [*itertools.takewhile(str.isdecimal, reversed(line.split()[1:]))][::-1]
+    if len(numbers) < 2:
+        return Entry(line)
+    if len(numbers) != 3 or not all(len(number) < 4 and int(number) < 256 for number in numbers):
+        raise UserError(f"{place}: {line!r}; expected a name, or a name and its red, green and blue, 0 .. 255 each")
+    red, green, blue = map(int, numbers)
+    return Entry(line.rsplit(maxsplit=3)[0], (red, green, blue))

@@ -7,12 +7,13 @@ Supervisely's meta.json), and objects name: color, name: id or id: name.
 """
 
 import csv
+import dataclasses
 import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from wss.conversion.class_names import Entry
+from wss.conversion.class_names import Entry, line_entry
 from wss.errors import UserError
 
 Lines = Sequence[tuple[int, str]]
@@ -61,7 +62,11 @@ def parse_table(lines: Lines, path: str) -> list[Entry] | None:
             return [_row(columns, _fields(line, ","), f"{path}:{number}") for number, line in lines]
     if len(lines) > 1 and all(_NUMBERED.fullmatch(line) for _, line in lines):
         numbered = [(number, _NUMBERED.fullmatch(line)) for number, line in lines]
-        return [_entry(m[2], None, m[1], f"{path}:{number}") for number, m in numbered if m]
+        return [
+            dataclasses.replace(line_entry(m[2], f"{path}:{number}"), id=int(m[1][:9]), place=f"{path}:{number}")
+            for number, m in numbered
+            if m
+        ]
     return None
 
 

@@ -202,10 +202,10 @@ def _classes_of(stored: StoredMask, path: str, labels: LabelMap) -> np.ndarray:
     return labels.lookup[stored.values].astype(np.uint8)
 
 
-def duplicate_ids(pool: str, sources: Sequence[Source]) -> list[str]:
-    """Returns a line for each id that occurs more than once in a pool."""
+def wrong_ids(pool: str, sources: Sequence[Source]) -> list[str]:
+    """Returns a line for each id that can be none, or occurs more than once in a pool."""
     first: dict[str, Source] = {}
-    problems = []
+    problems = [_wrong_id(source) for source in sources if not is_id(source.id)]
     for source in sources:
         if source.id in first:
             problems.append(f"{_name(source.image, source.id)}: duplicate id {source.id!r} in {pool!r}")

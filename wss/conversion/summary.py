@@ -6,12 +6,15 @@ from wss.data.dataset_info import DatasetInfo
 from wss.data.splits import Statistics
 from wss.tables import format_columns
 
+MAX_SHOWN = 12
+
 
 def print_summary(info: DatasetInfo, statistics: dict[str, Statistics]) -> None:
     """Prints the table, the classes that never occur, and where the data set lies."""
     print(summary(info, statistics))
     if absent := absent_classes(info, statistics):
-        print(f"\nclasses that never occur in the masks ({len(absent)} of {info.num_classes}): {', '.join(absent)}")
+        shown = ", ".join(absent[:MAX_SHOWN]) + (f", {len(absent) - MAX_SHOWN} more" if len(absent) > MAX_SHOWN else "")
+        print(f"\nclasses that never occur in the masks ({len(absent)} of {info.num_classes}): {shown}")
     print(f"\n{info.directory}: {info.num_classes} classes, {len(info.splits)} splits")
 
 

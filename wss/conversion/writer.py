@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from etils import epath
 
-from wss.conversion.encode import LabelMap, check_source, duplicate_ids, raise_problems
+from wss.conversion.encode import LabelMap, check_source, wrong_ids, raise_problems
 from wss.conversion.notes import Notes
 from wss.conversion.sources import ListPool, Pool, Shard, Source, assign
 from wss.data.dataset_info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
@@ -176,15 +176,15 @@ def write_record_file(path: epath.Path, examples: Iterable[tuple[bytes, Entry]])
 
 
 def _sized(pools: Mapping[str, Sequence[Source] | Pool]) -> tuple[dict[str, Pool], list[str]]:
-    """Returns all as `Pool`, and a line for each id that occurs twice and each pool without images."""
+    """Returns all as `Pool`, and a line for each id that cannot be and each pool without images."""
     sized: dict[str, Pool] = {}
     problems: list[str] = []
     for name, images in pools.items():
         if isinstance(images, Sequence):
-            problems += duplicate_ids(name, images)
+            problems += wrong_ids(name, images)
             images = ListPool(images)
         elif isinstance(images, ListPool):
-            problems += duplicate_ids(name, images.sources)
+            problems += wrong_ids(name, images.sources)
         if not len(images):
             problems.append(f"{name!r}: no images")
         sized[name] = images

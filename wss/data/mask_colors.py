@@ -69,7 +69,10 @@ def meanings(
         raise UserError(_both(path, different, color_of=color_of, color_map=color_map))
     if not all_known:
         index = next(i for i in color_of if i not in by_color)
-        raise UserError(f"{path}: its value {index} has the colour {color_of[index]}, which is none of the colour map")
+        raise UserError(
+            f"{path}: its value {index} has the colour {color_of[index]}, which is none of the colour map; expected "
+            "those of the class file"
+        )
     identity[list(by_color)] = list(by_color.values())
     return identity
 

@@ -10,7 +10,6 @@ from etils import epath
 from PIL import Image
 
 from wss.data.image_files import (
-    MAX_SIDE,
     TURNS,
     UPRIGHT,
     bit_depth,
@@ -22,10 +21,12 @@ from wss.data.image_files import (
 from wss.data.mask_colors import AUTO, IGNORE, ColorMap, from_rgb, meanings
 from wss.errors import UserError
 
-__all__ = ["IGNORE", "MAX_SIDE", "read_file"]  # besides what is defined here
+__all__ = ["IGNORE", "read_file"]  # besides what is defined here
 
 IGNORE_COLOR = (224, 224, 192)  # the void of PASCAL VOC's own masks
 INVALID = -1
+# Of an image that an annotation declares, in pixels: what is larger is a mistake, and drawing it takes all memory.
+MAX_SIDE = 32768
 MAX_VALUES_SHOWN = 5
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and its value of negatives
 

@@ -45,7 +45,8 @@ class Listing:
         lines = []
         if number:
             kinds = [f"{suffix} ({count})" for suffix, count in self.left_out.most_common()]
-            lines.append(f"left out: {number} file{'s' * (number > 1)} that are no {FORMATS_IN_WORDS}: {_some(kinds)}")
+            what = "1 file that is" if number == 1 else f"{number} files that are"
+            lines.append(f"left out: {what} no {FORMATS_IN_WORDS}: {_some(kinds)}")
         if self.skipped:
             lines.append(f"left out: hidden or generated: {_some(sorted(self.skipped))}")
         lines += [f"left out: {again}" for again in self.repeated]

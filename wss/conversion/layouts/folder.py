@@ -94,7 +94,7 @@ def read_image_labels(
     except csv.Error as error:
         raise UserError(f"{path}:{reader.line_num}: {error}; expected file name, classes separated by ';'") from error
     for number, row in enumerate(rows, start=1):
-        if not row or (number == 1 and row[0].strip() == HEADER):
+        if not row or (number == 1 and row[0].strip().casefold() == HEADER):
             continue
         if len(row) != 2:
             problems.append(f"{path}:{number}: {len(row)} columns, expected 2: file name, classes separated by ';'")
