@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from etils import epath
 
-from wss.conversion.encode import LabelMap, check_source, wrong_ids, raise_problems
+from wss.conversion.encode import LabelMap, check_source, raise_problems, wrong_ids
 from wss.conversion.notes import Notes
 from wss.conversion.sources import ListPool, Pool, Shard, Source, assign
 from wss.data.dataset_info import FILE_NAME, SPLITS_FOLDER, DatasetInfo

@@ -102,7 +102,7 @@ class PolygonMask:
         draw = ImageDraw.Draw(mask)
         drawn = [(self._label_id(label), self._points(label, polygon)) for label, polygon in objects]
         if drawn and max(max(points) for _, points in drawn) <= 1:
-            raise UserError(f"{self.path}: all coordinates are <= 1: normalised? expected polygons in pixels")
+            raise UserError(f"{self.path}: all coordinates are <= 1: normalised? expected pixels")
         for value, points in drawn:
             if value is not None:
                 draw.polygon(points, fill=value)

@@ -113,7 +113,7 @@ class CocoPool:
         """Writes the annotations of shards `first`, `first + 1`, ... as `CocoShard` reads them."""
         count: Counter[str] = Counter()
         example: dict[str, str] = {}
-        normalised = True  # until a coordinate is seen that is not
+        normalised = normalised_boxes = True  # until a coordinate is seen that is not
         with contextlib.ExitStack() as stack:
             files = {first + i: stack.enter_context(path.open("w")) for i, path in enumerate(paths)}
             items = read_items(self.annotation_file, "annotations")
@@ -123,16 +123,16 @@ class CocoPool:
                     example.setdefault(problem, shown(item))
                     continue
                 normalised = normalised and _is_normalised(item["segmentation"])
+                normalised_boxes = normalised_boxes and max(item["bbox"]) <= 1
                 if file := files.get(shard_of[item["image_id"]]):
                     file.write(self._line(item) + "\n")
         raise_problems(
             f"{self.annotation_file}: {problem} ({count[problem]} annotations), such as {example[problem]}"
             for problem in count
         )
-        if normalised:
-            raise_problems(
-                [f"{self.annotation_file}: all coordinates are <= 1: normalised? expected polygons in pixels"]
-            )
+        for what, is_so in (("coordinates", normalised), ("numbers of the boxes", normalised_boxes)):
+            if is_so:
+                raise_problems([f"{self.annotation_file}: all {what} are <= 1: normalised? expected pixels"])
 
     def _line(self, item: Mapping[str, Any]) -> str:
         """Returns an annotation as `CocoShard` reads it."""

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -130,6 +130,8 @@ class CocoMask:
         """Returns what `read` returns, and counts the annotations and those that cover no pixel."""
         if not all(1 <= side <= MAX_SIDE for side in self.size) or self.size[0] * self.size[1] > MAX_PIXELS:
             raise UserError(f"{self.path}: height {self.size[0]} and width {self.size[1]}; expected those of the image")
+        if twice := [id for id, number in Counter(found.id for found in self.annotations).items() if number > 1]:
+            raise UserError(f"{self.path}: annotation {twice[0]} is there twice; expected an id of its own for each")
         layers = []
         for annotation in self.annotations:
             try:
