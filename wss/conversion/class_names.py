@@ -17,7 +17,7 @@ HEADERS = (
 # What a text is that can be no name, by what it looks like.
 _LOOKS: tuple[tuple[str, str], ...] = (
     (r"(#|//|;|%|--|<!--|/\*).*", "a comment"),
-    (r".*label:color_rgb.*|.*:\s*\d+\s*,\s*\d+\s*,\s*\d+.*|.*:\s*\d+|.*::.*", "a line of CVAT's labelmap.txt"),
+    (r".*label:color_rgb.*|.*:\s*\d+\s*,\s*\d+\s*,\s*\d+.*|.*\S:\d+|.*::.*", "a line of CVAT's labelmap.txt"),
     (r"-\s.*|.*:|\w+:\s.*|\w+\s*=.*|---.*", "YAML or a setting"),
     (r"[\[\]{}\"'<>,|].*|.*[\[\]{}\"<>,|]", "a part of JSON, of a Python list or of a table"),
     (r".*(\s-?\d*\.\d+){3}|.*#[0-9a-f]{6}", "a name with a colour that is not red, green and blue of 0 .. 255"),

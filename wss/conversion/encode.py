@@ -80,7 +80,7 @@ def check_source(
     """
     notes = Notes() if notes is None else notes
     problems = [] if is_id(source.id) else [_wrong_id(source)]
-    image = mask = None
+    image = mask = stored = None
     photo_notes = PhotoNotes()
     try:
         image, photo_notes = encode_photo(source.image, source.id, value_range)
@@ -90,7 +90,6 @@ def check_source(
         try:
             stored = _stored_mask(source.mask, labels, notes)
             mask = _classes_of(stored, _name(source.mask, source.id), labels)
-            notes.add_mask(_name(source.mask, source.id), stored, mask, photo_turned=photo_notes.turned)
         except UserError as error:
             problems.append(str(error))
     if image is not None:
@@ -98,10 +97,13 @@ def check_source(
             *_wrong_sizes(source, image.size, mask, turned=photo_notes.turned),
             *wrong_boxes(source, image.size),
         ]
-        notes.add_photo(_name(source.image, source.id), photo_notes)
     if image is None or problems:
         return None, problems
-    return _encode(source, image, mask, labels), []
+    serialized, entry = _encode(source, image, mask, labels)
+    notes.add_photo(_name(source.image, source.id), photo_notes)
+    if stored is not None and entry.pixels is not None:
+        notes.add_mask(_name(source.mask, source.id), stored, entry.pixels, photo_turned=photo_notes.turned)
+    return (serialized, entry), []
 
 
 def _wrong_id(source: Source) -> str:
@@ -187,13 +189,11 @@ def load_mask(mask: str | os.PathLike | np.ndarray | MaskReader, name: str, labe
 
 
 def _stored_mask(mask: str | os.PathLike | np.ndarray | MaskReader, labels: LabelMap, notes: Notes) -> StoredMask:
+    if isinstance(mask, str | os.PathLike):
+        return read_stored_mask(mask, labels.color_map, reading=labels.reading)
     if isinstance(mask, np.ndarray):
         return StoredMask(mask)
-    if isinstance(mask, NotingMaskReader):
-        return StoredMask(mask.read_noting(notes))
-    if isinstance(mask, MaskReader):
-        return StoredMask(mask.read())
-    return read_stored_mask(mask, labels.color_map, reading=labels.reading)
+    return StoredMask(mask.read_noting(notes) if isinstance(mask, NotingMaskReader) else mask.read())
 
 
 def _classes_of(stored: StoredMask, path: str, labels: LabelMap) -> np.ndarray:

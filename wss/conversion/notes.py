@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
@@ -70,13 +70,13 @@ class Notes:
         if photo.bits > 8:
             self.count("reduced", path)
 
-    def add_mask(self, path: str, stored: StoredMask, mask: np.ndarray, *, photo_turned: int) -> None:
+    def add_mask(self, path: str, stored: StoredMask, pixels: Collection[int], *, photo_turned: int) -> None:
         """Notes how a mask was read.
 
         Args:
             path: Its file.
             stored: The mask as it was read.
-            mask: The same in classes, uint8 [H, W].
+            pixels: The classes that occur in it.
             photo_turned: EXIF orientation by which its photo was turned; 1 if it was upright.
         """
         self.count("masks")
@@ -84,10 +84,11 @@ class Notes:
             self.count("photos_turned", path)
         if not stored.by_index:
             return
-        if mask.max() == IGNORE and set(np.unique(stored.values)) == set(BINARY):
+        # A mask may have more values than classes, as some are left out.
+        if IGNORE in pixels and len(pixels) <= len(BINARY) and _used(stored.values) == list(BINARY):
             self.count("binary", path)
         if stored.palette is not None:
-            self._add_palette(stored.palette.tobytes().hex(), np.unique(stored.values).tolist(), path)
+            self._add_palette(stored.palette.tobytes().hex(), _used(stored.values), path)
 
     def lines(self) -> list[str]:
         """Returns a line for each thing that a person should know."""
@@ -116,6 +117,10 @@ class Notes:
             self.palettes[palette] = sorted({*before, *used}), first
         elif len(self.palettes) < MAX_PALETTES:
             self.palettes[palette] = used, example
+
+
+def _used(values: np.ndarray) -> list[int]:
+    return np.flatnonzero(np.bincount(values.ravel(), minlength=256)).tolist()
 
 
 def _contradiction(palettes: dict[str, tuple[list[int], str]]) -> str:

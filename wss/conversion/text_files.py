@@ -24,7 +24,7 @@ def read_text(path: str | os.PathLike) -> str:
         UserError: It is missing, empty or no text.
     """
     content = read_file(path)
-    if content.startswith(_UTF_16) or content[1::2][:64].count(0) > 16:
+    if content.startswith(_UTF_16) or max(content[0::2][:64].count(0), content[1::2][:64].count(0)) > 4:
         raise UserError(f"{path}: cannot be read as text (it is UTF-16); save it as UTF-8")
     try:
         text = content.decode("utf-8-sig")

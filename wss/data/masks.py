@@ -16,12 +16,12 @@ from wss.data.image_files import (
     is_deep,
     opened,
     orientation,
-    read_file,
+)
+from wss.data.image_files import (
+    read_file as read_file,  # as it was always found here
 )
 from wss.data.mask_colors import AUTO, IGNORE, ColorMap, from_rgb, meanings
 from wss.errors import UserError
-
-__all__ = ["IGNORE", "read_file"]  # besides what is defined here
 
 IGNORE_COLOR = (224, 224, 192)  # the void of PASCAL VOC's own masks
 INVALID = -1

@@ -9,7 +9,6 @@ from PIL import ExifTags, Image, ImageOps
 from wss.data.image_files import (
     FORMATS_IN_WORDS,
     SIDEWAYS,
-    SUFFIXES,
     TURNS,
     UPRIGHT,
     bit_depth,
@@ -19,9 +18,10 @@ from wss.data.image_files import (
     orientation,
     read_file,
 )
+from wss.data.image_files import (
+    SUFFIXES as SUFFIXES,  # as it was always found here
+)
 from wss.errors import UserError
-
-__all__ = ["SUFFIXES", "PhotoNotes", "ValueRange", "parse_value_range", "photo_size", "read_photo", "upright_rgb"]
 
 ValueRange = tuple[float, float]  # the values that become 0 and 255
 FULL_RANGE: ValueRange = (0, 65535)
@@ -136,7 +136,7 @@ def _reduced_colors(
     """Returns a photo of several channels of 16 bits as uint8 [H, W, 3]; Pillow has their upper 8 bits only."""
     if value_range in (None, FULL_RANGE):
         upper = np.asarray(photo.convert("RGB"))
-        _check_uses_range(int(upper.max()) << 8 | 255, path, value_range)
+        _check_uses_range(int(upper.max()) << 8 | 255, path, value_range, about="at most ")
         return upper
     if photo.format != "PNG":
         raise UserError(
@@ -183,11 +183,13 @@ def _reduced(
     return np.clip(scaled, 0, 255).astype(np.uint8)
 
 
-def _check_uses_range(largest: int, path: str | os.PathLike, value_range: ValueRange | None) -> None:
+def _check_uses_range(
+    largest: int, path: str | os.PathLike, value_range: ValueRange | None, *, about: str = ""
+) -> None:
     """Raises a `UserError` if a photo of 16 bits seems to have fewer, and nobody said that it has not."""
     if value_range is None and largest < 1 << 15:
         bits = next(bits for bits in _USUAL_BITS if largest < 1 << bits)
         raise UserError(
-            f"{path}: a photo of 16 bits whose largest value is {largest}, perhaps of {bits} bits; give the values of black "
-            f"and white, --value_range=0,{(1 << bits) - 1}, or --value_range=0,65535 if it is only dark"
+            f"{path}: a photo of 16 bits whose largest value is {about}{largest}, perhaps of {bits} bits; give those of "
+            f"black and white, --value_range=0,{(1 << bits) - 1}, or --value_range=0,65535 if it is only dark"
         )

@@ -152,7 +152,7 @@ def _masks(info: DatasetInfo, inspection: Inspection, is_training: bool) -> Foun
             PROBLEM,
             "binary_masks",
             f"{inspection.num_both} of {total} masks hold only 0 ({info.class_names[0]}) and {info.ignore_label} (ignored), "
-            f"and the others have objects; if {info.ignore_label} marks an object there, write the id of its class instead and "
+            f"and the others have objects; if {info.ignore_label} marks an object there, write the id of its class and "
             "build the data set again",
         )
     yield from _rare_classes(info, inspection, is_training)
