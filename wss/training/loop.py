@@ -21,7 +21,7 @@ from wss.run_directory import RunDirectory
 from wss.runtime.memory import peak_memory
 from wss.runtime.stopping import StopRequest, end
 from wss.runtime.strategy import number_of_hosts, of_all_replicas
-from wss.training.checkpoints import Checkpoints, saved_checkpoints
+from wss.training.checkpoints import Checkpoints
 from wss.training.resuming import resume
 from wss.training.run_record import RunRecord
 from wss.training.step import TrainStep
@@ -251,8 +251,7 @@ class Trainer:
             )
 
     def _last_good(self) -> str:
-        saved = saved_checkpoints(self.run_directory)
-        return f"Last good checkpoint: {saved[0].prefix if saved else 'none yet'}"
+        return f"Last good checkpoint: {self.checkpoints.last or 'none yet'}"
 
     def _images_per_step(self) -> int:
         per_replica = sum(self.data.batch_sizes[stream] for stream in self.step.method.streams)
