@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from etils import epath
 
@@ -61,6 +63,22 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     path = epath.Path(path)
     with write_errors(path), whole(path) as temporary:
         temporary.write_text(text)
+
+
+def load_json(path: str | os.PathLike, help_: str) -> Any:
+    """Returns what a JSON file holds.
+
+    Args:
+        path: The file.
+        help_: Words on what helps, for the end of the line.
+
+    Raises:
+        UserError: It cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(epath.Path(path).read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged ({reason_of(error)}); {help_}") from error
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from wss.data.masks import encode_mask, lookup_table
 from wss.data.record_files import split_records
 from wss.data.record_index import read_index
 from wss.data.splits import Split
-from wss.errors import UserError
+from wss.errors import Interrupted, UserError
 from wss.jobs import beam
 from wss.jobs import processes as execution
 from wss.runtime.memory import peak_process_memory
@@ -286,7 +286,7 @@ def test_changed_inputs_are_not_taken_for_finished(tmp_path, monkeypatch):
     sources = [Source(str(index), tmp_path / f"{index}.png", np.zeros([4, 4], np.uint8)) for index in range(4)]
     write_splits = writer.write_splits
     monkeypatch.setattr(writer, "write_splits", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(UserError, match="interrupted; the same command goes on"):
+    with pytest.raises(Interrupted, match="interrupted by Ctrl-C; the same command goes on"):
         writer.write_dataset(tmp_path / "out", "x", pools={"train": sources}, num_shards=2, **CLASSES)
     monkeypatch.setattr(writer, "write_splits", write_splits)
     (tmp_path / "2.png").write_bytes(encode_mask(np.full([4, 5], 9, np.uint8)[:, :4]) + b" ")
@@ -307,7 +307,7 @@ def test_files_of_other_masks_labels_or_order_are_written_again(change, tmp_path
     pools = {"train": [source, dataclasses.replace(source, id="b"), dataclasses.replace(source, id="c")]}
     write_splits = writer.write_splits
     monkeypatch.setattr(writer, "write_splits", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(UserError, match="interrupted"):
+    with pytest.raises(Interrupted, match="interrupted"):
         writer.write_dataset(tmp_path / "out", "x", pools=pools, num_shards=1, **CLASSES)
     monkeypatch.setattr(writer, "write_splits", write_splits)
     if change == "mask":
@@ -329,7 +329,7 @@ def test_files_of_other_masks_labels_or_order_are_written_again(change, tmp_path
 def test_splits_of_a_killed_conversion_do_not_stay(tmp_path, monkeypatch):
     save = DatasetInfo.save
     monkeypatch.setattr(DatasetInfo, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(UserError, match="interrupted"):
+    with pytest.raises(Interrupted, match="interrupted"):
         convert(tmp_path / "out")
     assert (tmp_path / ".out.partial/splits/few.json").exists()
     monkeypatch.setattr(DatasetInfo, "save", save)

@@ -34,9 +34,9 @@ from wss.data.record_files import split_records
 from wss.data.resize import ResizeToRange
 from wss.data.splits import records_of
 from wss.data.training_data import TrainingData
-from wss.errors import UserError
+from wss.errors import Interrupted, UserError
+from wss.files import WriteError
 from wss.inspection.inspect import inspect_split
-from wss.jobs.processes import ConversionStoppedError
 from wss.jobs.runner import Runner
 from wss.methods.dars.class_quotas import kl_divergence, quotas
 from wss.methods.dars.self_training import SelfTraining
@@ -392,7 +392,7 @@ def test_what_is_predicted_is_not_predicted_again(labeled, teacher, tmp_path, mo
             yield photo
 
     monkeypatch.setattr(predicting, "photos_of", interrupted)
-    with pytest.raises(ConversionStoppedError, match="interrupted; the same command goes on where it stopped"):
+    with pytest.raises(Interrupted, match="interrupted by Ctrl-C; the same command goes on where it stopped"):
         label(teacher, "unlabeled", "train", output_dir=str(tmp_path / "out"), policy=DARS)
     assert len(begun) == 2 and not (tmp_path / "out").exists()
     kept = tmp_path / ".out.predictions"
@@ -415,7 +415,7 @@ def test_what_is_written_is_not_written_again(labeled, teacher, predicted, tmp_p
         write(path, examples)
 
     monkeypatch.setattr(jobs, "write_record_file", counted)
-    with pytest.raises(ConversionStoppedError):
+    with pytest.raises(Interrupted):
         label(teacher, "unlabeled", "train", output_dir=str(output), policy=DARS, predictions_dir=predicted)
     monkeypatch.setattr(jobs, "write_record_file", lambda *to: written.append(to[0].name) or write(*to))
     shutil.copytree(tmp_path / ".out.partial", tmp_path / ".other.partial")
@@ -667,9 +667,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(teacher, tmp_path,
 
     with monkeypatch.context() as patch:
         patch.setattr(predictions.np, "savez_compressed", full)
-        with pytest.raises(
-            ConversionStoppedError, match="cannot be written .No space left on device.; the same command"
-        ):
+        with pytest.raises(WriteError, match="cannot be written .No space left on device.; the same command"):
             label(teacher, "unlabeled", "train", output_dir=str(tmp_path / "out"), policy=DARS)
     manifest = label(teacher, "unlabeled", "train", output_dir=str(tmp_path / "out"), policy=DARS)
     assert_same_labels(tmp_path / "out", manifest, labeled)

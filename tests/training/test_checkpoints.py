@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,12 +142,22 @@ def test_a_full_disk_names_the_file_and_what_is_whole(run, monkeypatch):
 
     def full(prefix):
         os.mkdir(f"{prefix}_temp")
+        Path(f"{prefix}{DATA}").write_text("half")
         raise tf.errors.ResourceExhaustedError(None, None, f"{prefix}; No space left on device")
 
     monkeypatch.setattr(checkpoints._checkpoint, "write", full)
     with pytest.raises(WriteError, match="ckpt-20: cannot be written .*No space left.*ckpt-10 is whole; make room"):
         checkpoints.save(20)
-    assert not list(run.checkpoints.glob("*_temp"))
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["checkpoint", f"ckpt-10{DATA}", "ckpt-10.index"]
+
+
+def test_the_same_step_is_not_written_twice(run):
+    """A kill in the middle of the second time would damage the newest checkpoint."""
+    checkpoints = saved(run, [10])
+    times = [path.stat().st_mtime_ns for path in sorted(run.checkpoints.iterdir())]
+    checkpoints.save(10)
+    saved(run, []).restore(newest_readable(run))
+    assert [path.stat().st_mtime_ns for path in sorted(run.checkpoints.iterdir())] == times
 
 
 def test_what_a_killed_training_left_is_removed(run):

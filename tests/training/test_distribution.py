@@ -172,7 +172,7 @@ def test_two_hosts_two_replicas_and_one_device_train_the_same(tmp_path, paramete
     for folder in ("train", "eval_val"):
         assert len(list((tmp_path / "hosts" / folder).iterdir())) == 1
     assert {path.name for path in (tmp_path / "hosts").iterdir()} == {
-        "operative_config.gin", "model.weights.h5", "checkpoints", "eval_val.json", "train", "eval_val"
+        "operative_config.gin", "run.json", "lock", "model.weights.h5", "checkpoints", "eval_val.json", "train", "eval_val"
     }  # fmt: skip
 
 

@@ -126,7 +126,7 @@ def read_json(path: str | Path) -> Result:
     """
     try:
         return Result.from_dict(json.loads(Path(path).read_text()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not a readable evaluation result ({error!r}); run the evaluation again") from error
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from etils import epath
 
-from wss.files import write_text
+from wss.errors import UserError
+from wss.files import load_json, write_text
 from wss.jobs.output_folder import DONE, LOCK, keep_only
 
 PLAN = ".plan"
@@ -40,7 +41,16 @@ def done_file(folder: epath.Path, file: str) -> epath.Path:
 
 def result_of(done: epath.Path) -> dict:
     """Returns what a finished job found, with its fingerprint."""
-    return json.loads(done.read_text())
+    return load_json(done, "remove it, and the same command does it again")
+
+
+def _fingerprint_of(done: epath.Path) -> str | None:
+    """Returns the fingerprint of a finished job; None if the file does not tell, so that the job is done again."""
+    try:
+        found = result_of(done)
+    except UserError:
+        return None
+    return found.get(FINGERPRINT) if isinstance(found, dict) else None
 
 
 def _fingerprint_of(done: epath.Path) -> str:
@@ -54,6 +64,6 @@ def _fingerprint_of(done: epath.Path) -> str:
 def keep_same_plan(folder: epath.Path, fingerprint: str) -> None:
     """Empties the folder that all jobs write to, unless it was begun with the plan of this fingerprint."""
     file = folder / PLAN
-    if not file.exists() or file.read_text() != fingerprint:
+    if not file.exists() or file.read_bytes() != fingerprint.encode():
         keep_only(folder, {LOCK})
         write_text(file, fingerprint)

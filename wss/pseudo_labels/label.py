@@ -10,9 +10,8 @@ from etils import epath
 
 from wss.data.dataset_info import FILE_NAME
 from wss.data.example import validate_records
-from wss.errors import UserError
-from wss.jobs.output_folder import replacing
-from wss.jobs.processes import ConversionStoppedError
+from wss.errors import Interrupted, UserError
+from wss.jobs.output_folder import GOES_ON, replacing
 from wss.jobs.runner import Runner
 from wss.methods.dars.class_quotas import distribution
 from wss.methods.dars.confidence import NUM_PATTERNS
@@ -120,7 +119,7 @@ def predict(
         else:
             print(f"{folder}: the predictions of {split} are there already")
     except KeyboardInterrupt as error:
-        raise ConversionStoppedError("interrupted; the same command goes on where it stopped") from error
+        raise Interrupted(f"interrupted by Ctrl-C; {GOES_ON}") from error
     if not predictions.missing():
         predictions.remove_unfinished()
     return predictions

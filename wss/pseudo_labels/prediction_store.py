@@ -7,23 +7,25 @@ so that other policies can select from the same predictions.
 import dataclasses
 import hashlib
 import json
+import zipfile
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
 from etils import epath
+from google.protobuf.message import DecodeError
 
 from wss.data.dataset_info import DatasetInfo
-from wss.data.example import reason_of
 from wss.data.record_index import Entry
 from wss.data.splits import records_of
 from wss.errors import UserError
-from wss.files import whole, write_text
+from wss.files import load_json, reason_of, whole, write_text
 from wss.jobs.output_folder import disk_errors
 from wss.methods.dars.confidence import histogram
 
 CONTENT = "predictions.json"
 PREDICTIONS, HISTOGRAM = ".predictions", ".histogram.npz"
+PREDICTED_AGAIN = "remove it, and it is predicted again"
 # Of the content: what people want to know, and predictions do not depend on.
 FOR_PEOPLE = {"teacher.run_dir", "teacher.weights", "teacher.step", "temperature_fitted_on"}
 
@@ -100,7 +102,7 @@ class Predictions:
         Raises:
             UserError: The file is damaged.
         """
-        path = self._path(part, PREDICTIONS)
+        path, count = self._path(part, PREDICTIONS), 0
         try:
             for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
                 feature = tf.train.Example.FromString(record).features.feature
@@ -108,13 +110,16 @@ class Predictions:
                 name, prediction, confidence = (
                     feature[key].bytes_list.value[0] for key in ("name", "prediction", "confidence")
                 )
+                count += 1
                 yield (
                     name.decode(),
                     np.frombuffer(prediction, np.uint8).reshape(shape),
                     np.frombuffer(confidence, np.float16).reshape(shape),
                 )
-        except tf.errors.OpError as error:
-            raise UserError(f"{path}: damaged ({reason_of(error)}); remove it, and it is predicted again") from error
+        except (tf.errors.OpError, DecodeError, ValueError, IndexError) as error:
+            raise UserError(f"{path}: damaged ({reason_of(error)}); {PREDICTED_AGAIN}") from error
+        if count != self.parts[part]:
+            raise UserError(f"{path}: damaged ({count} images, expected {self.parts[part]}); {PREDICTED_AGAIN}")
 
     def histogram(self) -> np.ndarray:
         """Returns the sum of the histograms of all parts, int64 `[C, 15361]`; all are predicted."""
@@ -137,10 +142,10 @@ def content_of(folder: str) -> dict:
     file = epath.Path(folder) / CONTENT
     if not file.exists():
         return {}
-    try:
-        return dict(json.loads(file.read_text()))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{file}: damaged ({error}); remove the folder, or give another --predictions_dir") from error
+    help_ = "remove the folder, or give another --predictions_dir"
+    if not isinstance(content := load_json(file, help_), dict):
+        raise UserError(f"{file}: damaged (no table of names); {help_}")
+    return content
 
 
 def only_file(info: DatasetInfo, split: str, file: str) -> DatasetInfo:
@@ -163,8 +168,11 @@ def save_arrays(path: epath.Path, **arrays: np.ndarray) -> None:
 
 def load_arrays(path: epath.Path) -> dict[str, np.ndarray]:
     """Reads what `save_arrays` wrote."""
-    with path.open("rb") as file, np.load(file) as archive:
-        return {name: archive[name] for name in archive.files}
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: damaged ({reason_of(error)}); {PREDICTED_AGAIN}") from error
 
 
 def _serialized(name: str, prediction: np.ndarray, confidence: np.ndarray) -> bytes:

@@ -88,27 +88,36 @@ class Checkpoints:
         self._checkpoint = tf.train.Checkpoint(**parts)
         self._run, self._keep = run, keep
         self._folder = run.checkpoints
+        self._at: int | None = None  # step of the checkpoint that has what is in memory
         if not run.writes:
             unused = tempfile.TemporaryDirectory()
             self._folder = Path(unused.name)
             weakref.finalize(self, unused.cleanup)
 
+    @property
+    def last(self) -> Path | None:
+        """The prefix of the checkpoint that was saved or restored last; None before."""
+        return None if self._at is None else self._run.checkpoints / f"ckpt-{self._at}"
+
     def save(self, step: int) -> None:
-        """Writes the checkpoint of a step and removes the oldest.
+        """Writes the checkpoint of a step, unless it is the last one saved or restored, and removes the oldest.
 
         Raises:
             WriteError: It cannot be written; the older ones are whole.
         """
+        if step == self._at:
+            return
         self._checkpoint.save_counter.assign_add(1)
         prefix = self._folder / f"ckpt-{step}"
-        newest = next(iter(saved_checkpoints(self._run)), None)
-        last = f"{newest.prefix.name} is whole" if newest else "it is the first"
+        last = f"{self.last.name} is whole" if self.last else "it is the first"
         try:
             with write_errors(prefix, f"{last}; make room, then the same command goes on"):
                 self._checkpoint.write(str(prefix))
         except WriteError:
             remove_temporaries(self._folder)
+            self._remove(prefix.name)
             raise
+        self._at = step
         self._remove_oldest(step)
 
     def restore(self, saved: SavedCheckpoint) -> None:
@@ -124,6 +133,7 @@ class Checkpoints:
             except AssertionError:
                 status.expect_partial()  # TensorFlow would say at the end of the process what is said here
                 raise
+        self._at = saved.step
 
     def _remove_oldest(self, step: int) -> None:
         """Keeps the last checkpoints up to `step`; what is newer was found damaged, and is not counted."""
@@ -131,10 +141,13 @@ class Checkpoints:
             return
         saved = [found for found in saved_checkpoints(self._run) if found.step <= step]
         for old in saved[self._keep :]:
-            for file in self._folder.glob("ckpt-*"):
-                if (match := _FILE.fullmatch(file.name)) and match[1] == old.prefix.name:
-                    file.unlink(missing_ok=True)
+            self._remove(old.prefix.name)
         write_text(self._folder / "checkpoint", state_text([found.prefix.name for found in saved[: self._keep]][::-1]))
+
+    def _remove(self, name: str) -> None:
+        for file in self._folder.glob("ckpt-*"):
+            if (match := _FILE.fullmatch(file.name)) and match[1] == name:
+                file.unlink(missing_ok=True)
 
 
 def restore_parts(parts: Mapping[str, tf.Module], saved: SavedCheckpoint) -> None:

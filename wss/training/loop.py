@@ -2,27 +2,26 @@
 
 import contextlib
 import dataclasses
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
 from wss.data.input_rate import pipeline_rate, slow_input_line
 from wss.data.training_data import Shard, TrainingData
-from wss.errors import Interrupted, UserError
+from wss.errors import UserError
 from wss.evaluation.evaluation import SplitEvaluation, report
 from wss.evaluation.result import Result
+from wss.files import write_errors
 from wss.models.deeplab import DeepLab
 from wss.models.weights.checkpoint_files import non_finite
 from wss.models.weights.weights_file import save_weights
 from wss.progress import TrainingProgress, format_seconds
 from wss.run_directory import RunDirectory
 from wss.runtime.memory import peak_memory
+from wss.runtime.stopping import StopRequest, end
 from wss.runtime.strategy import number_of_hosts, of_all_replicas
-from wss.training.checkpoints import Checkpoints, saved_checkpoints
+from wss.training.checkpoints import Checkpoints
 from wss.training.resuming import resume
 from wss.training.run_record import RunRecord
 from wss.training.step import TrainStep
@@ -93,7 +92,6 @@ class Trainer:
         if step.average is not None:
             parts["average"] = step.average
         self.checkpoints = Checkpoints(parts, run, keep_checkpoints)
-        self._asked_to_stop = 0
 
     @property
     def finished_steps(self) -> int:
@@ -106,7 +104,7 @@ class Trainer:
         iterator = self._iterator(self.finished_steps)
         writer = self._writer()
         progress = TrainingProgress(self.finished_steps, self.num_steps, self._images_per_step())
-        with _on_signals(self._request_stop):
+        with StopRequest() as request:
             stopped = 0
             loops = 0
             while (now := self.finished_steps) < self.num_steps and not stopped:
@@ -121,10 +119,11 @@ class Trainer:
                 progress.update(stop, {name: scalars[name] for name in self.step.names[: self.step.losses]})
                 self._after(stop, scalars, writer, progress)
                 # One host alone must not stop: the others would wait for it.
-                stopped = max(of_all_replicas(self.strategy, self._asked_to_stop))
+                stopped = max(of_all_replicas(self.strategy, request.number))
             progress.close()
             if stopped:
-                self._stop(stopped)
+                self._save(self.finished_steps)
+                end(stopped, f"after {self.finished_steps} steps, saved; run the same command to go on")
                 return None
         return self._finish()
 
@@ -192,17 +191,21 @@ class Trainer:
 
     def _after(self, step: int, scalars: dict[str, float], writer, progress: TrainingProgress) -> None:
         due = lambda every: every and step % every == 0
+        writing = lambda: write_errors(self.run_directory.summaries, "make room, then the same command goes on")
         if due(self.intervals.summary):
-            rate = float(self.step.optimizer.learning_rate)
-            steps_per_second = progress.steps_per_second
-            write_scalars(writer, {**scalars, "learning_rate": rate, "steps_per_second": steps_per_second}, step)
+            rates = {"learning_rate": float(self.step.optimizer.learning_rate)}
+            rates["steps_per_second"] = progress.steps_per_second
+            with writing():
+                write_scalars(writer, {**scalars, **rates}, step)
         if due(self.intervals.pictures):  # on all hosts: the networks' statistics are read together
             batch = self.strategy.experimental_local_results(next(self._iterator(step)))[0]
             figures = self.step.method.training_figures(self.step.model, batch)
-            write_figures(writer, figures, self.data.info, step=step)
+            with writing():
+                write_figures(writer, figures, self.data.info, step=step)
         if due(self.intervals.checkpoint):
             self._save(step)
-            writer.flush()
+            with writing():
+                writer.flush()
         if due(self.intervals.evaluation) and step < self.num_steps:
             self._evaluate(step)
 
@@ -218,15 +221,6 @@ class Trainer:
     def _save(self, step: int) -> None:
         self._raise_if_not_finite()
         self.checkpoints.save(step)
-
-    def _stop(self, number: int) -> None:
-        """Ends as a signal asks: saved, so that the same command goes on."""
-        self._save(self.finished_steps)
-        asked = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        line = f"stopped by {asked} after {self.finished_steps} steps, saved; run the same command to go on"
-        if number == signal.SIGINT:
-            raise Interrupted(line)
-        print(line)
 
     def _finish(self) -> Result | None:
         self._save(self.finished_steps)
@@ -257,37 +251,16 @@ class Trainer:
             )
 
     def _last_good(self) -> str:
-        saved = saved_checkpoints(self.run_directory)
-        return f"Last good checkpoint: {saved[0].prefix if saved else 'none yet'}"
+        return f"Last good checkpoint: {self.checkpoints.last or 'none yet'}"
 
     def _images_per_step(self) -> int:
         per_replica = sum(self.data.batch_sizes[stream] for stream in self.step.method.streams)
         return per_replica * self.strategy.num_replicas_in_sync
 
-    def _request_stop(self, number: int, *_) -> None:
-        self._asked_to_stop = number
-        if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            print("\nstopping after the steps that are running; Ctrl-C again stops without saving", file=sys.stderr)
-
     def _evaluated_weights(self) -> contextlib.AbstractContextManager:
         """Returns a context in which the network carries the weights that are evaluated and exported."""
         average = self.step.average or self.step.method.evaluated(self.step.model)
         return contextlib.nullcontext() if average is None else average.swapped()
-
-
-@contextlib.contextmanager
-def _on_signals(handler: Callable) -> Iterator[None]:
-    """Calls `handler(number, frame)` on SIGTERM and on Ctrl-C; elsewhere than in the main thread there are no signals."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
 
 
 def dry_run_report(model: DeepLab, *, seconds: float, num_steps: int, images: int) -> str:

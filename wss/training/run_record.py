@@ -15,12 +15,13 @@ from gin import config_parser
 from wss.config import current_names
 from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
-from wss.files import reason_of, write_text
+from wss.files import load_json, reason_of, write_text
 from wss.run_directory import RunDirectory
 
 # Their parameters say which weights a network has and what they mean; others can change on the way.
 OF_THE_NETWORK = ("build_model", "build_sgc", "build_classifier")
 MAX_CHANGES_SHOWN = 8
+RESTORE = "restore it, or give another --run_dir"
 UNSET = "not set"
 Change = tuple[str, str]  # before, now
 
@@ -62,8 +63,8 @@ class RunRecord:
         """
         if not run.record.exists():
             return None
+        content = load_json(run.record, RESTORE)
         try:
-            content = json.loads(run.record.read_text())
             record = cls(
                 class_names=tuple(content["class_names"]),
                 has_background=content["has_background"],
@@ -73,8 +74,8 @@ class RunRecord:
             )
             if not all(isinstance(name, str) for name in record.class_names):
                 raise ValueError("a class name that is no text")
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise UserError(f"{run.record}: damaged ({error!r}); restore it, or give another --run_dir") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{run.record}: damaged ({error!r}); {RESTORE}") from error
         return record
 
     def write(self, run: RunDirectory) -> None:

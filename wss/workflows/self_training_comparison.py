@@ -1,10 +1,10 @@
 """The rounds of self-training in numbers: what their labels are worth, and what their students learnt."""
 
-import json
 import math
 from pathlib import Path
 
 from wss.evaluation.result import Result, read_json
+from wss.files import load_json
 from wss.pseudo_labels.dataset_writer import MANIFEST
 from wss.tables import format_table
 from wss.workflows.self_training_rounds import Plan
@@ -56,4 +56,4 @@ def tail_mean_iou(result: Result, manifest: dict, tail_share: float) -> float:
 
 def read_manifest(labels: Path) -> dict:
     """Returns what wss-label wrote of the pseudo labels in a folder."""
-    return json.loads((labels / MANIFEST).read_text())
+    return load_json(labels / MANIFEST, "label again with wss-label --overwrite")

@@ -13,7 +13,7 @@ import gin
 
 from wss.data.dataset_info import FILE_NAME, DatasetInfo
 from wss.errors import UserError
-from wss.files import write_text
+from wss.files import load_json, write_text
 from wss.methods.dars.rounds import Rounds
 from wss.run_directory import RunDirectory
 from wss.workflows.stages import Stage, result_in, training_stage
@@ -77,7 +77,7 @@ class Plan:
         # These change nothing in the labels and students.
         del settings["teacher"], settings["keep_predictions"]
         text, file = json.dumps(settings, indent=1), self.run_dir / SETTINGS
-        found = json.loads(file.read_text() if file.exists() else text)
+        found = load_json(file, "remove it to go on with what is finished there") if file.exists() else json.loads(text)
         for name, value in json.loads(text).items():
             if found.get(name) != value:
                 raise UserError(

@@ -1,5 +1,7 @@
 """Files of weights in Keras' format, `.weights.h5`."""
 
+import math
+import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from wss.models.weights.checkpoint_files import non_finite
 from wss.run_directory import RunDirectory
 
 SUFFIX = ".weights.h5"
+HEADER_BYTES = 8192  # of a variable, at most
 
 
 def save_weights(model: keras.Model, run: RunDirectory) -> None:
@@ -37,11 +40,21 @@ def write_weights(model: keras.Model, path: Path) -> None:
     Raises:
         WriteError: They cannot be written.
     """
+    # From the shapes: to read values is collective.
+    size = sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size + HEADER_BYTES for v in model.variables)
     with write_errors(path), whole(epath.Path(path), suffix=SUFFIX) as temporary:
-        try:
-            model.save_weights(str(temporary))
-        except (RuntimeError, ValueError) as error:  # of h5py, whose files fail again when they are closed
-            raise OSError(None, reason_of(error)) from error
+        _check_room(temporary, size)
+        model.save_weights(str(temporary))
+
+
+def _check_room(path: epath.Path, size: int) -> None:
+    """Takes `size` bytes of the disk for a moment: HDF5 crashes the process if the disk is full in the middle of a file."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    finally:
+        os.close(descriptor)
+        path.unlink()
 
 
 def load_weights(model: keras.Model, path: str | Path) -> None:

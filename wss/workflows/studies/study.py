@@ -11,7 +11,7 @@ from wss.errors import UserError
 from wss.evaluation.label_sources import LabelSources
 from wss.evaluation.result import Result
 from wss.experiment import configure
-from wss.files import write_text
+from wss.files import load_json, write_text
 from wss.methods.dars.rounds import Rounds
 from wss.run_directory import RunDirectory
 from wss.training.summaries import read_scalars
@@ -152,7 +152,7 @@ class Study:
             "commands": [command_line(stage) for stage in stages],
             "settings": self.settings(run),
             "operative_config": RunDirectory(self.folder(run)).config.read_text().splitlines(),
-            "result": json.loads(stages[-1].result.read_text()),
+            "result": load_json(stages[-1].result, "evaluate the run again"),
             **more,
         }
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ class Study:
     def _read(self, file: Path, run: Run) -> dict | None:
         if not file.exists():
             return None
-        record = json.loads(file.read_text())
+        record = load_json(file, "remove it, and the run directory if there is one, to train again")
         if changed := set(self.settings(run)) ^ set(record["settings"]):
             raise UserError(
                 f"{file}: of other settings ({'; '.join(sorted(changed))}); remove it, and the run directory if there "
