@@ -53,14 +53,6 @@ def _fingerprint_of(done: epath.Path) -> str | None:
     return found.get(FINGERPRINT) if isinstance(found, dict) else None
 
 
-def _fingerprint_of(done: epath.Path) -> str:
-    """Returns the fingerprint of a finished job; "" if its file is damaged, so that the job runs again."""
-    try:
-        return str(result_of(done)[FINGERPRINT])
-    except (ValueError, LookupError, TypeError):
-        return ""
-
-
 def keep_same_plan(folder: epath.Path, fingerprint: str) -> None:
     """Empties the folder that all jobs write to, unless it was begun with the plan of this fingerprint."""
     file = folder / PLAN
