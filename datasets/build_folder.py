@@ -5,8 +5,9 @@ python datasets/build_folder.py --images=photos --masks=masks --class_names=back
 A mask has the name of its image ("a.png" or "sub/a.png" for "sub/a.jpg"): palette or index PNG, the class id per pixel, 255
 where it does not count. Images with a mask go to train and val, all others to unlabeled, with those of --unlabeled.
 
---class_names is a list or a text file with a line per class: its name, and perhaps its colour, "road 128 64 128". With
-colours, RGB masks in these colours are read too; a line "ignore 0 0 0" gives the colour of the pixels that do not count.
+--class_names is a list or a text file with a line per class: its name, and perhaps its colour, "road 128 64 128"; the files
+of CVAT, labelme, Roboflow and CamVid, and tables in CSV or JSON, are read too. With colours, RGB masks in these colours are
+read, and palette and grey masks by their colours; a line "ignore 0 0 0" gives the colour of the pixels that do not count.
 
 --image_labels is a CSV file with a line per image: its file name, and the names of the classes in it, separated by ";".
   filename,labels
@@ -18,10 +19,12 @@ The second image is known to have none of the classes.
 from absl import flags
 
 from wss.command import run_main
+from wss.conversion.class_files import read_class_list
 from wss.conversion.converter_flags import convert, define_flags
 from wss.conversion.encode import LabelMap
-from wss.conversion.layouts.folder import Folder, read_classes, read_ids, read_image_labels, split_train_val
+from wss.conversion.layouts.folder import Folder, check_folders, read_ids, read_image_labels, split_train_val
 from wss.conversion.sources import Source
+from wss.data.mask_colors import AUTO, READINGS
 from wss.data.masks import lookup_table, parse_classes, parse_ignore_values
 from wss.data.splits import Split
 from wss.errors import UserError
@@ -37,6 +40,13 @@ flags.DEFINE_string(
 flags.DEFINE_bool("has_background", True, "Class 0 is everything else, and no image-level label.")
 flags.DEFINE_list("classes", [], "Ids to keep, such as 0,8,12: they become 0, 1, 2, and all others are ignored.")
 flags.DEFINE_list("ignore_values", [], "Mask values besides 255 that do not count, such as 11.")
+flags.DEFINE_enum(
+    "mask_values",
+    AUTO,
+    READINGS,
+    "What counts in palette and grey masks where the class file has colours: their colours unless the numbers could be "
+    "classes too (an error then), always the colours, or always the numbers.",
+)
 flags.DEFINE_float("val_fraction", 0.2, "Part of the images with masks for val.", lower_bound=0.0, upper_bound=1.0)
 flags.DEFINE_string("train_list", None, "Text file of the images of train, one per line; by default all not in val.")
 flags.DEFINE_string("val_list", None, "Text file of the images of val, one per line; instead of val_fraction.")
@@ -46,7 +56,13 @@ define_flags()
 
 def main(argv: list[str]) -> None:
     """Reads the folders and lists, writes the data set and prints its table."""
-    names, colors, color_map = read_classes(FLAGS.class_names)
+    classes = read_class_list(FLAGS.class_names)
+    names, colors = classes.names, classes.colors
+    if FLAGS.mask_values != AUTO and classes.reading not in (AUTO, FLAGS.mask_values):
+        raise UserError(
+            f"--mask_values={FLAGS.mask_values}: --class_names={FLAGS.class_names} has an ignored entry before classes, "
+            "so that the numbers of the masks are unclear; put it last, or give --mask_values=colors"
+        )
     keep = parse_classes(FLAGS.classes, len(names))
     kept = range(len(names)) if keep is None else keep
     pools, splits, problems = read_pools(names)
@@ -55,7 +71,9 @@ def main(argv: list[str]) -> None:
         class_names=[names[c] for c in kept],
         colors=[colors[c] for c in kept],
         labels=LabelMap(
-            lookup_table(len(names), keep, parse_ignore_values(FLAGS.ignore_values, len(names))), color_map
+            lookup_table(len(names), keep, parse_ignore_values(FLAGS.ignore_values, len(names))),
+            classes.color_map,
+            FLAGS.mask_values if classes.reading == AUTO else classes.reading,
         ),
         splits=splits,
         has_background=FLAGS.has_background and 0 in kept,
@@ -76,13 +94,15 @@ def read_pools(class_names: list[str]) -> tuple[dict[str, list[Source]], dict[st
         raise UserError("give --images, --unlabeled or both")
     if FLAGS.masks and not FLAGS.images:
         raise UserError("--masks is given without --images, the folder of the images that they belong to")
+    check_folders(FLAGS.images, FLAGS.masks, FLAGS.unlabeled)
     foreground = class_names[int(FLAGS.has_background) :]
     labels, problems = (
         read_image_labels(FLAGS.image_labels, class_names, foreground) if FLAGS.image_labels else ({}, [])
     )
     folder = Folder(labels, problems)
     images = folder.read(FLAGS.images, FLAGS.masks) if FLAGS.images else []
-    unlabeled = folder.read(FLAGS.unlabeled, None) if FLAGS.unlabeled else []
+    unlabeled = folder.read(FLAGS.unlabeled, None, flag="--unlabeled") if FLAGS.unlabeled else []
+    print("".join(f"{line}\n" for line in folder.left_out), end="")
     folder.check_all_labels_used()
     masked = [source for source in images if source.mask is not None]
     train_ids, val_ids = (path and read_ids(path) for path in (FLAGS.train_list, FLAGS.val_list))

@@ -4,7 +4,8 @@ python datasets/build_voc2012.py --voc_root=VOCdevkit/VOC2012 --sbd_root=benchma
 
 Reads JPEGImages/*.jpg, the lists in ImageSets/Segmentation/*.txt, the boxes in Annotations/*.xml and the masks in
 SegmentationClass, SegmentationClassRaw or SegmentationClassAug, the first that has the image: palette PNG, index PNG or
-RGB in the VOC colours. A line of a list is an id, or the paths of image and mask such as "/JPEGImages/x.jpg
+RGB in the VOC colours. A palette must have the colours of VOC too: an editor may have sorted it anew. A line of a list is
+an id, or the paths of image and mask such as "/JPEGImages/x.jpg
 /SegmentationClassAug/x.png". Where an image has no mask there, that of SBD (cls/*.mat) is taken; with --sbd_root the list
 train_aug, 10582 images, is made if there is none. Each list is a split; an image is stored once for all of them.
 """
@@ -18,6 +19,8 @@ from wss.conversion.converter_flags import convert, define_flags
 from wss.conversion.encode import LabelMap
 from wss.conversion.layouts.voc import LIST_FOLDER, Devkit, ListLine, read_list
 from wss.conversion.sources import Source
+from wss.conversion.text_files import is_file
+from wss.data.mask_colors import FIXED
 from wss.data.masks import IGNORE, VOC_CLASSES, color_map_of, lookup_table, parse_classes, voc_colors
 from wss.data.published_splits import identify
 from wss.data.splits import Split
@@ -49,7 +52,7 @@ def main(argv: list[str]) -> None:
         {pool: [sources[id] for id in ids if id in sources] for pool, ids in pools.items()},
         class_names=[VOC_CLASSES[c] for c in kept],
         colors=[voc_colors()[c] for c in kept],
-        labels=LabelMap(lookup_table(len(VOC_CLASSES), keep), color_map),
+        labels=LabelMap(lookup_table(len(VOC_CLASSES), keep), color_map, FIXED),
         splits={
             name: Split(tuple(pools), [entry.id for entry in entries], name in FLAGS.unlabeled_splits)
             for name, entries in lists.items()
@@ -123,7 +126,7 @@ def pools_of(lists: dict[str, list[ListLine]]) -> dict[str, list[str]]:
 def _list(devkit: Devkit, name: str, known: list[str]) -> tuple[str, list[ListLine]]:
     if name in known:
         return name, devkit.read(name)
-    if not Path(name).is_file():
+    if not is_file(name):
         raise UserError(f"--splits={name}: no such list; found {', '.join(known)}.{did_you_mean(name, known)}")
     return Path(name).stem, read_list(devkit.root, Path(name))
 

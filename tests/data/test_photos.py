@@ -11,7 +11,7 @@ from wss.errors import UserError
 
 SIDEWAYS = 6  # EXIF orientation: turn by 90 degrees
 GREY = np.linspace(0, 255, 16 * 24).reshape(16, 24).astype(np.uint8)
-LOSSY = (".jpg", ".jpeg", ".webp")
+LOSSY = (".jpg", ".jpeg", ".webp", ".jfif", ".jpe")
 
 
 def pixels_of(path) -> np.ndarray:
@@ -30,6 +30,8 @@ MODES = {
     ".tif": ("RGB", "L", "P", "CMYK", "RGBA", "1"),
     ".tiff": ("RGB",),
     ".webp": ("RGB", "RGBA"),
+    ".jfif": ("RGB",),
+    ".jpe": ("L",),
 }
 
 

@@ -1,5 +1,6 @@
 """The inspection of data sets: numbers by hand, each planted defect is found, and pictures that can be measured."""
 
+import dataclasses
 import io
 import json
 import subprocess
@@ -346,6 +347,19 @@ def test_masks_of_0_and_255_are_taken_for_binary_ones(tmp_path):
     assert message.startswith(
         "all 2 masks hold only 0 (background) and 255 (ignored), though there are 3 classes; if 255"
     )
+
+
+def test_some_masks_of_0_and_255_are_a_problem(tmp_path):
+    object_, ignored = np.array([[0, 1], [2, 0]], np.uint8), np.array([[0, 255], [0, 0]], np.uint8)
+    masks = [*[object_] * 4, *[ignored] * 2]
+    info = hand_made(tmp_path, train=[record(f"i{number}", mask) for number, mask in enumerate(masks)])
+    found = {kind: (level, message) for level, kind, _, message in map(dataclasses.astuple, findings_of(info))}
+    level, message = found["binary_masks"]
+    assert level == "problem" and message.startswith(
+        "2 of 6 masks hold only 0 (background) and 255 (ignored), and the others"
+    )
+    some = dataclasses.replace(info, provenance={"classes": [0, 8, 12]})  # the other classes are ignored there
+    assert "binary_masks" not in {finding.kind for finding in findings_of(some)}
 
 
 def test_a_mask_of_another_size_is_named(tmp_path):

@@ -6,9 +6,11 @@ from absl import flags
 from etils import epath
 
 from wss.conversion.encode import LabelMap
+from wss.conversion.notes import Notes
 from wss.conversion.sources import Pool, Source
 from wss.conversion.summary import print_summary
 from wss.conversion.writer import write_dataset
+from wss.data.photos import parse_value_range
 from wss.data.splits import Split
 from wss.jobs.processes import hide_accelerators
 
@@ -33,6 +35,12 @@ def define_flags(name: str | None = None) -> None:
         "Converts on Apache Beam with these options, separated by commas, such as "
         "runner=DirectRunner,direct_running_mode=multi_processing,direct_num_workers=4.",
     )
+    flags.DEFINE_string(
+        "value_range",
+        None,
+        "Values of black and white in photos of more than 8 bits, such as 0,4095; by default 0,65535 for 16 bits, and none "
+        "for integers of 32 bits and floating-point numbers.",
+    )
     flags.DEFINE_bool("overwrite", False, "Replace the data set that is in output_dir.")
 
 
@@ -47,8 +55,10 @@ def convert(
     provenance: dict | None = None,
     problems: Iterable[str] = (),
 ) -> None:
-    """Writes the data set with the settings of the flags; see `write_dataset`."""
+    """Writes the data set with the settings of the flags, and prints its table and what was noticed; see `write_dataset`."""
+    value_range = parse_value_range(FLAGS.value_range)
     hide_accelerators()
+    notes = Notes()
     info, statistics = write_dataset(
         FLAGS.output_dir,
         FLAGS.name or epath.Path(FLAGS.output_dir).name,
@@ -65,5 +75,8 @@ def convert(
         overwrite=FLAGS.overwrite,
         provenance=provenance,
         problems=problems,
+        value_range=value_range,
+        notes=notes,
     )
     print_summary(info, statistics)
+    print("".join(f"\n{line}" for line in notes.lines()), end="\n" if notes.lines() else "")

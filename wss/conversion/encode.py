@@ -9,10 +9,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from wss.conversion.sources import MaskReader, Source
+from wss.conversion.notes import Notes
+from wss.conversion.sources import MaskReader, NotingMaskReader, Source
 from wss.data.boxes import Box
-from wss.data.masks import BROKEN_IMAGE, IGNORE, INVALID, encode_mask, read_file, read_mask, wrong_values
-from wss.data.photos import is_upright, upright_rgb
+from wss.data.image_files import SIDEWAYS, UPRIGHT, bit_depth, opened, read_file
+from wss.data.mask_colors import AUTO
+from wss.data.masks import IGNORE, INVALID, StoredMask, encode_mask, read_stored_mask, wrong_values
+from wss.data.names import MAX_ID_BYTES, is_id
+from wss.data.photos import PhotoNotes, ValueRange, is_upright, upright_rgb
 from wss.data.record_index import Entry, count_pixels, image_hash
 from wss.errors import UserError
 
@@ -27,10 +31,12 @@ class LabelMap:
     Attributes:
         lookup: What becomes of each stored value, int16 [256], see `masks.lookup_table`.
         color_map: Stored value of each colour (red, green, blue) of RGB masks; None where such masks are a mistake.
+        reading: What counts in palette and grey masks if there is a `color_map`, see `mask_colors.meanings`.
     """
 
     lookup: np.ndarray
     color_map: dict[tuple[int, int, int], int] | None = None
+    reading: str = AUTO
 
     @property
     def expected(self) -> str:
@@ -58,33 +64,73 @@ class EncodedImage(NamedTuple):
     size: tuple[int, int]
 
 
-def check_source(source: Source, labels: LabelMap) -> tuple[tuple[bytes, Entry] | None, list[str]]:
+def check_source(
+    source: Source, labels: LabelMap, notes: Notes | None = None, value_range: ValueRange | None = None
+) -> tuple[tuple[bytes, Entry] | None, list[str]]:
     """Reads and checks one image with its mask.
+
+    Args:
+        source: The image.
+        labels: Map from the values of its mask to classes.
+        notes: Notes to which is added what a person should know of it, though it is no problem.
+        value_range: Values of black and white in photos of more than 8 bits, see `photos.read_photo`.
 
     Returns:
         The serialized example and its entry in the index, which has no offset yet; or None and all its problems.
     """
-    problems: list[str] = []
-    image = mask = None
+    notes = Notes() if notes is None else notes
+    problems = [] if is_id(source.id) else [_wrong_id(source)]
+    image = mask = stored = None
+    photo_notes = PhotoNotes()
     try:
-        image = load_image(source.image, source.id)
+        image, photo_notes = encode_photo(source.image, source.id, value_range)
     except UserError as error:
         problems.append(str(error))
     if source.mask is not None:
         try:
-            mask = load_mask(source.mask, source.id, labels)
+            stored = _stored_mask(source.mask, labels, notes)
+            mask = _classes_of(stored, _name(source.mask, source.id), labels)
         except UserError as error:
             problems.append(str(error))
-    if image is not None and mask is not None and mask.shape != image.size:
-        problems.append(
-            f"{_name(source.mask, source.id)}: mask of {mask.shape[1]}x{mask.shape[0]} pixels for an image of "
-            f"{image.size[1]}x{image.size[0]}; expected equal sizes"
-        )
     if image is not None:
-        problems += wrong_boxes(source, image.size)
+        problems += [
+            *_wrong_sizes(source, image.size, mask, turned=photo_notes.turned),
+            *wrong_boxes(source, image.size),
+        ]
     if image is None or problems:
         return None, problems
-    return _encode(source, image, mask, labels), []
+    serialized, entry = _encode(source, image, mask, labels)
+    notes.add_photo(_name(source.image, source.id), photo_notes)
+    if stored is not None and entry.pixels is not None:
+        notes.add_mask(_name(source.mask, source.id), stored, entry.pixels, photo_turned=photo_notes.turned)
+    return (serialized, entry), []
+
+
+def _wrong_id(source: Source) -> str:
+    return (
+        f"{_name(source.image, source.id)!r}: {source.id[:80]!r} can be no name of an image; expected a relative path of at "
+        f"most {MAX_ID_BYTES} bytes, without '..', line breaks or other control characters"
+    )
+
+
+def _wrong_sizes(source: Source, size: tuple[int, int], mask: np.ndarray | None, *, turned: int) -> list[str]:
+    """Returns a line for each size that is not that of the image, (height, width)."""
+    flag = f"; the photo is turned by EXIF {turned}" if turned != UPRIGHT else ""
+    problems = []
+    if mask is not None and mask.shape != size:
+        by_turn = mask.shape == size[::-1] and turned in SIDEWAYS
+        help_ = f"{flag}, its mask is not: turn it too, or take the flag out of the photo" if by_turn else flag
+        problems.append(
+            f"{_name(source.mask, source.id)}: mask of {mask.shape[1]}x{mask.shape[0]} pixels for an image of "
+            f"{size[1]}x{size[0]}; expected equal sizes{help_}"
+        )
+    if source.annotated_size not in (None, size) and source.boxes:
+        height, width = source.annotated_size or size
+        problems.append(
+            f"{_name(source.image, source.id)}: an image of {size[1]}x{size[0]} pixels, whose boxes are of one of "
+            f"{width}x{height}; expected equal sizes{flag}"
+        )
+    return problems
 
 
 def wrong_boxes(source: Source, size: tuple[int, int]) -> list[str]:
@@ -99,30 +145,38 @@ def wrong_boxes(source: Source, size: tuple[int, int]) -> list[str]:
 
 
 def load_image(image: str | os.PathLike | bytes, name: str) -> EncodedImage:
-    """Returns an image as it goes into the records.
+    """Returns an image as it goes into the records, see `encode_photo`."""
+    return encode_photo(image, name)[0]
 
-    An upright 8-bit JPEG or PNG of one or three channels stays as it is. Everything else that Pillow reads (alpha,
-    CMYK, 16-bit grey, other formats, photos that their EXIF data turns) is encoded again, upright, as 8-bit RGB.
+
+def encode_photo(
+    image: str | os.PathLike | bytes, name: str, value_range: ValueRange | None = None
+) -> tuple[EncodedImage, PhotoNotes]:
+    """Returns an image as it goes into the records, and what that took.
+
+    An upright 8-bit JPEG or PNG of one or three channels stays as it is. Everything else that is read here (alpha,
+    CMYK, 16 bits, other formats, photos that their EXIF data turns) is encoded again, upright, as 8-bit RGB.
 
     Raises:
-        UserError: The file is missing, empty or broken.
+        UserError: The file is missing, empty, broken or too large, or the range of its values is unknown.
     """
     import tensorflow as tf  # here, so that --help of the converters need not wait for it
 
-    path = _name(image, name)
+    path, expected = _name(image, name), "a JPEG or PNG"
     content = image if isinstance(image, bytes) else read_file(image)
+    notes = PhotoNotes()
+    with opened(content, path, expected=expected) as photo:
+        image_format = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}.get(photo.format or "", "")
+        plain = photo.mode in ("RGB", "L") and is_upright(photo) and bit_depth(photo, content) <= 8
+        if not (image_format and plain):
+            rgb, notes = upright_rgb(photo, content, path, value_range=value_range)
+            content, image_format = _encode_again(rgb, image_format or "png")
     try:
-        with Image.open(io.BytesIO(content)) as opened:
-            image_format = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}.get(opened.format or "", "")
-            plain = opened.mode in ("RGB", "L") and is_upright(opened)
-            if not (image_format and plain):
-                content, image_format = _encode_again(opened, image_format or "png")
         # What training will do, so that a file that only TensorFlow rejects is found here.
         height, width, _ = tf.io.decode_image(content, channels=3, expand_animations=False).shape
-    except (*BROKEN_IMAGE, tf.errors.OpError) as error:
-        what = "not an image" if isinstance(error, Image.UnidentifiedImageError) else "broken image"
-        raise UserError(f"{path}: {what}, it cannot be decoded; expected a JPEG or PNG") from error
-    return EncodedImage(content, image_format, (height, width))
+    except tf.errors.OpError as error:
+        raise UserError(f"{path}: broken image, it cannot be decoded; expected {expected}") from error
+    return EncodedImage(content, image_format, (height, width)), notes
 
 
 def load_mask(mask: str | os.PathLike | np.ndarray | MaskReader, name: str, labels: LabelMap) -> np.ndarray:
@@ -131,19 +185,27 @@ def load_mask(mask: str | os.PathLike | np.ndarray | MaskReader, name: str, labe
     Raises:
         UserError: A value is no class, or the file is none of a mask, see `masks.read_mask`.
     """
+    return _classes_of(_stored_mask(mask, labels, Notes()), _name(mask, name), labels)
+
+
+def _stored_mask(mask: str | os.PathLike | np.ndarray | MaskReader, labels: LabelMap, notes: Notes) -> StoredMask:
+    if isinstance(mask, str | os.PathLike):
+        return read_stored_mask(mask, labels.color_map, reading=labels.reading)
     if isinstance(mask, np.ndarray):
-        values = mask
-    else:
-        values = mask.read() if isinstance(mask, MaskReader) else read_mask(mask, labels.color_map)
-    if wrong := wrong_values(values, labels.lookup != INVALID, labels.expected):
-        raise UserError(f"{_name(mask, name)}: {wrong}")
-    return labels.lookup[values].astype(np.uint8)
+        return StoredMask(mask)
+    return StoredMask(mask.read_noting(notes) if isinstance(mask, NotingMaskReader) else mask.read())
 
 
-def duplicate_ids(pool: str, sources: Sequence[Source]) -> list[str]:
-    """Returns a line for each id that occurs more than once in a pool."""
+def _classes_of(stored: StoredMask, path: str, labels: LabelMap) -> np.ndarray:
+    if wrong := wrong_values(stored.values, labels.lookup != INVALID, labels.expected):
+        raise UserError(f"{path}: {wrong}")
+    return labels.lookup[stored.values].astype(np.uint8)
+
+
+def wrong_ids(pool: str, sources: Sequence[Source]) -> list[str]:
+    """Returns a line for each id that can be none, or occurs more than once in a pool."""
     first: dict[str, Source] = {}
-    problems = []
+    problems = [_wrong_id(source) for source in sources if not is_id(source.id)]
     for source in sources:
         if source.id in first:
             problems.append(f"{_name(source.image, source.id)}: duplicate id {source.id!r} in {pool!r}")
@@ -190,11 +252,9 @@ def _encode(source: Source, image: EncodedImage, mask: np.ndarray | None, labels
     return serialized, entry
 
 
-def _encode_again(image: Image.Image, image_format: str) -> tuple[bytes, str]:
+def _encode_again(rgb: Image.Image, image_format: str) -> tuple[bytes, str]:
     buffer = io.BytesIO()
-    upright_rgb(image).save(
-        buffer, image_format.upper(), **({"quality": JPEG_QUALITY} if image_format == "jpeg" else {})
-    )
+    rgb.save(buffer, image_format.upper(), **({"quality": JPEG_QUALITY} if image_format == "jpeg" else {}))
     return buffer.getvalue(), image_format
 
 

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from etils import epath
 
+from wss.conversion.notes import Notes
 from wss.data.boxes import Box
 
 
@@ -29,6 +30,15 @@ class MaskReader(Protocol):
         ...
 
 
+@runtime_checkable
+class NotingMaskReader(MaskReader, Protocol):
+    """A mask reader that notes what a person should know, though it is no problem."""
+
+    def read_noting(self, notes: Notes) -> np.ndarray:
+        """Returns what `read` returns, and adds to the notes."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Source:
     """One image to be written.
@@ -39,6 +49,7 @@ class Source:
         mask: Path of the mask file, its values, uint8 [H, W], or what reads them; None without a mask.
         image_labels: Ids of its foreground classes, by the numbers in the mask files; None if unknown.
         boxes: Its objects; None if unknown.
+        annotated_size: The (height, width) of the image that its boxes belong to; None if nothing tells.
     """
 
     id: str
@@ -46,6 +57,7 @@ class Source:
     mask: str | os.PathLike | np.ndarray | MaskReader | None = None
     image_labels: tuple[int, ...] | None = None
     boxes: tuple[Box, ...] | None = None
+    annotated_size: tuple[int, int] | None = None
 
 
 class Shard(abc.ABC):

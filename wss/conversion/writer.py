@@ -10,22 +10,25 @@ import hashlib
 import os
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from etils import epath
 
-from wss.conversion.encode import LabelMap, check_source, duplicate_ids, raise_problems
+from wss.conversion.encode import LabelMap, check_source, raise_problems, wrong_ids
+from wss.conversion.notes import Notes
 from wss.conversion.sources import ListPool, Pool, Shard, Source, assign
 from wss.data.dataset_info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
+from wss.data.photos import ValueRange
 from wss.data.record_index import RECORD_OVERHEAD, SUFFIX, Entry, index_path, write_index
 from wss.data.splits import Split, Statistics, write_splits
 from wss.files import whole
 from wss.jobs.output_folder import LOCK, disk_errors, keep_only, replacing
-from wss.jobs.processes import Tick
+from wss.jobs.processes import ConversionStoppedError, Tick
 from wss.jobs.restartable import PLAN, done_file, result_of, run_once
 from wss.jobs.runner import Runner
 
 # Bytes of the records change with the version of this format, so finished files of another one are not kept.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def write_dataset(
@@ -45,6 +48,8 @@ def write_dataset(
     overwrite: bool = False,
     provenance: dict | None = None,
     problems: Iterable[str] = (),
+    value_range: ValueRange | None = None,
+    notes: Notes | None = None,
 ) -> tuple[DatasetInfo, dict[str, Statistics]]:
     """Checks and writes all images; the result does not depend on `workers`, nor on whether Beam did it.
 
@@ -63,7 +68,9 @@ def write_dataset(
         beam_pipeline_options: Options of Apache Beam, see `Runner`; None converts without Beam.
         overwrite: Whether to replace a data set that is in `output_dir`.
         provenance: Origin of the data set, for `dataset.json`; the seed is added.
-        problems: Lines on what the caller found wrong so far, reported together with the rest.
+        problems: Lines on what the caller found wrong so far; with any of them, no image is read.
+        value_range: Values of black and white in photos of more than 8 bits, see `photos.read_photo`.
+        notes: Notes to which is added what a person should know.
 
     Returns:
         The data set, and what is in each split.
@@ -73,15 +80,18 @@ def write_dataset(
         UserError: All problems, one line each; nothing is left behind.
     """
     splits = {pool: Split((pool,)) for pool in pools} if splits is None else splits
+    notes = Notes() if notes is None else notes
     sized, found = _sized(pools)
+    raise_problems([*problems, *found])
     runner = Runner(workers, beam_pipeline_options)
     with replacing(output_dir, overwrite, content_file=FILE_NAME) as folder:
-        shards = {
-            pool: _plan(folder, pool, images, labels=labels, num_shards=num_shards, seed=seed)
+        plans = {
+            pool: _plan(folder, pool, images, settings=(labels, value_range), num_shards=num_shards, seed=seed)
             for pool, images in sized.items()
         }
-        found += _write_shards(folder, shards, what=f"writing {name}", runner=runner)
-        raise_problems([*problems, *found])
+        shards = {pool: {job.file: job.num_images for job in jobs} for pool, jobs in plans.items()}
+        found = _write_shards(folder, plans, what=f"writing {name}", runner=runner, notes=notes)
+        raise_problems([*found, *notes.problems(labels.reading)])
         provenance = {**(provenance or {}), "shuffle_seed": seed}
         info = _without_splits(folder, name, class_names, colors=colors, has_background=has_background)
         info, statistics = write_splits(dataclasses.replace(info, provenance=provenance), shards, splits)
@@ -94,35 +104,57 @@ def shard_names(pool: str, count: int) -> list[str]:
     return [f"{pool}-{index:05d}-of-{count:05d}.tfrecord" for index in range(count)]
 
 
-def convert_file(job: tuple[str, str, int], tick: Tick) -> None:
+class FileJob(NamedTuple):
+    """One record file to write.
+
+    Attributes:
+        folder: Folder of the conversion.
+        file: Name of the file in it.
+        num_images: Number of its images.
+        checksum: SHA-256 of its plan: what is not as it was written is not unpickled.
+    """
+
+    folder: str
+    file: str
+    num_images: int
+    checksum: str
+
+
+def convert_file(job: FileJob, tick: Tick) -> None:
     """Writes one record file of a plan with its index, unless that is done: a job of `Runner`.
 
     Args:
-        job: Folder of the conversion, name of the file in it, and number of its images.
+        job: The file.
         tick: Function that is called with the number of images that are done.
     """
-    folder, file, count = epath.Path(job[0]), job[1], job[2]
-    shard, labels = pickle.loads(_plan_file(folder, file).read_bytes())
-    fingerprint = hashlib.sha256(pickle.dumps((FORMAT_VERSION, labels, shard.fingerprint()))).hexdigest()
-    write = lambda: {"problems": _write_records(folder / file, shard, labels, tick)}
+    folder, file = epath.Path(job.folder), job.file
+    plan = _plan_file(folder, file).read_bytes()
+    if hashlib.sha256(plan).hexdigest() != job.checksum:
+        raise ConversionStoppedError(f"{_plan_file(folder, file)}: was changed by somebody else; run the command again")
+    shard, labels, value_range = pickle.loads(plan)
+    fingerprint = hashlib.sha256(pickle.dumps((FORMAT_VERSION, labels, value_range, shard.fingerprint()))).hexdigest()
+    write = lambda: _write_records(folder / file, shard, labels, value_range, tick)
     if not run_once(done_file(folder, file), fingerprint, write):
-        tick(count)
+        tick(job.num_images)
 
 
-def _write_records(path: epath.Path, shard: Shard, labels: LabelMap, tick: Tick) -> list[str]:
-    """Writes a record file and its index; returns a line for each problem."""
+def _write_records(
+    path: epath.Path, shard: Shard, labels: LabelMap, value_range: ValueRange | None, tick: Tick
+) -> dict:
+    """Writes a record file and its index; returns a line for each problem, and notes, for JSON."""
     problems: list[str] = []
+    notes = Notes()
 
     def examples() -> Iterator[tuple[bytes, Entry]]:
         for source in shard:
-            checked, found = check_source(source, labels)
+            checked, found = check_source(source, labels, notes, value_range)
             problems.extend(found)
             if checked is not None:
                 yield checked
             tick(1)
 
     write_record_file(path, examples())
-    return problems
+    return {"problems": problems, "notes": notes.content()}
 
 
 def write_record_file(path: epath.Path, examples: Iterable[tuple[bytes, Entry]]) -> None:
@@ -144,15 +176,15 @@ def write_record_file(path: epath.Path, examples: Iterable[tuple[bytes, Entry]])
 
 
 def _sized(pools: Mapping[str, Sequence[Source] | Pool]) -> tuple[dict[str, Pool], list[str]]:
-    """Returns all as `Pool`, and a line for each id that occurs twice and each pool without images."""
+    """Returns all as `Pool`, and a line for each id that cannot be and each pool without images."""
     sized: dict[str, Pool] = {}
     problems: list[str] = []
     for name, images in pools.items():
         if isinstance(images, Sequence):
-            problems += duplicate_ids(name, images)
+            problems += wrong_ids(name, images)
             images = ListPool(images)
         elif isinstance(images, ListPool):
-            problems += duplicate_ids(name, images.sources)
+            problems += wrong_ids(name, images.sources)
         if not len(images):
             problems.append(f"{name!r}: no images")
         sized[name] = images
@@ -160,15 +192,18 @@ def _sized(pools: Mapping[str, Sequence[Source] | Pool]) -> tuple[dict[str, Pool
 
 
 def _write_shards(
-    folder: epath.Path, shards: Mapping[str, Mapping[str, int]], *, what: str, runner: Runner
+    folder: epath.Path, plans: Mapping[str, Sequence[FileJob]], *, what: str, runner: Runner, notes: Notes
 ) -> list[str]:
     """Writes the files that are planned for each pool and removes all others; returns a line for each problem."""
-    jobs = [(str(folder), file, count) for files in shards.values() for file, count in files.items()]
-    runner(convert_file, jobs, what, total=sum(count for _, _, count in jobs))
-    reports = [done_file(folder, file) for _, file, _ in jobs]
-    problems = [line for report in reports for line in result_of(report)["problems"]]
-    keep_only(folder, {LOCK, *_files_of(shards), *(report.name for report in reports)})
-    return problems
+    jobs = [job for of_pool in plans.values() for job in of_pool]
+    runner(convert_file, jobs, what, total=sum(job.num_images for job in jobs))
+    reports = [done_file(folder, job.file) for job in jobs]
+    results = [result_of(report) for report in reports]
+    for result in results:
+        notes.add(Notes.of(result["notes"]))
+    files = {name for job in jobs for name in (job.file, job.file + SUFFIX)}
+    keep_only(folder, {LOCK, *files, *(report.name for report in reports)})
+    return [line for result in results for line in result["problems"]]
 
 
 def _files_of(shards: Mapping[str, Mapping[str, int]]) -> set[str]:
@@ -195,17 +230,28 @@ def _without_splits(
 
 
 def _plan(
-    folder: epath.Path, pool: str, images: Pool, *, labels: LabelMap, num_shards: int, seed: int
-) -> dict[str, int]:
-    """Writes what goes into each file of a pool for the jobs to read; returns the files with their number of images."""
+    folder: epath.Path,
+    pool: str,
+    images: Pool,
+    *,
+    settings: tuple[LabelMap, ValueRange | None],
+    num_shards: int,
+    seed: int,
+) -> list[FileJob]:
+    """Writes what goes into each file of a pool for the jobs to read; returns the jobs."""
     assignment = assign(pool, len(images), num_shards, seed=seed)
-    names = shard_names(pool, len(assignment))
-    counts = {name: len(numbers) for name, numbers in zip(names, assignment, strict=True)}
     intermediate = folder / f"{pool}{PLAN}"
-    intermediate.mkdir(parents=True, exist_ok=True)
-    for file, shard in zip(counts, images.shards(assignment, intermediate), strict=True):
-        _plan_file(folder, file).write_bytes(pickle.dumps((shard, labels)))
-    return counts
+    if intermediate.exists():  # of a killed conversion, or planted; all of it is written anew
+        intermediate.rmtree()
+    intermediate.mkdir(parents=True)
+    jobs: list[FileJob] = []
+    shards = images.shards(assignment, intermediate)
+    for file, numbers, shard in zip(shard_names(pool, len(assignment)), assignment, shards, strict=True):
+        plan = pickle.dumps((shard, *settings))
+        with whole(_plan_file(folder, file)) as temporary:
+            temporary.write_bytes(plan)
+        jobs.append(FileJob(str(folder), file, len(numbers), hashlib.sha256(plan).hexdigest()))
+    return jobs
 
 
 def _plan_file(folder: epath.Path, file: str) -> epath.Path:

@@ -1,5 +1,6 @@
 """Masks on disk: palette, index and colour-mapped files become class ids; the names and colours of PASCAL VOC."""
 
+import dataclasses
 import io
 import os
 from collections.abc import Sequence
@@ -8,17 +9,26 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
+from wss.data.image_files import (
+    TURNS,
+    UPRIGHT,
+    bit_depth,
+    is_deep,
+    opened,
+    orientation,
+)
+from wss.data.image_files import (
+    read_file as read_file,  # as it was always found here
+)
+from wss.data.mask_colors import AUTO, IGNORE, ColorMap, from_rgb, meanings
 from wss.errors import UserError
 
-IGNORE = 255
 IGNORE_COLOR = (224, 224, 192)  # the void of PASCAL VOC's own masks
 INVALID = -1
-MAX_VALUES_SHOWN = 5
-# Of an image that a file declares, in pixels: what is larger is a mistake, and drawing it takes all memory.
+# Of an image that an annotation declares, in pixels: what is larger is a mistake, and drawing it takes all memory.
 MAX_SIDE = 32768
-
-# What Pillow raises on a file that is no image or a damaged one.
-BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+MAX_VALUES_SHOWN = 5
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and its value of negatives
 
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
@@ -40,51 +50,69 @@ def voc_colors(count: int = 256) -> np.ndarray:
     return colors
 
 
-def read_mask(path: str | os.PathLike, color_map: dict[tuple[int, int, int], int] | None = None) -> np.ndarray:
-    """Reads a mask as stored values, uint8 [H, W].
+@dataclasses.dataclass(frozen=True, eq=False)
+class StoredMask:
+    """A mask as it lies in its file, and how it was read.
+
+    Attributes:
+        values: Its stored values, uint8 [H, W].
+        palette: RGB colours of its values, uint8 [n, 3], where they did not count; None without a palette.
+        turned: EXIF orientation by which it was turned; 1 if it was upright.
+        by_index: Whether the numbers in the file are its values.
+    """
+
+    values: np.ndarray
+    palette: np.ndarray | None = None
+    turned: int = UPRIGHT
+    by_index: bool = False
+
+
+def read_mask(path: str | os.PathLike, color_map: ColorMap | None = None, *, reading: str = AUTO) -> np.ndarray:
+    """Reads a mask as stored values, uint8 [H, W]; see `read_stored_mask`."""
+    return read_stored_mask(path, color_map, reading=reading).values
+
+
+def read_stored_mask(path: str | os.PathLike, color_map: ColorMap | None = None, *, reading: str = AUTO) -> StoredMask:
+    """Reads a mask, turned as its EXIF data says.
 
     Args:
         path: A palette or an index image; an RGB image too if `color_map` is given.
         color_map: Value of each colour (red, green, blue); None where an RGB mask is a mistake.
+        reading: What counts in a palette or grey image if `color_map` is given, see `mask_colors.meanings`.
 
     Raises:
-        UserError: The file is missing, empty or broken, it is an RGBA or colour mask, or a colour is not in `color_map`.
+        UserError: The file is missing, empty or broken, it is a JPEG or has several pages, transparency or values over
+            255, a colour is not in `color_map`, or values and colours are different classes.
     """
-    try:
-        with Image.open(io.BytesIO(read_file(path))) as image:
-            mode, values = image.mode, np.asarray(image)
-            lossy = image.format in ("JPEG", "MPO")
-    except BROKEN_IMAGE as error:
-        what = "not an image" if isinstance(error, Image.UnidentifiedImageError) else f"broken mask ({error})"
-        raise UserError(f"{path}: {what}; expected a PNG") from error
-    if lossy:
-        raise UserError(f"{path}: a JPEG mask, whose values are not exact; expected a PNG")
-    if mode in ("P", "L", "1"):
-        return values.astype(np.uint8)
-    if mode.startswith("I") and values.min() >= 0 and values.max() <= 255:
-        return values.astype(np.uint8)
-    if mode == "RGB" and color_map is not None:
-        return _from_colors(path, values, color_map)
-    raise UserError(
-        f"{path}: a mask with mode {mode}, expected a palette or index PNG (one channel, the class id per pixel)"
-        + (" or an RGB image in the colours of the colour map" if color_map is not None else "")
-    )
-
-
-def read_file(path: str | os.PathLike) -> bytes:
-    """Returns the content of a file; a missing, unreadable or empty one is a `UserError`."""
-    try:
-        content = epath.Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {'missing' if isinstance(error, FileNotFoundError) else error.strerror}") from error
-    if not content:
-        raise UserError(f"{path}: empty file")
-    return content
+    content = read_file(path)
+    with opened(content, path, what="mask", expected="a PNG") as image:
+        if image.format in ("JPEG", "MPO"):
+            raise UserError(f"{path}: a JPEG mask, whose values are not exact; expected a PNG")
+        if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # type: ignore[attr-defined]
+            raise UserError(f"{path}: a TIFF that stores white as 0, so that its values are unclear; expected a PNG")
+        turned, bits = orientation(image), bit_depth(image, content)
+        image.load()
+        palette = _palette(image)
+        upright = image.transpose(TURNS[turned]) if turned != UPRIGHT and image.format != "TIFF" else image
+        mode, values = image.mode, np.asarray(upright)
+    if is_deep(image) and mode != "F":
+        return StoredMask(_in_bytes(path, values, bits), turned=turned, by_index=True)
+    if mode == "RGB" and color_map is not None and bits <= 8:
+        return StoredMask(from_rgb(path, values, color_map), turned=turned)
+    if mode not in ("P", "L", "1"):
+        raise UserError(_wrong_mode(path, mode, bits, values=values, has_colors=color_map is not None))
+    values, colors = _indices(values.astype(np.uint8), palette, 1 if mode == "1" else bits)
+    if color_map is None:
+        return StoredMask(values, palette, turned, True)
+    used = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
+    table = meanings(path, used, colors, color_map, reading=reading)
+    by_index = bool((table == np.arange(256)).all())
+    return StoredMask(values if by_index else table[values], turned=turned, by_index=by_index)
 
 
 def files_by_id(folder: epath.Path, suffix: str) -> dict[str, str]:
-    """Returns the files of a folder whose names end in `suffix`, by what comes before it; sorted."""
-    paths = sorted(path for path in folder.iterdir() if path.name.endswith(suffix))
+    """Returns the files of a folder whose names end in `suffix`, by what comes before it; sorted, without hidden ones."""
+    paths = sorted(path for path in folder.iterdir() if path.name.endswith(suffix) and not path.name.startswith("."))
     return {path.name.removesuffix(suffix): str(path) for path in paths}
 
 
@@ -185,15 +213,46 @@ def parse_ignore_values(items: Sequence[str], num_classes: int) -> list[int]:
     return [*map(int, items), IGNORE]
 
 
-def _from_colors(path: str | os.PathLike, rgb: np.ndarray, color_map: dict[tuple[int, int, int], int]) -> np.ndarray:
-    codes = rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
-    found, inverse = np.unique(codes, return_inverse=True)
-    colors = [(int(code) >> 16, int(code) >> 8 & 255, int(code) & 255) for code in found]
-    unknown = [color for color in colors if color not in color_map]
-    if unknown:
+def _palette(image: Image.Image) -> np.ndarray | None:
+    colors = image.getpalette("RGB") if image.mode == "P" else None
+    return None if colors is None else np.array(colors, np.uint8).reshape(-1, 3)
+
+
+def _indices(values: np.ndarray, palette: np.ndarray | None, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the numbers that a mask stores and the colour of each; Pillow scales grey of fewer than 8 bits up."""
+    if palette is not None:
+        return values, palette
+    step = 255 // ((1 << bits) - 1) if bits < 8 else 1
+    colors = np.repeat(np.arange(0, 256, step, dtype=np.uint8)[:, None], 3, axis=1)
+    return (values // np.uint8(step) if bits in (2, 4) else values), colors
+
+
+def _in_bytes(path: str | os.PathLike, values: np.ndarray, bits: int) -> np.ndarray:
+    """Returns values of more than 8 bits as uint8."""
+    wrong = values[(values < 0) | (values > IGNORE)]
+    if wrong.size:
+        found = np.unique(wrong)
+        shown = ", ".join(map(str, found[:MAX_VALUES_SHOWN])) + (", ..." if len(found) > MAX_VALUES_SHOWN else "")
         raise UserError(
-            f"{path}: {len(unknown)} colours of the mask are not in the colour map, such as {unknown[0]}; "
-            "expected a palette or index PNG, or the exact colours"
+            f"{path}: label value{'s' if len(found) > 1 else ''} {shown} ({wrong.size} pixels) in a mask of {bits} bits, "
+            f"expected class ids 0 .. {IGNORE - 1} or {IGNORE} (ignore)"
         )
-    values = np.array([color_map[color] for color in colors], np.uint8)
-    return values[inverse].reshape(codes.shape)
+    return values.astype(np.uint8)
+
+
+def _wrong_mode(path: str | os.PathLike, mode: str, bits: int, *, values: np.ndarray, has_colors: bool) -> str:
+    """Says why a mask of this mode of Pillow has no class ids."""
+    what, help_ = mode, ""
+    if mode == "RGB" and bits > 8:
+        what = f"RGB of {bits} bits a channel"
+    elif mode == "RGB" and (values == values[..., :1]).all():
+        help_ = "; its three channels are equal, so save one of them, or name the greys in the file of --class_names"
+    elif mode == "RGB":
+        help_ = "; its colours can be read if the file of --class_names has them, such as 'road 128 64 128'"
+    elif mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        help_ = "; save it without transparency"
+    return (
+        f"{path}: a mask with mode {what}, expected a palette or index PNG (one channel, the class id per pixel)"
+        + (" or an RGB image in the colours of the colour map" if has_colors else "")
+        + help_
+    )

@@ -15,6 +15,7 @@ MAX_EXAMPLES, MAX_NAMES = 3, 12
 FEW_IMAGES = 3
 # Of the masks of a split; some images without any object are usual.
 EMPTY_SHARE = 0.05
+BINARY_SHARE = 0.2
 
 # What the defects of records and files have in common, and what to do.
 DEFECTS = {
@@ -146,6 +147,14 @@ def _masks(info: DatasetInfo, inspection: Inspection, is_training: bool) -> Foun
             "and build the data set again",
         )
         return
+    if inspection.num_both > BINARY_SHARE * total and not _leaves_classes_out(info):
+        yield (
+            PROBLEM,
+            "binary_masks",
+            f"{inspection.num_both} of {total} masks hold only 0 ({info.class_names[0]}) and {info.ignore_label} (ignored), "
+            f"and the others have objects; if {info.ignore_label} marks an object there, write the id of its class and "
+            "build the data set again",
+        )
     yield from _rare_classes(info, inspection, is_training)
     counts = {
         "all background": inspection.num_background,
@@ -160,6 +169,12 @@ def _masks(info: DatasetInfo, inspection: Inspection, is_training: bool) -> Foun
             "empty_masks",
             f"{empty} of {total} masks show no object ({shown}); if there are some in the images, their labels are missing",
         )
+
+
+def _leaves_classes_out(info: DatasetInfo) -> bool:
+    """Returns whether the data set was built with some of the classes, so that the others are ignored."""
+    kept = info.provenance.get("classes")
+    return isinstance(kept, list) and kept != list(range(info.num_classes))
 
 
 def _rare_classes(info: DatasetInfo, inspection: Inspection, is_training: bool) -> Found:

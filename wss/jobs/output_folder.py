@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -26,10 +27,13 @@ def replacing(output_dir: str | os.PathLike, overwrite: bool, *, content_file: s
 
     Raises:
         LockedError, WriteError: Another conversion to it is running, or it cannot be written; the folder stays.
-        UserError: `output_dir` has a data set and `overwrite` is not given, or has something else in it.
+        UserError: `output_dir` has a data set and `overwrite` is not given, or has something else in it; or somebody else
+            put a folder or a link where ours belongs.
     """
-    target = epath.Path(os.path.abspath(output_dir) if "://" not in str(output_dir) else output_dir)
-    old = target.parent / f".{target.name}.old"
+    target = epath.Path(os.path.realpath(output_dir) if "://" not in str(output_dir) else output_dir)
+    old, folder = (target.parent / f".{target.name}{suffix}" for suffix in (".old", ".partial"))
+    _check_own(old)
+    _check_own(folder)
     if old.exists():  # a conversion was killed while it took the place of this one, or right after
         old.rmtree() if target.exists() else old.rename(target)
     if target.exists() and not target.is_dir():
@@ -39,9 +43,9 @@ def replacing(output_dir: str | os.PathLike, overwrite: bool, *, content_file: s
         raise UserError(f"{output_dir}: has other files in it; give an empty or a new folder as output")
     if occupied and not overwrite:
         raise UserError(f"{output_dir}: has a data set already; add --overwrite to replace it")
-    folder = target.parent / f".{target.name}.partial"
     with disk_errors(output_dir):
         folder.mkdir(parents=True, exist_ok=True)
+        _remove_links(folder)
         with _locked(folder, output_dir):
             try:
                 yield folder
@@ -57,6 +61,26 @@ def replacing(output_dir: str | os.PathLike, overwrite: bool, *, content_file: s
             folder.rename(target)
             if old.exists():
                 old.rmtree()
+
+
+def _check_own(folder: epath.Path) -> None:
+    """Raises a `UserError` if what lies where our own folder belongs is a link, no folder, or of another user."""
+    if "://" in str(folder):
+        return
+    try:
+        found = os.lstat(folder)
+    except OSError:
+        return
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (os.geteuid(), 0):
+        what = "no folder" if not stat.S_ISDIR(found.st_mode) else f"of another user ({found.st_uid})"
+        raise UserError(f"{folder}: a conversion works there, but it is {what}; remove it or give another output")
+
+
+def _remove_links(folder: epath.Path) -> None:
+    """Removes links from our own folder: it has none, and what is written would go elsewhere."""
+    for path in [] if "://" in str(folder) else folder.iterdir():
+        if os.path.islink(path):
+            path.unlink()
 
 
 def _locked(folder: epath.Path, output_dir: str | os.PathLike) -> contextlib.AbstractContextManager:

@@ -252,6 +252,8 @@ SQUARE = [(0, 0), (3, 0), (3, 3), (0, 3)]
         ([("car", [(1, 1, 1), (2, 2, 2)])], "a polygon of 'car' is no list of at least two points (x, y)"),
         ([("car", [(1, 1), (2, "x")])], "a polygon of 'car' is no list of at least two points (x, y)"),
         ([("car", [(1, 1), (2, float("nan"))])], "a polygon of 'car' is no list of at least two points (x, y)"),
+        ([("car", [(1, 1), (2, 1e9)])], "a polygon of 'car' is no list of at least two points (x, y)"),
+        ([("car", [(0, 0), (0.5, 1), (1, 0.2)])], "all coordinates are <= 1: normalised? expected pixels"),
         ([("car", [(1, 1), (2, 10**400)])], "a polygon of 'car' is no list of at least two points (x, y)"),
     ],
 )
@@ -279,6 +281,7 @@ def test_polygons_of_another_size_are_told(city, build):
         ('{"imgWidth": 16, "objects": []}', "KeyError('imgHeight')"),
         ('{"imgWidth": 16, "imgHeight": 0, "objects": []}', "ValueError('size 16x0')"),
         ('{"imgWidth": 32769, "imgHeight": 8, "objects": []}', "ValueError('size 32769x8')"),
+        ('{"imgWidth": 30000, "imgHeight": 30000, "objects": []}', "ValueError('size 30000x30000')"),
         ('{"imgWidth": 1000000000, "imgHeight": 8, "objects": []}', "ValueError('size 1000000000x8')"),
         ('{"imgWidth": 16, "imgHeight": Infinity, "objects": []}', "ValueError('size 16xinf')"),
         ('{"imgWidth": 16, "imgHeight": NaN, "objects": []}', "ValueError('size 16xnan')"),

@@ -3,7 +3,9 @@
 from etils import epath
 
 from wss.conversion.sources import Source
-from wss.data.masks import files_by_id, read_file
+from wss.conversion.text_files import read_text
+from wss.data.masks import files_by_id
+from wss.data.names import is_name
 from wss.errors import UserError
 
 NUM_CLASSES = 150
@@ -53,9 +55,9 @@ def read_classes(root: epath.Path) -> list[str]:
     path = root / NAME_LIST
     if not path.exists():
         raise UserError(f"{path}: missing; expected that of {ARCHIVE}")
-    content = read_file(path)
+    content = read_text(path)
     try:
-        header, *lines = [line.split("\t") for line in content.decode().splitlines() if line.strip()]
+        header, *lines = [line.split("\t") for line in content.splitlines() if line.strip()]
         number, name = header.index("Idx"), header.index("Name")
         numbers = [int(line[number]) for line in lines]
         names = [line[name].split(",")[0].strip() for line in lines]
@@ -63,6 +65,8 @@ def read_classes(root: epath.Path) -> list[str]:
         raise UserError(f"{path}: not the list of classes ({error}); expected that of {ARCHIVE}") from error
     if numbers != list(range(1, NUM_CLASSES + 1)):
         raise UserError(f"{path}: {len(lines)} classes; expected those of Idx 1 .. {NUM_CLASSES} in order")
+    if wrong := next((name for name in names if not is_name(name)), None):
+        raise UserError(f"{path}: {wrong[:60]!r} can be no name of a class; expected the list of {ARCHIVE}")
     if len(set(names)) < len(names):
         raise UserError(
             f"{path}: {max(names, key=names.count)!r} is the name of two classes; expected the list of {ARCHIVE}"

@@ -9,6 +9,7 @@ from etils import epath
 from PIL import Image, ImageDraw
 
 from wss.conversion.sources import Source
+from wss.data.image_files import MAX_PIXELS
 from wss.data.masks import MAX_SIDE, files_by_id, read_file
 from wss.errors import UserError, did_you_mean
 
@@ -30,6 +31,7 @@ COLORS = (
     (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
 )  # fmt: skip
 
+MAX_COORDINATE = 1e5  # far outside of every image
 IMAGE_FOLDER = "leftImg8bit"
 IMAGE_SUFFIX = "_leftImg8bit.png"
 SITE = "cityscapes-dataset.com"
@@ -89,7 +91,7 @@ class PolygonMask:
         try:
             content = json.loads(text)
             width, height = content["imgWidth"], content["imgHeight"]
-            if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+            if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
                 raise ValueError(f"size {width}x{height}")
             mask = Image.new("L", (int(width), int(height)))
             objects = [(str(item["label"]), item["polygon"]) for item in content["objects"] if not item.get("deleted")]
@@ -98,10 +100,12 @@ class PolygonMask:
                 f"{self.path}: no annotation of Cityscapes ({error!r}); expected JSON with imgWidth, imgHeight and objects"
             ) from error
         draw = ImageDraw.Draw(mask)
-        for label, polygon in objects:
-            value = self._label_id(label)
+        drawn = [(self._label_id(label), self._points(label, polygon)) for label, polygon in objects]
+        if drawn and max(max(points) for _, points in drawn) <= 1:
+            raise UserError(f"{self.path}: all coordinates are <= 1: normalised? expected pixels")
+        for value, points in drawn:
             if value is not None:
-                draw.polygon(self._points(label, polygon), fill=value)
+                draw.polygon(points, fill=value)
         return np.asarray(mask)
 
     def _label_id(self, label: str) -> int | None:
@@ -120,7 +124,7 @@ class PolygonMask:
             points = np.asarray(polygon, np.float64)
         except (ValueError, TypeError, OverflowError):
             points = np.empty(0)
-        if points.ndim != 2 or len(points) < 2 or points.shape[1] != 2 or not np.isfinite(points).all():
+        if points.ndim != 2 or len(points) < 2 or points.shape[1] != 2 or not (np.abs(points) <= MAX_COORDINATE).all():
             raise UserError(f"{self.path}: a polygon of {label!r} is no list of at least two points (x, y)")
         return points.ravel().tolist()
 

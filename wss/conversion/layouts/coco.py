@@ -20,6 +20,7 @@ from wss.conversion.layouts.coco_json import archive_of, read_items, read_object
 from wss.conversion.layouts.coco_masks import Annotation, CocoImage, CocoShard
 from wss.conversion.sources import ListPool, Pool, Shard, Source
 from wss.data.masks import IGNORE
+from wss.data.names import is_name, is_relative_path
 from wss.errors import UserError, did_you_mean
 from wss.jobs.processes import ConversionStoppedError
 from wss.progress import track
@@ -34,6 +35,7 @@ BACKGROUND = "background"
 CATEGORY_FIELDS = {"id": int, "name": str}
 IMAGE_FIELDS = {"id": int, "file_name": str, "height": int, "width": int}
 ANNOTATION_FIELDS = {"id": int, "image_id": int, "category_id": int, "bbox": list, "segmentation": list | dict}
+MAX_BOX_COORDINATE = 1e6  # some boxes lie a little outside of their images
 # Systems limit how many files may be open; a pass over the annotations fills this many.
 MAX_OPEN_FILES = 128
 
@@ -111,6 +113,7 @@ class CocoPool:
         """Writes the annotations of shards `first`, `first + 1`, ... as `CocoShard` reads them."""
         count: Counter[str] = Counter()
         example: dict[str, str] = {}
+        normalised = normalised_boxes = True  # until a coordinate is seen that is not
         with contextlib.ExitStack() as stack:
             files = {first + i: stack.enter_context(path.open("w")) for i, path in enumerate(paths)}
             items = read_items(self.annotation_file, "annotations")
@@ -118,16 +121,27 @@ class CocoPool:
                 if problem := self._problem_of(item, shard_of):
                     count[problem] += 1
                     example.setdefault(problem, shown(item))
-                elif file := files.get(shard_of[item["image_id"]]):
-                    label, is_crowd = self.labels[item["category_id"]], bool(item.get("iscrowd", 0))
-                    annotation = Annotation(
-                        item["id"], label, is_crowd, bbox=item["bbox"], segmentation=item["segmentation"]
-                    )
-                    file.write(json.dumps([item["image_id"], *annotation], separators=(",", ":")) + "\n")
+                    continue
+                normalised = normalised and _is_normalised(item["segmentation"])
+                normalised_boxes = normalised_boxes and max(item["bbox"]) <= 1
+                if file := files.get(shard_of[item["image_id"]]):
+                    file.write(self._line(item) + "\n")
         raise_problems(
             f"{self.annotation_file}: {problem} ({count[problem]} annotations), such as {example[problem]}"
             for problem in count
         )
+        for what, is_so in (("coordinates", normalised), ("numbers of the boxes", normalised_boxes)):
+            if is_so:
+                raise_problems([f"{self.annotation_file}: all {what} are <= 1: normalised? expected pixels"])
+
+    def _line(self, item: Mapping[str, Any]) -> str:
+        """Returns an annotation as `CocoShard` reads it."""
+        label, is_crowd = self.labels[item["category_id"]], bool(item.get("iscrowd", 0))
+        annotation = Annotation(item["id"], label, is_crowd, bbox=item["bbox"], segmentation=item["segmentation"])
+        try:
+            return json.dumps([item["image_id"], *annotation], separators=(",", ":"))
+        except RecursionError as error:
+            raise UserError(f"{self.annotation_file}: annotation {item['id']} is nested too deeply") from error
 
     def _problem_of(self, item: Any, shard_of: Mapping[int, int]) -> str:
         """Says what is wrong with an annotation, apart from its segmentation; "" if nothing is."""
@@ -137,11 +151,23 @@ class CocoPool:
             return 'no such "image_id" among its images'
         if item["category_id"] not in self.labels:
             return 'no such "category_id" among its categories'
-        if len(item["bbox"]) != 4 or not all(isinstance(number, int | float) for number in item["bbox"]):
+        if len(item["bbox"]) != 4 or not all(map(_is_coordinate, item["bbox"])):
             return "'bbox' is not [x, y, width, height]"
         if item.get("iscrowd", 0) not in (0, 1):
             return "'iscrowd' is neither 0 nor 1"
         return ""
+
+
+def _is_coordinate(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_BOX_COORDINATE
+
+
+def _is_normalised(segmentation: Any) -> bool:
+    """Returns whether polygons have no coordinate over 1, as those that are parts of the sides; False for others."""
+    try:
+        return isinstance(segmentation, list) and max(map(max, segmentation)) <= 1
+    except (TypeError, ValueError, RecursionError):
+        return False
 
 
 def _check_packages() -> None:
@@ -176,9 +202,7 @@ def _read_categories(root: epath.Path, splits: Sequence[str]) -> dict[int, str]:
         raise UserError(
             f"{root / 'annotations'}: no instances_*2017.json; they are in {archive_of(root / FILES['val2017'])}"
         )
-    tables = [
-        {item["id"]: item["name"] for item in read_objects(path, "categories", CATEGORY_FIELDS)} for path in paths
-    ]
+    tables = [_read_table(path) for path in paths]
     for path, table in zip(paths, tables, strict=True):
         if different := sorted(set(table.items()) ^ set(tables[0].items())):
             id, name = different[0]
@@ -186,15 +210,35 @@ def _read_categories(root: epath.Path, splits: Sequence[str]) -> dict[int, str]:
                 f"{path}: not the categories of {paths[0].name}, only one of them has {name!r} as {id}; expected the "
                 f"files of {archive_of(path)}"
             )
-    if len(tables[0]) >= IGNORE:
-        raise UserError(f"{paths[0]}: {len(tables[0])} categories; expected at most {IGNORE - 1}")
     return dict(sorted(tables[0].items()))
+
+
+def _read_table(path: epath.Path) -> dict[int, str]:
+    """Returns the categories of a file; a repeated id or name, or a text that is no name, is a `UserError`."""
+    items = list(read_objects(path, "categories", CATEGORY_FIELDS))
+    if len(items) >= IGNORE:
+        raise UserError(f"{path}: {len(items)} categories; expected at most {IGNORE - 1}")
+    for field in CATEGORY_FIELDS:
+        value, number = Counter(item[field] for item in items).most_common(1)[0]
+        if number > 1:
+            raise UserError(f"{path}: {number} categories of {field} {value!r}; expected one")
+    for item in items:
+        if not is_name(item["name"]) or item["name"] == BACKGROUND:
+            raise UserError(
+                f"{path}: {item['name'][:60]!r} can be no name of a category; expected that of a kind of objects"
+            )
+    return {item["id"]: item["name"] for item in items}
 
 
 def _read_images(path: epath.Path, problems: list[str]) -> tuple[CocoImage, ...]:
     """Returns the images that a JSON file lists, by name; adds a line for each name that occurs more than once."""
     items = read_objects(path, "images", IMAGE_FIELDS)
     images = sorted((CocoImage(*(item[key] for key in IMAGE_FIELDS)) for item in items), key=lambda image: image.name)
+    raise_problems(
+        f"{path}: {image.file_name[:80]!r} can be no file of an image; expected a path in the folder of the images"
+        for image in images
+        if not is_relative_path(image.file_name)
+    )
     # Told at once: which annotations belong to which of them is unknown.
     raise_problems(_repeated(path, images, "id"))
     problems += _repeated(path, images, "name")

@@ -1,14 +1,49 @@
 """The lists in COCO's JSON files, which have hundreds of megabytes: they are read as streams and checked item by item."""
 
+import codecs
 import json
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from etils import epath
 
 from wss.errors import UserError
 
 MAX_CHARACTERS_SHOWN = 120
+# ijson's memory grows with the square of the depth; COCO's files have 5.
+MAX_DEPTH = 10_000
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
+class _NotTooDeep:
+    """A JSON file that is read in pieces, and refused before the parser sees lists in lists in lists without end."""
+
+    def __init__(self, path: epath.Path, file: BinaryIO):
+        self._path, self._file = path, file
+        self._depth, self._is_known = 0, False
+
+    def read(self, size: int = -1) -> bytes:
+        """Returns the next piece.
+
+        Raises:
+            UserError: The file is nested too deeply.
+        """
+        piece = self._file.read(size)
+        if not self._is_known:
+            opening = piece.count(b"[") + piece.count(b"{")
+            if self._depth + opening > MAX_DEPTH:  # or brackets in strings
+                self._check_whole()
+            self._depth += opening - piece.count(b"]") - piece.count(b"}")
+        return piece
+
+    def _check_whole(self) -> None:
+        depth = 0
+        for token in _STRING_OR_BRACKET.finditer(self._path.read_bytes()):
+            depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token[0], 0)
+            if depth > MAX_DEPTH:
+                raise UserError(f"{self._path}: is nested too deeply; expected that of {archive_of(self._path)}")
+        self._is_known = True
 
 
 def read_items(path: epath.Path, key: str) -> Iterator[Any]:
@@ -22,7 +57,9 @@ def read_items(path: epath.Path, key: str) -> Iterator[Any]:
     found = False
     try:
         with path.open("rb") as file:
-            for item in ijson.items(file, f"{key}.item", use_float=True):
+            if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+                file.seek(0)
+            for item in ijson.items(_NotTooDeep(path, file), f"{key}.item", use_float=True):
                 found = True
                 yield item
     except ijson.JSONError as error:
@@ -56,7 +93,8 @@ def read_objects(path: epath.Path, key: str, fields: Mapping[str, Any]) -> Itera
 def wrong_field(item: Any, fields: Mapping[str, Any]) -> str:
     """Returns the first field that is not there or of another type; "" if there is none."""
     item = item if isinstance(item, dict) else {}
-    return next((name for name, kind in fields.items() if not isinstance(item.get(name), kind)), "")
+    is_wrong = lambda value, kind: not isinstance(value, kind) or isinstance(value, bool)
+    return next((name for name, kind in fields.items() if is_wrong(item.get(name), kind)), "")
 
 
 def archive_of(path: epath.Path) -> str:
@@ -69,4 +107,7 @@ def shown(item: Any) -> str:
     """Returns the beginning of an item for a message, without its segmentation."""
     if isinstance(item, dict):
         item = {key: value for key, value in item.items() if key != "segmentation"}
-    return json.dumps(item)[:MAX_CHARACTERS_SHOWN]
+    try:
+        return json.dumps(item)[:MAX_CHARACTERS_SHOWN]
+    except RecursionError:
+        return "one that is nested too deeply"

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -11,14 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
+from wss.conversion.notes import Notes
 from wss.conversion.sources import Shard, Source
 from wss.data.boxes import Box
+from wss.data.image_files import MAX_PIXELS
 from wss.data.masks import IGNORE, MAX_SIDE
 from wss.errors import UserError
 
 MIN_POLYGON = 6
 # Far outside of every image; pycocotools counts in 32-bit fifths of a pixel.
 MAX_COORDINATE = 1e5
+# Of the bits of a run length; that of the largest image has 27.
+MAX_RUN_BITS = 40
 
 
 class CocoImage(NamedTuple):
@@ -120,16 +124,26 @@ class CocoMask:
         Raises:
             UserError: The size is impossible, or a segmentation is neither polygons nor run lengths of this size.
         """
-        if not all(1 <= side <= MAX_SIDE for side in self.size):
+        return self.read_noting(Notes())
+
+    def read_noting(self, notes: Notes) -> np.ndarray:
+        """Returns what `read` returns, and counts the annotations and those that cover no pixel."""
+        if not all(1 <= side <= MAX_SIDE for side in self.size) or self.size[0] * self.size[1] > MAX_PIXELS:
             raise UserError(f"{self.path}: height {self.size[0]} and width {self.size[1]}; expected those of the image")
+        if twice := [id for id, number in Counter(found.id for found in self.annotations).items() if number > 1]:
+            raise UserError(f"{self.path}: annotation {twice[0]} is there twice; expected an id of its own for each")
         layers = []
         for annotation in self.annotations:
             try:
                 region = decode_segmentation(annotation.segmentation, self.size)
             except ValueError as error:
                 raise UserError(f"{self.path}: annotation {annotation.id}: {error}") from error
-            order = (not annotation.is_crowd, -np.count_nonzero(region), annotation.id)
+            pixels = np.count_nonzero(region)
+            if not pixels:
+                notes.count("empty", f"annotation {annotation.id} of {self.path}")
+            order = (not annotation.is_crowd, -pixels, annotation.id)
             layers.append((order, IGNORE if annotation.is_crowd else annotation.label, region))
+        notes.count("annotations", number=len(self.annotations))
         mask = np.zeros(self.size, np.uint8)
         for _, label, region in sorted(layers, key=lambda layer: layer[0]):
             mask[region] = label
@@ -183,6 +197,8 @@ def uncompressed_runs(text: str) -> list[int]:
             raise ValueError(f"run lengths with the character {character!r}; expected '0' .. 'o'")
         value |= (bits & 31) << shift
         shift += 5
+        if shift > MAX_RUN_BITS:
+            raise ValueError("run lengths with a number that no image has; expected those of this image")
         if bits & 32:
             continue
         if bits & 16:

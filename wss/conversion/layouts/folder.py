@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from wss.conversion.class_files import read_classes as read_classes  # as it was always found here
 from wss.conversion.sources import Source
-from wss.data.masks import IGNORE, color_map_of, voc_colors
-from wss.data.photos import SUFFIXES
+from wss.conversion.text_files import read_text
+from wss.data.image_files import SUFFIXES
+from wss.data.photo_folder import composed, identity, list_images
 from wss.errors import UserError, did_you_mean
 
-IGNORE_NAME = "ignore"
 HEADER = "filename"
 
 
@@ -22,18 +23,28 @@ class Folder:
     Args:
         labels: Ids of the classes in each image, by the id of the image.
         problems: List to which a line is added for all that is wrong.
+
+    Attributes:
+        left_out: A line for each kind of files that were found and not taken.
     """
 
     def __init__(self, labels: dict[str, tuple[int, ...]], problems: list[str]):
         self.labels = labels
         self.problems = problems
+        self.left_out: list[str] = []
         self._used: set[str] = set()
 
-    def read(self, images: str, masks: str | None) -> list[Source]:
-        """Returns the images of a folder and of all folders in it, sorted by id."""
+    def read(self, images: str, masks: str | None, *, flag: str = "--images") -> list[Source]:
+        """Returns the images of a folder and of all folders in it, sorted by id.
+
+        Args:
+            images: Folder of the images.
+            masks: Folder of their masks; None without masks.
+            flag: Name of the flag that gave the first folder, for messages.
+        """
         mask_of = self._masks_of(masks) if masks else {}
         sources: list[Source] = []
-        for id, path in _files(images):
+        for id, path in self._files(images, flag, without=[masks] if masks else []):
             if sources and sources[-1].id == id:
                 self.problems.append(f"{path}: duplicate id {id!r}, beside {Path(str(sources[-1].image)).name}")
                 continue
@@ -48,51 +59,22 @@ class Folder:
 
     def _masks_of(self, folder: str) -> dict[str, Path]:
         masks: dict[str, Path] = {}
-        for id, path in _files(folder):
+        for id, path in self._files(folder, "--masks"):
             if id in masks:
                 self.problems.append(f"{path}: a second mask for {id!r}, beside {masks[id].name}")
             masks.setdefault(id, path)
         return masks
 
-
-def read_classes(text: str) -> tuple[list[str], list[tuple[int, int, int]], dict | None]:
-    """Reads `--class_names`.
-
-    Args:
-        text: Names separated by commas, or the path of a text file of lines "name" or "name red green blue".
-
-    Returns:
-        Names; colours, those of PASCAL VOC where none are given; and the colour map for RGB masks, or None.
-
-    Raises:
-        UserError: There are no names, a name given twice, a bad colour, colours for some classes only.
-    """
-    is_file = Path(text).is_file()
-    if not is_file and "," not in text:
-        raise UserError(f"--class_names={text}: no such file, and no list of names such as background,cat")
-    lines = _read_text(Path(text)).splitlines() if is_file else text.split(",")
-    entries = [
-        _class_entry(line.strip(), f"{text}:{number}" if is_file else f"--class_names={text}")
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
-    ignored = [color for name, color in entries if name == IGNORE_NAME]
-    entries = [entry for entry in entries if entry[0] != IGNORE_NAME]
-    names = [name for name, _ in entries]
-    if not 1 < len(names) <= IGNORE:
-        raise UserError(f"--class_names={text}: {len(names)} names, expected 2 to {IGNORE}, the background included")
-    if len(set(names)) < len(names):
-        raise UserError(f"--class_names={text}: {max(names, key=names.count)!r} is given twice")
-    colors = [color for _, color in entries if color]
-    if not colors:
-        return names, [(int(red), int(green), int(blue)) for red, green, blue in voc_colors(len(names))], None
-    if len(colors) < len(names) or not all(ignored) or len({*colors, *ignored}) < len(colors) + len(ignored):
-        raise UserError(f"--class_names={text}: expected a colour of its own for each class, or none at all")
-    return (
-        names,
-        colors,
-        color_map_of([*colors, *filter(None, ignored)], [*range(len(names)), *[IGNORE] * len(ignored)]),
-    )
+    def _files(self, folder: str, flag: str, *, without: Sequence[str] = ()) -> list[tuple[str, Path]]:
+        listing = list_images(folder, flag=flag, without=without)
+        self.problems += listing.problems
+        self.left_out += listing.lines()
+        if not listing.files and not listing.problems:
+            found = f" ({'; '.join(listing.lines())})" if listing.lines() else ""
+            raise UserError(
+                f"{flag}={folder}: no images in it; expected files such as *{', *'.join(SUFFIXES[:3])}{found}"
+            )
+        return sorted((id_of(name), path) for name, path in listing.files)
 
 
 def read_image_labels(
@@ -105,18 +87,19 @@ def read_image_labels(
     """
     labels: dict[str, tuple[int, ...]] = {}
     problems = []
-    reader = csv.reader(_read_text(Path(path)).splitlines())
+    foreground = [composed(name) for name in foreground]
+    reader = csv.reader(read_text(path).splitlines())
     try:
         rows = list(reader)
     except csv.Error as error:
         raise UserError(f"{path}:{reader.line_num}: {error}; expected file name, classes separated by ';'") from error
     for number, row in enumerate(rows, start=1):
-        if not row or (number == 1 and row[0].strip() == HEADER):
+        if not row or (number == 1 and row[0].strip().casefold() == HEADER):
             continue
         if len(row) != 2:
             problems.append(f"{path}:{number}: {len(row)} columns, expected 2: file name, classes separated by ';'")
             continue
-        names = [name.strip() for name in row[1].split(";") if name.strip()]
+        names = [composed(name.strip()) for name in row[1].split(";") if name.strip()]
         problems += [
             f"{path}:{number}: {name!r} is no foreground class; expected one of {', '.join(foreground)}."
             f"{did_you_mean(name, foreground)}"
@@ -171,41 +154,39 @@ def split_train_val(
 
 def read_ids(path: str) -> list[str]:
     """Reads a list of images, one per line, with or without extension; an empty list is a `UserError`."""
-    ids = [id_of(line.strip()) for line in _read_text(Path(path)).splitlines() if line.strip()]
+    ids = [id_of(line.strip()) for line in read_text(path).splitlines() if line.strip()]
     if not ids:
         raise UserError(f"{path}: empty; expected one image per line")
     return ids
 
 
 def id_of(filename: str) -> str:
-    """Returns "sub/a" for "sub/a.jpg": the name of an image, relative to its folder, without its extension."""
-    path = Path(filename)
+    """Returns "sub/a" for "sub/a.jpg": the name of an image, relative to its folder, without its extension.
+
+    It is in Unicode's composed form, whatever the system.
+    """
+    path = Path(composed(filename))
     return str(path.with_suffix("").as_posix()) if path.suffix.lower() in SUFFIXES else path.as_posix()
 
 
-def _files(folder: str) -> list[tuple[str, Path]]:
-    root = Path(folder)
-    if not root.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not paths:
-        raise UserError(f"{folder}: no images in it; expected files such as *{', *'.join(SUFFIXES[:3])}")
-    return sorted((id_of(path.relative_to(root).as_posix()), path) for path in paths)
-
-
-def _class_entry(line: str, place: str) -> tuple[str, tuple[int, int, int] | None]:
-    """Returns the name and the colour, None without one; the name may end in a number itself, such as "zone 1"."""
-    numbers = [*itertools.takewhile(str.isdecimal, reversed(line.split()[1:]))][::-1]
-    if len(numbers) < 2:
-        return line, None
-    if len(numbers) != 3 or not all(len(number) < 4 and int(number) < 256 for number in numbers):
-        raise UserError(f"{place}: {line!r}; expected a name, or a name and its red, green and blue, 0 .. 255 each")
-    red, green, blue = map(int, numbers)
-    return line.rsplit(maxsplit=3)[0], (red, green, blue)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as text ({error})") from error
+def check_folders(images: str | None, masks: str | None, unlabeled: str | None) -> None:
+    """Raises a `UserError` if two of the folders are the same, or one lies in another where images would be there twice."""
+    given = {"--images": images, "--masks": masks, "--unlabeled": unlabeled}
+    folders = {flag: Path(folder) for flag, folder in given.items() if folder}
+    for flag, folder in folders.items():
+        if not folder.is_dir():
+            raise UserError(f"{flag}={folder}: {'a file' if folder.exists() else 'no such folder'}; expected a folder")
+    for (flag, folder), (other_flag, other) in itertools.combinations(folders.items(), 2):
+        if identity(folder) == identity(other):
+            raise UserError(
+                f"{flag}={folder} and {other_flag}={other}: the folders are the same; expected one for each"
+            )
+        for (inner_flag, inner), (outer_flag, outer) in (
+            ((flag, folder), (other_flag, other)),
+            ((other_flag, other), (flag, folder)),
+        ):
+            # Masks in the folder of the images are left out there.
+            if outer.resolve() in inner.resolve().parents and (inner_flag, outer_flag) != ("--masks", "--images"):
+                raise UserError(
+                    f"{inner_flag}={inner}: lies in {outer_flag}={outer}; expected folders beside each other"
+                )

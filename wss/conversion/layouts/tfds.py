@@ -15,8 +15,8 @@ from wss.conversion.encode import LabelMap
 from wss.conversion.layouts.tfds_builders import feature_keys, find_builder, first_line
 from wss.conversion.sources import Shard, Source
 from wss.data.boxes import Box
+from wss.data.image_files import SUFFIXES
 from wss.data.masks import IGNORE, INVALID, wrong_values
-from wss.data.photos import SUFFIXES
 from wss.errors import UserError
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import io
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -10,8 +11,11 @@ from xml.etree import ElementTree
 import numpy as np
 
 from wss.conversion.sources import Source
+from wss.conversion.text_files import read_text
 from wss.data.boxes import Box
 from wss.data.masks import VOC_CLASSES, read_file, wrong_labels
+from wss.data.names import is_relative_path
+from wss.data.photo_folder import composed
 from wss.errors import UserError
 
 LIST_FOLDER = "ImageSets/Segmentation"
@@ -80,7 +84,8 @@ class Devkit:
 
     def list_names(self) -> list[str]:
         """Returns the names of the lists in ImageSets/Segmentation, and train_aug if SBD is there."""
-        names = [path.stem for path in sorted((self.root / LIST_FOLDER).glob("*.txt"))]
+        paths = sorted((self.root / LIST_FOLDER).glob("*.txt"))
+        names = [path.stem for path in paths if not path.name.startswith(".")]
         return [*names, *(["train_aug"] if self.sbd and "train_aug" not in names else [])]
 
     def read(self, name: str) -> list[ListLine]:
@@ -103,14 +108,14 @@ class Devkit:
         Raises:
             UserError: Its annotation file is broken.
         """
-        boxes = self._boxes(entry.id)
+        boxes, size = self._boxes(entry.id)
         labels = None if boxes is None else tuple(sorted({box.label for box in boxes}))
         mask = self.mask(entry) if use_mask else None
-        return Source(entry.id, self.image(entry), mask, image_labels=labels, boxes=boxes)
+        return Source(entry.id, self.image(entry), mask, image_labels=labels, boxes=boxes, annotated_size=size)
 
     def image(self, entry: ListLine) -> Path:
         """Returns where an image lies: in the devkit, or in SBD if only that has it."""
-        image = entry.image or self.root / "JPEGImages" / f"{entry.id}.jpg"
+        image = existing(entry.image or self.root / "JPEGImages" / f"{entry.id}.jpg")
         if self.sbd and not image.exists() and (other := self.sbd / "img" / f"{entry.id}.jpg").exists():
             return other
         return image
@@ -118,8 +123,8 @@ class Devkit:
     def mask(self, entry: ListLine) -> Path | SbdMask | None:
         """Returns the mask of an image, an official one if there is one; None if there is none."""
         if entry.mask:
-            return entry.mask
-        candidates = (self.root / folder / f"{entry.id}.png" for folder in self._mask_folders)
+            return existing(entry.mask)
+        candidates = (existing(self.root / folder / f"{entry.id}.png") for folder in self._mask_folders)
         if found := next((mask for mask in candidates if mask.exists()), None):
             return found
         mat = self.sbd / "cls" / f"{entry.id}.mat" if self.sbd else None
@@ -129,10 +134,10 @@ class Devkit:
     def _mask_folders(self) -> list[str]:
         return [folder for folder in MASK_FOLDERS if (self.root / folder).is_dir()]
 
-    def _boxes(self, id: str) -> tuple[Box, ...] | None:
+    def _boxes(self, id: str) -> tuple[tuple[Box, ...] | None, tuple[int, int] | None]:
         # Images of test lists, and those of SBD that are not of the devkit, have none.
-        path = self.root / "Annotations" / f"{id}.xml"
-        return read_boxes(path) if path.exists() else None
+        path = existing(self.root / "Annotations" / f"{id}.xml")
+        return read_annotation(path) if path.exists() else (None, None)
 
 
 def find_devkit(root: str | Path) -> Path:
@@ -163,26 +168,36 @@ def read_list(root: Path, path: Path) -> list[ListLine]:
     Raises:
         UserError: The list cannot be read, or has no line.
     """
-    try:
-        lines = [line.split("#")[0].split() for line in path.read_text().splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); expected a text file with one id per line") from error
-    entries = [_entry(root, fields) for fields in lines if fields]
+    lines = [line.split("#")[0].split() for line in read_text(path).splitlines()]
+    entries = [_entry(root, fields, f"{path}:{number}") for number, fields in enumerate(lines, start=1) if fields]
     if not entries:
         raise UserError(f"{path}: empty; expected one id per line")
     return entries
 
 
 def read_boxes(path: Path) -> tuple[Box, ...]:
-    """Reads the objects of an annotation file of VOC, whose pixels count from 1 and whose edges are inclusive.
+    """Returns the objects of `read_annotation`."""
+    return read_annotation(path)[0]
+
+
+def read_annotation(path: Path) -> tuple[tuple[Box, ...], tuple[int, int] | None]:
+    """Reads an annotation file of VOC, whose pixels count from 1 and whose edges are inclusive.
+
+    Returns:
+        The objects, and the (height, width) of the image, None if the file does not tell.
 
     Raises:
         UserError: The file is missing or broken, a class is unknown, or an object has no box.
     """
+    content = read_file(path)
     try:
-        root = ElementTree.fromstring(read_file(path))
-        return tuple(_box(element) for element in root.iter("object"))
-    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+            raise ValueError("a document type with entities")
+        root = ElementTree.fromstring(content)
+        height, width = (int(float(root.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
+        size = (height, width) if height > 0 and width > 0 else None
+        return tuple(_box(element) for element in root.iter("object")), size
+    except (ElementTree.ParseError, LookupError, ValueError, OverflowError) as error:
         raise UserError(
             f"{path}: no annotation of PASCAL VOC ({error}); expected objects with name and bndbox"
         ) from error
@@ -206,10 +221,22 @@ def _box(element: ElementTree.Element) -> Box:
     )
 
 
-def _entry(root: Path, fields: list[str]) -> ListLine:
+def existing(path: Path) -> Path:
+    """Returns a path as the system wrote its name: "é" may be one character or two; the path itself if there is none."""
+    name = path.name
+    if name.isascii() or path.exists():
+        return path
+    forms = (path.with_name(unicodedata.normalize(form, name)) for form in ("NFC", "NFD"))
+    return next((form for form in forms if form.exists()), path)
+
+
+def _entry(root: Path, fields: list[str], place: str) -> ListLine:
+    if wrong := next((field for field in fields[:2] if not is_relative_path(field.lstrip("/"))), None):
+        raise UserError(f"{place}: {wrong[:80]!r} can be no image; expected an id, or paths in {root}")
     if len(fields) > 1 and fields[1] in ("0", "1", "-1"):  # "id -1", as in ImageSets/Main, is no pair of paths
         fields = fields[:1]
     if len(fields) > 1:
-        return ListLine(Path(fields[0]).stem, root / fields[0].lstrip("/"), root / fields[1].lstrip("/"))
+        return ListLine(composed(Path(fields[0]).stem), root / fields[0].lstrip("/"), root / fields[1].lstrip("/"))
     # An id may have a dot in it, so only what is clearly a file name loses its ending.
-    return ListLine(Path(fields[0]).stem if fields[0].endswith((".jpg", ".png")) else fields[0])
+    id = Path(fields[0]).stem if fields[0].endswith((".jpg", ".png")) else fields[0]
+    return ListLine(composed(id.lstrip("/")))
