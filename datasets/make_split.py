@@ -25,11 +25,12 @@ from absl import flags
 from wss.command import run_main
 from wss.conversion.layouts.folder import read_ids
 from wss.conversion.layouts.voc import LIST_FOLDER, Devkit, SbdMask, read_list
+from wss.data.added_splits import add_splits, check_names, check_no_orphans, check_not_empty
 from wss.data.balanced_subset import balanced_subset, subset_size, write_list
 from wss.data.dataset_info import DatasetInfo
 from wss.data.masks import IGNORE, VOC_CLASSES, color_map_of, parse_classes, read_mask, voc_colors
 from wss.data.published_splits import describe, get_list, identify, published
-from wss.data.splits import Record, add_splits, check_names, check_not_empty, pick, records_of
+from wss.data.splits import Record, pick, records_of
 from wss.errors import UserError
 from wss.progress import track
 
@@ -112,6 +113,7 @@ def split_dataset() -> None:
         provenance[FLAGS.rest_name] = {"from_split": from_split, "without": name}
     hidden = list(splits) if info.split(from_split).hide_masks else [FLAGS.rest_name] * FLAGS.hide_masks
     check_not_empty(info, splits)
+    check_no_orphans(info, splits)
     if FLAGS.output_list:
         write_list(FLAGS.output_list, [record.entry.id for record in chosen], recorded)
     add_splits(info, splits, provenance, overwrite=FLAGS.overwrite, hide_masks=hidden)

@@ -109,13 +109,20 @@ def single_class_images(
         raise UserError(f"{info.directory}: split {split!r} has no masks, which say what its images show")
     import tensorflow as tf
 
-    from wss.data.example import parse_example, validate_records
+    from wss.data.example import parse_example
+    from wss.data.record_damage import validate_records
     from wss.data.record_files import split_records
 
     validate_records(info, split)
 
     def example_of(serialized):
-        example = parse_example(serialized, info.num_classes, info.has_background, ignore_label=info.ignore_label)
+        example = parse_example(
+            serialized,
+            info.num_classes,
+            info.has_background,
+            ignore_label=info.ignore_label,
+            max_size=info.split(split).max_size,
+        )
         here = tf.cast(tf.reshape(example["label"], [-1, 1]) == tf.constant(classes), tf.float32)
         share = tf.reduce_mean(here, axis=0)
         present = (share > 0) & (share >= min_fraction)

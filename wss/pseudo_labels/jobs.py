@@ -17,8 +17,8 @@ from PIL import Image
 
 from wss.conversion.writer import write_record_file
 from wss.data.dataset_info import DatasetInfo
-from wss.data.example import reason_of
 from wss.data.masks import color_table, encode_mask
+from wss.data.record_damage import damage_told
 from wss.data.record_files import split_records
 from wss.data.record_index import Entry, count_pixels
 from wss.data.splits import records_of
@@ -99,10 +99,8 @@ class LabelJob:
         """Yields the serialized examples of the images, with their entries in the index."""
         split = self.predictions.split
         entries = [record.entry for record in records_of(self.info, split)]
-        try:
+        with damage_told((self.info, split)):
             yield from zip(split_records(self.info, split).as_numpy_iterator(), entries, strict=True)
-        except tf.errors.OpError as error:
-            raise UserError(f"{self.source}: damaged ({reason_of(error)}); build the data set again") from error
 
 
 def count_part(job: LabelJob, tick: Tick) -> None:
