@@ -129,10 +129,6 @@ def check_content(content: Any) -> None:
         if not is_split_name(name):
             raise ValueError(f"split {_shown(name)}: expected a name of at most 100 letters, digits and . _ + -")
         _check(split, SPLIT_RULES, f"split {name!r}, ")
-        total = sum(split["shards"].values())
-        for entry in ("num_masks", "num_image_labels", "num_with_boxes"):
-            if split.get(entry, 0) > total:
-                raise ValueError(f"split {name!r}, {entry} is {split[entry]}; expected at most its {total} images")
 
 
 def check_runs(content: Any, shards: Mapping[str, int], checksum: str) -> dict[str, list[tuple[int, int]]]:

@@ -21,6 +21,9 @@ from wss.data.limits import MAX_SIZE
 from wss.data.names import ID_PATTERN_RE2, MAX_ID_BYTES
 
 IMAGE, MASK = "image/encoded", "image/segmentation/class/encoded"
+# TensorFlow's message on a record that does not parse has its bytes in it, which are seldom a text.
+RECORD_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
+MAX_REASON = 200
 IMPOSSIBLE = -2  # as a length; -1 lets `tf.reshape` find one
 BOX_EDGES = {"ymin": "height", "xmin": "width", "ymax": "height", "xmax": "width"}
 BOX_INTEGERS = ("image/object/class/label", "image/object/is_crowd", "image/object/difficult")
@@ -249,9 +252,13 @@ def image_size(serialized: tf.Tensor, max_size: tuple[int, int] = MAX_SIZE) -> t
     return tf.reshape(size, tf.where(is_within(size, max_size), [2], IMPOSSIBLE))
 
 
-def reason_of(error: tf.errors.OpError) -> str:
+def reason_of(error: tf.errors.OpError | UnicodeDecodeError) -> str:
     """Returns the first line of TensorFlow's message, without the op that it names in front."""
-    return re.sub(r" \[Op:.*", "", str(error.message).splitlines()[0].rsplit("}} ", 1)[-1]).rstrip(". ")
+    if isinstance(error, UnicodeDecodeError):
+        return "not a tf.Example"
+    line = (str(error.message).splitlines() or [""])[0].rsplit("}} ", 1)[-1]
+    shown = "".join(part if part.isprintable() else "?" for part in re.sub(r" \[Op:.*", "", line))
+    return shown[:MAX_REASON].rstrip(". ")
 
 
 def _bytes(*values: bytes) -> tf.train.Feature:

@@ -12,6 +12,7 @@ from wss.data.dataset_info import DatasetInfo
 from wss.data.example import (
     IMAGE,
     MASK,
+    RECORD_ERRORS,
     decode_mask,
     parse_boxes,
     parse_example,
@@ -63,7 +64,7 @@ def check_record(serialized: bytes, info: DatasetInfo, max_size: tuple[int, int]
 def _errors_told(what: str) -> Iterator[None]:
     try:
         yield
-    except tf.errors.OpError as error:
+    except RECORD_ERRORS as error:
         raise UserError(f"{what} ({reason_of(error)})") from error
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
-from wss.data.example import reason_of
+from wss.data.example import RECORD_ERRORS, reason_of
 from wss.data.record_check import check_record
 from wss.data.record_files import RecordFiles
 from wss.data.record_frames import numbers_of_runs, record_offsets
@@ -27,6 +27,7 @@ _OF_RECORDS = (
     tf.errors.PermissionDeniedError,
     tf.errors.UnimplementedError,
     tf.errors.UnknownError,
+    UnicodeDecodeError,
 )
 
 
@@ -98,7 +99,7 @@ def _raise_damage_in(files: RecordFiles, number: int, info: DatasetInfo, max_siz
         for i, record in _records(files, number):
             check_record(record, info, max_size)
             read = i + 1
-    except tf.errors.OpError as error:
+    except RECORD_ERRORS as error:
         where = f"record {numbers[read]}" if read < len(numbers) else "its end"
         raise UserError(f"{where}: damaged ({reason_of(error)})") from error
     except UserError as error:
@@ -122,7 +123,7 @@ def _records(files: RecordFiles, number: int) -> Iterator[tuple[int, bytes]]:
 def _in_file(path: str) -> Iterator[None]:
     try:
         yield
-    except tf.errors.OpError as error:
+    except RECORD_ERRORS as error:
         raise UserError(f"{path}: no readable TFRecord file ({reason_of(error)}); build the data set again") from error
     except UserError as error:
         raise UserError(f"{path}: {error}; build the data set again") from error

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from wss.data.companions import second_mask_of
 from wss.data.dataset_info import DatasetInfo
-from wss.data.example import IMAGE, MASK, parse_boxes, parse_example, parse_features
+from wss.data.example import IMAGE, MASK, RECORD_ERRORS, parse_boxes, parse_example, parse_features
 from wss.data.names import is_id
 from wss.data.record_check import check_record
 from wss.data.record_index import Entry, image_hash
@@ -77,7 +77,7 @@ class _Meter:
     def __call__(self, located: Located) -> Measurement:
         try:
             parsed = _values(self._parse(tf.constant(located.serialized)))
-        except tf.errors.OpError:
+        except RECORD_ERRORS:
             return Measurement(located, defects=(Defect("record", f"{located.place}: no readable example"),))
         entry = Entry(
             id=parsed["name"].decode(errors="replace"),
@@ -104,8 +104,8 @@ class _Meter:
         located = measured.located
         try:
             decoded = _values(self._decode(tf.constant(located.serialized)))
-        except tf.errors.OpError:
-            reason = self._reason(located) or "it cannot be decoded"
+        except RECORD_ERRORS:
+            reason = self._reason(located).removeprefix(f"image {entry.id!r}: ") or "it cannot be decoded"
             defect = Defect("record", f"{located.place}, image {entry.id!r}: {reason}")
             return dataclasses.replace(measured, defects=tuple(dict.fromkeys((*measured.defects, defect))))
         (height, width), mask_size = decoded["size"].tolist(), decoded["mask_size"].tolist()
