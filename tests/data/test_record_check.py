@@ -55,6 +55,10 @@ def two_bits() -> bytes:
     return record(mask_png=png_declaring(HEIGHT, WIDTH, depth=2, rows=b"\0" * 16 * HEIGHT))
 
 
+def relabeled(value: int) -> np.ndarray:
+    return np.where(mask_of() == 2, value, mask_of()).astype(np.uint8)
+
+
 def gif() -> bytes:
     return photo(image_format="GIF")
 
@@ -83,14 +87,14 @@ WRONG = {
     ),
     "mask on its side": (lambda: with_mask(mask_of().T.copy()), "60x40 pixels, its mask 40x60"),
     "mask of 13000 x 13000": (lambda: with_bytes(MASK, png_declaring(13000, 13000)), "its mask 13000x13000"),
-    "16-bit mask": (lambda: with_mask(mask_of().astype(np.uint16)), "mask of image 'a': expected a PNG with one channel of 8"),
+    "16-bit mask": (lambda: with_mask(mask_of().astype(np.uint16)), "mask of image 'a': expected a PNG with one"),
     "2-bit mask": (two_bits, "expected a PNG with one channel of 8 bits"),
     "RGB mask": (lambda: with_mask(np.stack([mask_of()] * 3, -1)), "expected a PNG with one channel of 8 bits"),
     "JPEG mask": (lambda: record(mask_png=photo()), "expected a PNG with one channel of 8 bits"),
     "mask of text": (lambda: with_bytes(MASK, b"text"), "expected a PNG with one channel of 8 bits"),
     "cut mask": (lambda: with_bytes(MASK, encode_mask(mask_of())[:60]), "image 'a': no readable example"),
-    "label 77": (lambda: with_mask(np.where(mask_of() == 2, 77, mask_of()).astype(np.uint8)), "mask of image 'a': label value 77"),
-    "label 3": (lambda: with_mask(np.where(mask_of() == 2, 3, mask_of()).astype(np.uint8)), "mask of image 'a': label value 3"),
+    "label 77": (lambda: with_mask(relabeled(77)), "mask of image 'a': label value 77"),
+    "label 3": (lambda: with_mask(relabeled(3)), "mask of image 'a': label value 3"),
     "label 254": (lambda: with_mask(np.full(SIZE, 254, np.uint8)), "mask of image 'a': label value 254"),
     "image label 3": (lambda: record(image_labels=[1, 3]), "image 'a': image-level label 3, expected 1 .. 2"),
     "image label of the background": (lambda: record(image_labels=[0]), "image-level label 0, expected 1 .. 2"),
@@ -99,7 +103,10 @@ WRONG = {
         lambda: with_bytes(SECOND_MASK, encode_mask(mask_of(width=61))),
         "image 'a' has 60x40 pixels, its second mask 61x40",
     ),
-    "16-bit second mask": (lambda: with_bytes(SECOND_MASK, encoded(mask_of().astype(np.uint16))), "second mask of image 'a'"),
+    "16-bit second mask": (
+        lambda: with_bytes(SECOND_MASK, encoded(mask_of().astype(np.uint16))),
+        "second mask of image 'a': expected a PNG with one channel",
+    ),
     "second mask of other labels": (
         lambda: with_bytes(SECOND_MASK, encode_mask(mask_of() + 9)),
         "second mask of image 'a': label value",
@@ -119,8 +126,9 @@ WRONG = {
     **{
         f"id {name!r}": (lambda name=name: with_bytes("image/filename", name), "an image that cannot be named: its id is")
         for name in (
-            b"", b"../../../evil", b"a/../../evil", b"/tmp/evil", b"a//b", b"a/", b".", b"..", b"a\0b", b"\xff\xfe", b"\xed\xa0\x80",
-            b"a\nb", b"\x1b]0;title\x07", "a\u202eb".encode(), "\x9b".encode(), b"x" * 241,
+            b"", b"../../../evil", b"a/../../evil", b"/tmp/evil", b"a//b", b"a/", b".", b"..",
+            b"a\0b", b"\xff\xfe", b"\xed\xa0\x80", b"a\nb",
+            b"\x1b]0;title\x07", "a\u202eb".encode(), "\x9b".encode(), b"x" * 241,
         )
     },
 }  # fmt: skip
@@ -154,7 +162,9 @@ def test_what_can_be_an_id_is_read(name):
         changed(record(image=photo(height=1), mask_png=encode_mask(mask_of(height=1))), SECOND_MASK),
         changed(record(), MASK),
         changed(record(), SECOND_MASK),
-        changed(changed(record(), "image/class/known"), "image/class/label", "int64_list", [900]),  # not known, not read
+        changed(
+            changed(record(), "image/class/known"), "image/class/label", "int64_list", [900]
+        ),  # not known, not read
         changed(boxes_of("ymin", [np.nan]), "image/object/known"),
     ],
 )

@@ -7,7 +7,7 @@ import os
 import gin
 from etils import epath
 
-from wss.data.dataset_json import check_content, check_runs, read_json
+from wss.data.dataset_json import check_content, check_runs, is_regular_file, read_json
 from wss.errors import UserError, did_you_mean
 from wss.files import write_text
 from wss.project import converter
@@ -88,7 +88,7 @@ class DatasetInfo:
         """Returns the paths of a split's TFRecord files; a missing one, or what is no file, is a `UserError`."""
         paths = [os.path.join(self.directory, shard) for shard in self.split(split).shards]
         for path in map(epath.Path, paths):
-            if not path.is_file():
+            if not is_regular_file(path):
                 found = "no regular file" if path.exists() else "missing"
                 raise UserError(f"{path}: {found}, though {FILE_NAME} lists it; build the data set again")
         return paths
@@ -107,7 +107,7 @@ class DatasetInfo:
             return {file: [(0, count)] for file, count in found.shards.items()}
         path = epath.Path(self.directory) / found.runs_file
         help = f"make the split {split!r} again"
-        if not path.is_file():
+        if not is_regular_file(path):
             raise UserError(f"{path}: missing or damaged (there is no such file); {help}")
         try:
             return check_runs(read_json(path), found.shards, found.checksum)
@@ -139,7 +139,7 @@ class DatasetInfo:
             UserError: There is none, or it is not what a converter of this project writes.
         """
         path = epath.Path(directory) / FILE_NAME
-        if not path.is_file():
+        if not is_regular_file(path):
             raise UserError(
                 f"{path}: not found. Build the records with {converter('build_*')} (build_shapes: the embedded ones), "
                 f"or describe existing DeepLab records with {converter('describe_records')}"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -96,6 +97,11 @@ SPLIT_RULES = {
     ),
     "hide_masks": Rule(lambda value: isinstance(value, bool), "true or false", required=False),
 }
+
+
+def is_regular_file(path: epath.Path) -> bool:
+    """Returns whether a path is a file that can be read to its end: no folder, pipe or device, which may be endless."""
+    return path.is_file() if "://" in str(path) else os.path.isfile(path)
 
 
 def read_json(path: epath.Path) -> Any:

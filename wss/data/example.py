@@ -249,7 +249,7 @@ def image_size(serialized: tf.Tensor, max_size: tuple[int, int] = MAX_SIZE) -> t
     """Returns the int32 (height, width) of one image, in a tf.data pipeline, without decoding it."""
     feature = {IMAGE: tf.io.FixedLenFeature([], tf.string)}
     size = declared_size(tf.io.parse_single_example(serialized, feature)[IMAGE])
-    return tf.reshape(size, tf.where(is_within(size, max_size), [2], IMPOSSIBLE))
+    return tf.gather(size, tf.where(is_within(size, max_size), [0, 1], IMPOSSIBLE))
 
 
 def reason_of(error: tf.errors.OpError | UnicodeDecodeError) -> str:

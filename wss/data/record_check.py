@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from wss.data.companions import second_mask_of
 from wss.data.dataset_info import DatasetInfo

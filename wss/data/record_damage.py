@@ -1,7 +1,6 @@
 """Looking for damage in the records of a split: before a pass over them, and after TensorFlow has stumbled over one."""
 
 import contextlib
-import itertools
 from collections.abc import Iterable, Iterator
 
 import tensorflow as tf
@@ -10,7 +9,8 @@ from wss.data.dataset_info import DatasetInfo
 from wss.data.example import RECORD_ERRORS, reason_of
 from wss.data.record_check import check_record
 from wss.data.record_files import RecordFiles
-from wss.data.record_frames import numbers_of_runs, record_offsets
+from wss.data.record_frames import check_runs_fit, record_offsets
+from wss.data.record_index import RECORD_OVERHEAD
 from wss.errors import UserError
 from wss.progress import track
 
@@ -40,14 +40,16 @@ def validate_records(info: DatasetInfo, split: str) -> None:
     """
     files = RecordFiles(info, split)
     count = sum(files.sizes) <= MAX_RECORDS_COUNTED
-    for number in range(len(files)):
-        with _in_file(files.paths[number]):
+    for number, path in enumerate(files.paths):
+        with _in_file(path):
             if count:
-                _record_numbers(files, number)
+                _check_count(files, number)
             else:
-                next(record_offsets(files.paths[number]), None)
-            for _, record in itertools.islice(_records(files, number), 1):
-                check_record(record, info, info.split(split).max_size)
+                next(record_offsets(path), None)
+            record = _first_record(files, number)
+            if record is None:
+                raise UserError(f"no records in it, though dataset.json counts {files.sizes[number]} images")
+            check_record(record, info, info.split(split).max_size)
 
 
 def check_unique(info: DatasetInfo, split: str, ids: Iterable[str], seen: set[str]) -> None:
@@ -93,30 +95,35 @@ def raise_damage(info: DatasetInfo, split: str) -> None:
 
 
 def _raise_damage_in(files: RecordFiles, number: int, info: DatasetInfo, max_size: tuple[int, int]) -> None:
-    numbers = _record_numbers(files, number) or range(files.sizes[number])
-    read = 0
+    _check_count(files, number)
+    starts, found = dict(files.runs[number]), 0
+    index = offset = left = 0
     try:
-        for i, record in _records(files, number):
-            check_record(record, info, max_size)
-            read = i + 1
+        for record in tf.data.TFRecordDataset(files.paths[number]).as_numpy_iterator():
+            left = starts.get(offset, left)
+            if left > 0:
+                check_record(record, info, max_size)
+                left, found = left - 1, found + 1
+            index, offset = index + 1, offset + len(record) + RECORD_OVERHEAD
     except RECORD_ERRORS as error:
-        where = f"record {numbers[read]}" if read < len(numbers) else "its end"
-        raise UserError(f"{where}: damaged ({reason_of(error)})") from error
+        raise UserError(f"record {index}: damaged ({reason_of(error)})") from error
     except UserError as error:
-        raise UserError(f"record {numbers[read]}: {error}") from error
+        raise UserError(f"record {index}: {error}") from error
+    if (index if files.whole else found) != files.sizes[number]:  # of a remote file
+        raise UserError(f"{index} records in it, though dataset.json counts {files.sizes[number]} images of the split")
 
 
-def _record_numbers(files: RecordFiles, number: int) -> list[int]:
-    """Returns the numbers in their file of the records that the split has in it; [] for a remote file."""
+def _check_count(files: RecordFiles, number: int) -> None:
+    """Raises a `UserError` if a file of this machine has other records than those of the split."""
     path = files.paths[number]
-    if "://" in path:
-        return []
-    return numbers_of_runs(list(record_offsets(path)), files.runs[number], whole=files.whole)
+    if "://" not in path:
+        check_runs_fit(list(record_offsets(path)), files.runs[number], whole=files.whole)
 
 
-def _records(files: RecordFiles, number: int) -> Iterator[tuple[int, bytes]]:
-    """Yields the records of one file with their numbers in the split's part of it."""
-    return enumerate(files.read(tf.constant(number, tf.int64)).as_numpy_iterator())
+def _first_record(files: RecordFiles, number: int) -> bytes | None:
+    whole = lambda: tf.data.TFRecordDataset(files.paths[number])
+    records = whole() if files.whole else files.read(tf.constant(number, tf.int64))
+    return next(iter(records.take(1).as_numpy_iterator()), None)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from etils import epath
 
+from wss.data.dataset_json import is_regular_file
 from wss.data.record_index import RECORD_OVERHEAD
 from wss.errors import UserError
 
@@ -40,14 +41,14 @@ def record_offsets(path: str | os.PathLike) -> Iterator[int]:
 
 def check_frames(path: str | os.PathLike) -> None:
     """Raises a `UserError` if TensorFlow must not read a file: it is none, or a record ends behind its end."""
-    if not epath.Path(path).is_file():
+    if not is_regular_file(epath.Path(path)):
         raise UserError("no regular file")
     for _ in record_offsets(path):
         pass
 
 
-def numbers_of_runs(offsets: Sequence[int], runs: Sequence[tuple[int, int]], *, whole: bool) -> list[int]:
-    """Returns the numbers in its file of the records of a split.
+def check_runs_fit(offsets: Sequence[int], runs: Sequence[tuple[int, int]], *, whole: bool) -> None:
+    """Compares the records of a file with those that a split should have in it.
 
     Args:
         offsets: The byte at which each record of the file begins.
@@ -59,14 +60,9 @@ def numbers_of_runs(offsets: Sequence[int], runs: Sequence[tuple[int, int]], *, 
     """
     number_of = {offset: number for number, offset in enumerate(offsets)}
     expected = sum(count for _, count in runs)
-    numbers: list[int] = []
-    for offset, count in runs:
-        first = number_of.get(offset, len(offsets))
-        numbers += range(first, min(first + count, len(offsets)))
-    if len(numbers) < expected or (whole and len(offsets) != expected):
-        found = len(offsets) if whole else len(numbers)
-        raise UserError(
-            f"{found or 'no'} records in it, though dataset.json counts {expected} images"
-            + ("" if whole else " of the split")
-        )
-    return numbers
+    found = sum(min(count, len(offsets) - number_of.get(offset, len(offsets))) for offset, count in runs)
+    if whole:
+        found = len(offsets)
+    if found != expected:
+        of_split = "" if whole else " of the split"
+        raise UserError(f"{found or 'no'} records in it, though dataset.json counts {expected} images{of_split}")

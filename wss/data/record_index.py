@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from etils import epath
 
+from wss.data.dataset_json import is_regular_file
 from wss.data.names import is_id
 from wss.errors import UserError
 from wss.files import write_text
@@ -77,7 +78,7 @@ def read_index(record_file: epath.Path) -> Iterator[Entry]:
         UserError: There is no index, or it is damaged.
     """
     path = index_path(record_file)
-    if not path.exists():
+    if not is_regular_file(path):
         raise UserError(
             f"{path}: not found; build the data set again, or, if it is not of this project, describe it with "
             f"{converter('describe_records')} --overwrite"
