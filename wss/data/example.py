@@ -117,11 +117,7 @@ def parse_example(
     encoded, mask, labels = (features[key] for key in (IMAGE, MASK, "image/class/label"))
     known = features["image/class/known"] > 0
     size = declared_size(encoded)
-    right = is_within(size, max_size)
-    if not only_sane:
-        right &= _is_id(features["image/filename"])
-        right &= ~known | tf.reduce_all((labels >= int(has_background)) & (labels < num_classes))
-    image = tf.io.decode_image(_if(right, encoded), channels=3, expand_animations=False)
+    image = tf.io.decode_image(_if(is_within(size, max_size), encoded), channels=3, expand_animations=False)
     image = tf.ensure_shape(image, [None, None, 3])
     has_mask = (tf.strings.length(mask) > 0) & use_mask
     unlabeled = lambda: tf.fill(tf.concat([tf.shape(image)[:2], [1]], axis=0), ignore_label)
@@ -133,13 +129,18 @@ def parse_example(
 
     label = tf.cond(has_mask, decoded, unlabeled) if use_mask else unlabeled()
     present = tf.reduce_max(tf.one_hot(labels - int(has_background), num_classes - int(has_background)), axis=0)
+    name = features["image/filename"]
+    if not only_sane:
+        are_classes = tf.reduce_all((labels >= int(has_background)) & (labels < num_classes))
+        present = _only_if(~known | are_classes, present)
+        name = _only_if(_is_id(name), name)
     return {
         "image": image,
         "label": tf.ensure_shape(label, [None, None, 1]),
         "has_mask": has_mask,
         "image_label": tf.maximum(present, 0.0),
         "has_image_label": known,
-        "name": features["image/filename"],
+        "name": name,
     }
 
 
@@ -192,8 +193,13 @@ def _has_others(values: tf.Tensor, num_classes: int, ignore_label: int) -> tf.Te
 
 
 def _if(condition: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
-    """Returns an encoded image, or what cannot be decoded: nothing of it. `tf.where` would take seven times as long."""
-    return tf.strings.substr(encoded, 0, tf.where(condition, tf.strings.length(encoded), 0))
+    """Returns an encoded image, or what cannot be decoded: nothing of it. `tf.where` would copy it."""
+    return tf.cond(condition, lambda: encoded, lambda: tf.constant(""))
+
+
+def _only_if(condition: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
+    """Returns a small tensor; it fails without the condition."""
+    return tf.gather(value[tf.newaxis], tf.where(condition, 0, IMPOSSIBLE))
 
 
 def _is_id(name: tf.Tensor) -> tf.Tensor:
@@ -249,7 +255,7 @@ def image_size(serialized: tf.Tensor, max_size: tuple[int, int] = MAX_SIZE) -> t
     """Returns the int32 (height, width) of one image, in a tf.data pipeline, without decoding it."""
     feature = {IMAGE: tf.io.FixedLenFeature([], tf.string)}
     size = declared_size(tf.io.parse_single_example(serialized, feature)[IMAGE])
-    return tf.gather(size, tf.where(is_within(size, max_size), [0, 1], IMPOSSIBLE))
+    return _only_if(is_within(size, max_size), size)
 
 
 def reason_of(error: tf.errors.OpError | UnicodeDecodeError) -> str:

@@ -209,7 +209,7 @@ class TrainingData:
         for stream in streams:
             number = self.batch_sizes[stream] * replicas
             records = self._records(stream, step * number).take(number)
-            names[stream] = [_name_of(record).numpy().decode() for _, record in records]
+            names[stream] = [ascii(_name_of(record).numpy().decode(errors="replace"))[1:-1] for _, record in records]
         return names
 
     def _records(self, stream: str, start: int) -> tf.data.Dataset:
