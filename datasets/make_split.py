@@ -125,8 +125,8 @@ def from_list(records: Sequence[Record], from_split: str) -> tuple[list[Record],
     """Returns the records of a list and what is recorded of it; prints what is easily mistaken about it."""
     known = {record.entry.id for record in records}
     if not FLAGS.list:
-        names = {**{unicodedata.normalize("NFC", id): id for id in known}, **{id: id for id in known}}
-        ids = [listed_id(line, names) for line in read_ids(FLAGS.list_file)]
+        spellings = {**{unicodedata.normalize("NFC", id): id for id in known}, **{id: id for id in known}}
+        ids = [listed_id(line, spellings) for line in read_ids(FLAGS.list_file)]
         if names := identify(ids):
             print(f"{FLAGS.list_file}: the published list {' = '.join(names)}")
         return pick(records, ids, what=FLAGS.list_file, from_split=from_split), {

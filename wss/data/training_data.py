@@ -247,8 +247,7 @@ class TrainingData:
 
     def _view_of(self, stream: str, views: Views) -> Callable:
         """Returns the function from (example number, serialized example) to the tensors of a stream."""
-        key, info = self._key(stream, 1), self.infos[stream]
-        split = self.splits[stream]
+        key, info, split = self._key(stream, 1), self.infos[stream], self.splits[stream]
         hide_mask = info.split(split).hide_masks
 
         def labeled(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:

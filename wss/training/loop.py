@@ -242,8 +242,7 @@ class Trainer:
         if failure is None:
             return
         step, losses = failure
-        with self._damage_told():
-            names = self.data.names(self.step.method.streams, self.strategy.num_replicas_in_sync, step)
+        names = self.data.names(self.step.method.streams, self.strategy.num_replicas_in_sync, step)
         images = "; ".join(f"{stream}: {', '.join(values)}" for stream, values in names.items())
         values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
         raise TrainingDiverged(
