@@ -112,7 +112,7 @@ class Passes:
                 if run != self.inspect and not (run == self.describe and "dataset.json says" in told):
                     assert f"{FILE}: record 1: {told}" in line, f"{what}: {run.__name__} says {line}"
             else:
-                # Training reads no ids; the others no boxes, second masks or image-level labels; two believe no dataset.json.
+                # Training reads no ids, the others no boxes, second masks or image labels; two believe no dataset.json.
                 others = ("box", "second mask", "image-level label", "dataset.json says")
                 unread = ("cannot be named",) if run == self.train else others
                 assert not told or any(words in told for words in unread), f"{what}: {run.__name__} says nothing"
