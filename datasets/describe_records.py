@@ -16,6 +16,7 @@ from wss.conversion.layouts.folder import read_classes
 from wss.conversion.summary import print_summary
 from wss.data.dataset_info import FILE_NAME, DatasetInfo
 from wss.data.masks import VOC_CLASSES
+from wss.data.record_frames import check_frames
 from wss.data.record_index import RECORD_OVERHEAD, Entry, count_pixels, image_hash, index_path, write_index
 from wss.data.splits import Split, write_splits
 from wss.errors import UserError
@@ -108,14 +109,16 @@ def index_file(job: tuple[DatasetInfo, str], tick: Tick) -> list[str]:
     problems: list[str] = []
     offset = 0
     try:
+        check_frames(path)
         for number, serialized in enumerate(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()):
             try:
                 entries.append(entry_of(serialized, offset, info))
             except UserError as error:
                 problems.append(f"{path}: record {number}: {error}")
             offset += len(serialized) + RECORD_OVERHEAD
-    except tf.errors.OpError as error:
-        problems.append(f"{path}: damaged, or no TFRecord file ({reason_of(error)})")
+    except (tf.errors.OpError, UserError) as error:
+        reason = reason_of(error) if isinstance(error, tf.errors.OpError) else error
+        problems.append(f"{path}: damaged, or no TFRecord file ({reason})")
     if not entries and not problems:
         problems.append(f"{path}: has no records")
     write_index(new_index(index_path(path)), entries)
@@ -130,30 +133,19 @@ def new_index(path: epath.Path) -> epath.Path:
 
 def entry_of(serialized: bytes, offset: int, info: DatasetInfo) -> Entry:
     """Checks a record and returns its index entry."""
-    import tensorflow as tf
+    from wss.data.example import IMAGE, parse_boxes, parse_features
+    from wss.data.record_check import check_record
 
-    from wss.data.example import check_record, parse_boxes, reason_of
-
-    example = check_record(serialized, info)
-    id = example["name"].decode(errors="replace")
-    feature = tf.train.Example.FromString(serialized).features.feature
-    labels = list(feature["image/class/label"].int64_list.value) if example["has_image_label"] else None
-    if wrong := [label for label in labels or () if not info.has_background <= label < info.num_classes]:
-        raise UserError(
-            f"image {id!r}: image-level label {wrong[0]}, expected {int(info.has_background)} .. {info.num_classes - 1}"
-        )
-    try:
-        boxes = parse_boxes(serialized)
-    except tf.errors.OpError as error:
-        raise UserError(f"image {id!r}: boxes that cannot be read ({reason_of(error)})") from error
+    example, features, boxes = check_record(serialized, info), parse_features(serialized), parse_boxes(serialized)
+    labels = features["image/class/label"].numpy().tolist() if example["has_image_label"] else None
     return Entry(
-        id=id,
+        id=example["name"].decode(),
         offset=offset,
         size=example["image"].shape[:2],
         pixels=count_pixels(example["label"]) if example["has_mask"] else None,
         image_labels=None if labels is None else tuple(sorted(set(labels))),
         num_boxes=len(boxes["label"]) if boxes["known"] else None,
-        image_hash=image_hash(feature["image/encoded"].bytes_list.value[0]),
+        image_hash=image_hash(features[IMAGE].numpy()),
     )
 
 

@@ -16,7 +16,8 @@ Of a VOC devkit it becomes a list for build_voc2012.py, with its checksum in a .
 takes all images of --from_split as unlabelled, the labelled ones included: then no such split is needed.
 """
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,12 @@ from absl import flags
 from wss.command import run_main
 from wss.conversion.layouts.folder import read_ids
 from wss.conversion.layouts.voc import LIST_FOLDER, Devkit, SbdMask, read_list
+from wss.data.added_splits import add_splits, check_names, check_no_orphans, check_not_empty
 from wss.data.balanced_subset import balanced_subset, subset_size, write_list
 from wss.data.dataset_info import DatasetInfo
 from wss.data.masks import IGNORE, VOC_CLASSES, color_map_of, parse_classes, read_mask, voc_colors
 from wss.data.published_splits import describe, get_list, identify, published
-from wss.data.splits import Record, add_splits, check_names, check_not_empty, pick, records_of
+from wss.data.splits import Record, pick, records_of
 from wss.errors import UserError
 from wss.progress import track
 
@@ -112,6 +114,7 @@ def split_dataset() -> None:
         provenance[FLAGS.rest_name] = {"from_split": from_split, "without": name}
     hidden = list(splits) if info.split(from_split).hide_masks else [FLAGS.rest_name] * FLAGS.hide_masks
     check_not_empty(info, splits)
+    check_no_orphans(info, splits)
     if FLAGS.output_list:
         write_list(FLAGS.output_list, [record.entry.id for record in chosen], recorded)
     add_splits(info, splits, provenance, overwrite=FLAGS.overwrite, hide_masks=hidden)
@@ -122,8 +125,8 @@ def from_list(records: Sequence[Record], from_split: str) -> tuple[list[Record],
     """Returns the records of a list and what is recorded of it; prints what is easily mistaken about it."""
     known = {record.entry.id for record in records}
     if not FLAGS.list:
-        # A line may also be the path of the image, and that of its mask.
-        ids = [id if id in known else Path(id.split()[0]).stem for id in read_ids(FLAGS.list_file)]
+        spellings = {**{unicodedata.normalize("NFC", id): id for id in known}, **{id: id for id in known}}
+        ids = [listed_id(line, spellings) for line in read_ids(FLAGS.list_file)]
         if names := identify(ids):
             print(f"{FLAGS.list_file}: the published list {' = '.join(names)}")
         return pick(records, ids, what=FLAGS.list_file, from_split=from_split), {
@@ -138,6 +141,21 @@ def from_list(records: Sequence[Record], from_split: str) -> tuple[list[Record],
         "list": FLAGS.list,
         "from": entry.place,
     }
+
+
+def listed_id(line: str, known: Mapping[str, str]) -> str:
+    """Returns the id of a line, which may also be the path of the image, and that of its mask.
+
+    Args:
+        line: The line.
+        known: Ids by themselves and by their composed letters; macOS writes an accent and its letter apart.
+    """
+    line = line.removeprefix("\ufeff").strip()
+    stem = Path((line.split() or [line])[0]).stem
+    for name in (line, stem):
+        if found := known.get(name, known.get(unicodedata.normalize("NFC", name))):
+            return found
+    return stem
 
 
 def choose_records(records: Sequence[Record], info: DatasetInfo, from_split: str) -> tuple[list[Record], dict]:

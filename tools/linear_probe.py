@@ -44,6 +44,7 @@ RIDGES = 10.0 ** np.arange(-4, 4)
 
 def main(argv: list[str]) -> None:
     """Prints a table: weights, numbers of images, accuracy on the test split."""
+    from wss.data.record_damage import damage_told
     from wss.experiment import configure
 
     configure([], [f"build_model.backbone = {FLAGS.backbone!r}", *FLAGS.gin_param])
@@ -55,19 +56,20 @@ def main(argv: list[str]) -> None:
         single_class_images(info, split, classes, min_fraction=FLAGS.min_fraction, size=FLAGS.image_size)
         for split in (FLAGS.train_split, FLAGS.test_split)
     )
-    train_labels = labels_of(info, FLAGS.train_split, train, classes=classes)
-    test_labels = labels_of(info, FLAGS.test_split, test, classes=classes)
+    with damage_told((info, FLAGS.train_split), (info, FLAGS.test_split)):
+        train_labels = labels_of(info, FLAGS.train_split, train, classes=classes)
+        test_labels = labels_of(info, FLAGS.test_split, test, classes=classes)
 
-    def accuracy(seed: int, weights: str | None = None) -> float:
-        model = build(info, seed, weights)
-        features = [pooled_features(model, images, FLAGS.batch_size) for images in (train, test)]
-        return np.mean(ridge_predictions(features[0], train_labels, features[1]) == test_labels)
+        def accuracy(seed: int, weights: str | None = None) -> float:
+            model = build(info, seed, weights)
+            features = [pooled_features(model, images, FLAGS.batch_size) for images in (train, test)]
+            return np.mean(ridge_predictions(features[0], train_labels, features[1]) == test_labels)
 
-    rows = {
-        Path(FLAGS.initial_weights).name: accuracy(0, FLAGS.initial_weights),
-        f"random, mean of {FLAGS.random_seeds}": np.mean([accuracy(seed) for seed in range(FLAGS.random_seeds)]),
-        "chance: the largest class": np.bincount(test_labels).max() / len(test_labels),
-    }
+        rows = {
+            Path(FLAGS.initial_weights).name: accuracy(0, FLAGS.initial_weights),
+            f"random, mean of {FLAGS.random_seeds}": np.mean([accuracy(seed) for seed in range(FLAGS.random_seeds)]),
+            "chance: the largest class": np.bincount(test_labels).max() / len(test_labels),
+        }
     headers = ("weights", "train images", "test images", "accuracy")
     counts = str(len(train_labels)), str(len(test_labels))
     print(f"\n{format_columns([headers, *[(title, *counts, f'{value:.3f}') for title, value in rows.items()]])}")
@@ -109,13 +111,20 @@ def single_class_images(
         raise UserError(f"{info.directory}: split {split!r} has no masks, which say what its images show")
     import tensorflow as tf
 
-    from wss.data.example import parse_example, validate_records
+    from wss.data.example import parse_example
+    from wss.data.record_damage import validate_records
     from wss.data.record_files import split_records
 
     validate_records(info, split)
 
     def example_of(serialized):
-        example = parse_example(serialized, info.num_classes, info.has_background, ignore_label=info.ignore_label)
+        example = parse_example(
+            serialized,
+            info.num_classes,
+            info.has_background,
+            ignore_label=info.ignore_label,
+            max_size=info.split(split).max_size,
+        )
         here = tf.cast(tf.reshape(example["label"], [-1, 1]) == tf.constant(classes), tf.float32)
         share = tf.reduce_mean(here, axis=0)
         present = (share > 0) & (share >= min_fraction)

@@ -16,8 +16,9 @@ from PIL import Image
 from wss.conversion.encode import MAX_PROBLEMS_SHOWN, load_image
 from wss.conversion.layouts.folder import read_classes, read_image_labels
 from wss.data.dataset_info import DatasetInfo
-from wss.data.example import parse_example, validate_records
+from wss.data.example import parse_example
 from wss.data.masks import VOC_CLASSES, color_table, encode_mask, lookup_table, read_mask, voc_colors, wrong_values
+from wss.data.record_damage import validate_records
 from wss.data.record_files import split_records
 from wss.errors import UserError
 

@@ -132,5 +132,7 @@ def test_records_of_others_that_are_wrong_leave_no_index(records, expected, tmp_
 
 def test_images_without_a_name_are_told(tmp_path, run_script):
     write(tmp_path / "train-00000-of-00001", record(""), record(""))
-    with pytest.raises(UserError, match=f"{tmp_path.name}: split 'train': image '' is there twice"):
+    with pytest.raises(
+        UserError, match="00000-of-00001: record 1: an image that cannot be named: its id is ''; expected"
+    ):
         run_script("describe_records", f"--dir={tmp_path}", "--class_names=bg,one")

@@ -17,9 +17,10 @@ from wss.conversion.sources import Source
 from wss.conversion.writer import write_dataset
 from wss.data.balanced_subset import RANDOM_TRIES, balanced_subset, subset_size
 from wss.data.dataset_info import DatasetInfo
-from wss.data.example import parse_example, validate_records
+from wss.data.example import parse_example
 from wss.data.masks import lookup_table
 from wss.data.published_splits import published
+from wss.data.record_damage import validate_records
 from wss.data.record_files import split_records
 from wss.errors import UserError
 

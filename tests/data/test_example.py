@@ -9,8 +9,10 @@ import tensorflow as tf
 from PIL import Image
 
 from wss.data.dataset_info import DatasetInfo, SplitInfo
-from wss.data.example import check_record, encode_example, parse_example, validate_records
+from wss.data.example import encode_example, parse_example
 from wss.data.masks import encode_mask
+from wss.data.record_check import check_record
+from wss.data.record_damage import validate_records
 from wss.errors import UserError
 
 RECORD = "tfrecord/val-00000-of-00001.tfrecord"

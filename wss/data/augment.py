@@ -262,8 +262,8 @@ def random_scale_factor(seed: tf.Tensor, *, minimum: float, maximum: float, step
 
 
 def scaled_size(shape: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Returns the int32 (height, width) that an image of int32 `shape` is scaled to; sizes truncate."""
-    return tf.cast(tf.cast(shape, tf.float32) * factor, tf.int32)
+    """Returns the int32 (height, width) that an image of int32 `shape` is scaled to; sizes truncate, to no less than 1."""
+    return tf.maximum(tf.cast(tf.cast(shape, tf.float32) * factor, tf.int32), 1)
 
 
 def image_label_of(label: tf.Tensor, num_classes: int, has_background: bool = True) -> tf.Tensor:

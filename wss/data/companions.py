@@ -4,6 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from wss.data.example import decode_labels, image_size
 from wss.data.geometry import Geometry
 
 SECOND_MASK = "image/segmentation/second/encoded"
@@ -27,26 +28,36 @@ class Companions:
     max_boxes: int = 0
 
 
-def parse_second_mask(serialized: tf.Tensor, size: tf.Tensor, ignore_label: int) -> tf.Tensor:
+def parse_second_mask(
+    serialized: tf.Tensor, size: tf.Tensor, ignore_label: int, *, num_classes: int = 256
+) -> tf.Tensor:
     """Decodes the second mask of a serialized example.
 
     Args:
         serialized: Scalar string.
         size: int32 (height, width) of its image, once resized; the mask follows as in `resize_to_range`.
         ignore_label: Label of all pixels if there is no second mask.
+        num_classes: Number of classes that it may have.
 
     Returns:
         int32 [height, width, 1].
+
+    Raises:
+        tf.errors.OpError: It has another size than its image as it is stored, or other labels than classes.
     """
-    feature = {SECOND_MASK: tf.io.FixedLenFeature([], tf.string, "")}
-    encoded = tf.io.parse_single_example(serialized, feature)[SECOND_MASK]
+    encoded = second_mask_of(serialized)
 
     def decoded() -> tf.Tensor:
-        mask = tf.cast(tf.io.decode_png(encoded, channels=1), tf.int32)
+        mask = decode_labels(encoded, image_size(serialized), num_classes=num_classes, ignore_label=ignore_label)
         return tf.raw_ops.ResizeNearestNeighbor(images=mask[None], size=size, align_corners=True)[0]
 
     nothing = lambda: tf.fill(tf.concat([size, [1]], 0), ignore_label)
     return tf.ensure_shape(tf.cond(tf.strings.length(encoded) > 0, decoded, nothing), [None, None, 1])
+
+
+def second_mask_of(serialized: tf.Tensor) -> tf.Tensor:
+    """Returns the encoded second mask of a serialized example, string []; "" without one."""
+    return tf.io.parse_single_example(serialized, {SECOND_MASK: tf.io.FixedLenFeature([], tf.string, "")})[SECOND_MASK]
 
 
 def with_second_mask(serialized: bytes, mask_png: bytes) -> bytes:

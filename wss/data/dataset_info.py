@@ -7,6 +7,7 @@ import os
 import gin
 from etils import epath
 
+from wss.data.dataset_json import check_content, check_runs, is_regular_file, read_json
 from wss.errors import UserError, did_you_mean
 from wss.files import write_text
 from wss.project import converter
@@ -84,11 +85,12 @@ class DatasetInfo:
         return self.splits[name]
 
     def files(self, split: str) -> list[str]:
-        """Returns the paths of a split's TFRecord files; a missing one is a `UserError`."""
+        """Returns the paths of a split's TFRecord files; a missing one, or what is no file, is a `UserError`."""
         paths = [os.path.join(self.directory, shard) for shard in self.split(split).shards]
-        for path in paths:
-            if not epath.Path(path).exists():
-                raise UserError(f"{path}: missing, though {FILE_NAME} lists it; build the data set again")
+        for path in map(epath.Path, paths):
+            if not is_regular_file(path):
+                found = "no regular file" if path.exists() else "missing"
+                raise UserError(f"{path}: {found}, though {FILE_NAME} lists it; build the data set again")
         return paths
 
     def runs(self, split: str) -> dict[str, list[tuple[int, int]]]:
@@ -104,20 +106,29 @@ class DatasetInfo:
         if not found.runs_file:
             return {file: [(0, count)] for file, count in found.shards.items()}
         path = epath.Path(self.directory) / found.runs_file
+        help = f"make the split {split!r} again"
+        if not is_regular_file(path):
+            raise UserError(f"{path}: missing or damaged (there is no such file); {help}")
         try:
-            content = json.loads(path.read_text())
-            runs = {file: [(int(a), int(b)) for a, b in content["runs"][file]] for file in found.shards}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: missing or damaged ({error!r}); make the split {split!r} again") from error
-        if content.get("checksum") != found.checksum:
-            raise UserError(f"{path}: does not fit {FILE_NAME}; make the split {split!r} again")
-        return runs
+            return check_runs(read_json(path), found.shards, found.checksum)
+        except KeyError as error:
+            raise UserError(f"{path}: does not fit {FILE_NAME}; {help}") from error
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: missing or damaged ({_line(error)}); {help}") from error
 
     def save(self, directory: str | os.PathLike) -> None:
-        """Writes `dataset.json` into `directory`, whole or not at all."""
+        """Writes `dataset.json` into `directory`, whole or not at all.
+
+        Raises:
+            UserError: It cannot be written, or `load` would refuse it.
+        """
         content = dataclasses.asdict(self)
         del content["directory"]
         path = epath.Path(directory) / FILE_NAME
+        try:
+            check_content(content)
+        except ValueError as error:
+            raise UserError(f"{path}: not written ({error})") from error
         write_text(path, json.dumps(content, indent=1) + "\n")
 
     @classmethod
@@ -128,40 +139,29 @@ class DatasetInfo:
             UserError: There is none, or it is not what a converter of this project writes.
         """
         path = epath.Path(directory) / FILE_NAME
-        if not path.is_file():
+        if not is_regular_file(path):
             raise UserError(
                 f"{path}: not found. Build the records with {converter('build_*')} (build_shapes: the embedded ones), "
                 f"or describe existing DeepLab records with {converter('describe_records')}"
             )
         try:
-            content = json.loads(path.read_text())
-            splits = {
-                name: SplitInfo(**{**split, "max_size": tuple(split["max_size"])})
-                for name, split in content.pop("splits").items()
-            }
-            info = cls(
-                **{
-                    **content,
-                    "class_names": tuple(content["class_names"]),
-                    "colors": tuple(tuple(color) for color in content["colors"]),
-                },
-                splits=splits,
-                directory=str(directory),
-            )
-            info._check_types()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: damaged ({error!r}); build the data set again") from error
-        return info
+            content = read_json(path)
+            check_content(content)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: damaged ({_line(error)}); build the data set again") from error
+        splits = {
+            name: SplitInfo(**{**split, "max_size": tuple(split["max_size"])})
+            for name, split in content.pop("splits").items()
+        }
+        tuples = {
+            "class_names": tuple(content["class_names"]),
+            "colors": tuple(tuple(color) for color in content["colors"]),
+        }
+        return cls(**{**content, **tuples}, splits=splits, directory=str(directory))
 
-    def _check_types(self) -> None:
-        """Raises a `ValueError` for what JSON may have and a data set not."""
-        if not all(isinstance(name, str) for name in (self.name, *self.class_names)):
-            raise ValueError("a name that is no text")
-        if len(self.colors) != len(self.class_names) or not all(len(color) == 3 for color in self.colors):
-            raise ValueError("expected a colour, (red, green, blue), for each class")
-        for name, split in self.splits.items():
-            if not split.shards or not all(isinstance(count, int) for count in dict(split.shards).values()):
-                raise ValueError(f"split {name!r}: expected the number of records of each file")
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 @gin.configurable

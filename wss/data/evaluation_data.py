@@ -13,11 +13,24 @@ from wss.errors import UserError
 
 
 def read_example(
-    serialized: tf.Tensor, info: DatasetInfo, resize: ResizeToRange, *, hide_mask: bool = False
+    serialized: tf.Tensor, info: DatasetInfo, split: str, resize: ResizeToRange, *, hide_mask: bool = False
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
-    """Returns the parsed example, its image (uint8, or float32 if it is resized) and its label, both resized."""
+    """Returns the parsed example, its image (uint8, or float32 if it is resized) and its label, both resized.
+
+    Args:
+        serialized: The record.
+        info: The data set.
+        split: Split of the record.
+        resize: The resizing.
+        hide_mask: Whether the image is taken for one without a mask.
+    """
     example = parse_example(
-        serialized, info.num_classes, info.has_background, ignore_label=info.ignore_label, use_mask=not hide_mask
+        serialized,
+        info.num_classes,
+        info.has_background,
+        ignore_label=info.ignore_label,
+        use_mask=not hide_mask,
+        max_size=info.split(split).max_size,
     )
     return example, *resize(example["image"], example["label"])
 
@@ -64,7 +77,7 @@ def evaluation_batches(
     padded = functools.partial(_padded, size=size, mean_pixel=mean_pixel, ignore_label=info.ignore_label)
 
     def example_of(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        example, image, label = read_example(serialized, info, resize)
+        example, image, label = read_example(serialized, info, split, resize)
         own_size = tf.shape(example["image"])[:2]
         return {**padded(tf.cast(image, tf.float32), label, example["name"]), "own_size": own_size}
 

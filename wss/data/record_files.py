@@ -15,24 +15,30 @@ class RecordFiles:
     """The files of a split as tf.data sources.
 
     Attributes:
+        paths: Path of each file.
         sizes: Number of the split's records in each file.
+        runs: Runs of records in each file, (byte offset, number of records).
+        whole: Whether all records of the files belong to the split.
     """
 
     def __init__(self, info: DatasetInfo, split: str):
-        """Finds the files; a missing one is a `UserError`."""
+        """Finds the files; a missing one, or what is no file, is a `UserError`."""
         info.files(split)
         runs = info.runs(split)
+        self.whole = not info.split(split).runs_file
         self.sizes = [info.split(split).shards[file] for file in runs]
-        self._paths = tf.constant([os.path.join(info.directory, file) for file in runs])
-        self._first = tf.constant(np.cumsum([0, *map(len, runs.values())]), tf.int64)
-        table = np.array([run for of_file in runs.values() for run in of_file], np.int64).reshape(-1, 2)
+        self.paths = [os.path.join(info.directory, file) for file in runs]
+        self.runs = list(runs.values())
+        self._paths = tf.constant(self.paths)
+        self._first = tf.constant(np.cumsum([0, *map(len, self.runs)]), tf.int64)
+        table = np.array([run for of_file in self.runs for run in of_file], np.int64).reshape(-1, 2)
         self._offsets, self._counts = tf.constant(table[:, 0]), tf.constant(table[:, 1])
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def read(self, number: tf.Tensor) -> tf.data.Dataset:
-        """Returns the serialized examples of file `number`, int64 [], in order."""
+        """Returns the serialized examples of file `number`, int64 [], in order; other numbers of them are an error."""
         path = self._paths[number]
 
         def read_run(run: tf.Tensor) -> tf.data.Dataset:
@@ -44,7 +50,9 @@ class RecordFiles:
                 byte_offsets=self._offsets[run][tf.newaxis],
             )
             records = tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
-            return records.take(self._counts[run])
+            if not self.whole:
+                records = records.take(self._counts[run])
+            return records.apply(tf.data.experimental.assert_cardinality(self._counts[run]))
 
         return tf.data.Dataset.range(self._first[number], self._first[number + 1]).flat_map(read_run)
 

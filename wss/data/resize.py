@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import image_size
+from wss.data.record_damage import damage_told
 from wss.data.record_files import split_records
 from wss.errors import UserError
 
@@ -84,11 +85,15 @@ class ResizeToRange:
         """
         if self.min_size is None:
             return info.split(split).max_size
+        largest = info.split(split).max_size
         sizes = split_records(info, split).map(
-            lambda record: size_in_range(image_size(record), self.min_size, max_size=self.max_size, factor=self.factor),
+            lambda record: size_in_range(
+                image_size(record, largest), self.min_size, max_size=self.max_size, factor=self.factor
+            ),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
-        height, width = sizes.reduce(tf.zeros([2], tf.int32), tf.maximum).numpy().tolist()
+        with damage_told((info, split)):
+            height, width = sizes.reduce(tf.zeros([2], tf.int32), tf.maximum).numpy().tolist()
         return height, width
 
 

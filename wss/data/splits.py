@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -11,6 +10,7 @@ import numpy as np
 from etils import epath
 
 from wss.data.dataset_info import SPLITS_FOLDER, DatasetInfo, SplitInfo
+from wss.data.names import is_split_name
 from wss.data.record_index import Entry, read_index
 from wss.errors import UserError
 from wss.files import write_text
@@ -74,7 +74,7 @@ class Record:
     entry: Entry
 
 
-class _Builder:
+class SplitBuilder:
     """Collects the records of one split, file by file and in the order of each file."""
 
     def __init__(self, hide_masks: bool = False):
@@ -86,6 +86,7 @@ class _Builder:
         self._last: tuple[str, int] = ("", 0)
 
     def add(self, record: Record) -> None:
+        """Takes one more record."""
         runs = self.runs.setdefault(record.file, [])
         if (record.file, record.number - 1) == self._last:
             runs[-1][1] += 1
@@ -141,7 +142,7 @@ def write_splits(
     for name in splits:
         check_name(name)
     folder = epath.Path(info.directory)
-    builders = {name: _Builder(split.hide_masks) for name, split in splits.items()}
+    builders = {name: SplitBuilder(split.hide_masks) for name, split in splits.items()}
     wanted = {name: None if split.ids is None else set(split.ids) for name, split in splits.items()}
     counts = {}
     for pool, pool_files in files.items():
@@ -167,6 +168,11 @@ def records_of(info: DatasetInfo, split: str) -> list[Record]:
     folder, records = epath.Path(info.directory), []
     for file, runs in info.runs(split).items():
         entries = list(read_index(folder / file))
+        if not info.split(split).runs_file and len(entries) != info.split(split).shards[file]:
+            raise UserError(
+                f"{folder / file}: its index has {len(entries)} images, dataset.json says "
+                f"{info.split(split).shards[file]}; build the data set again"
+            )
         numbers = {entry.offset: number for number, entry in enumerate(entries)}
         for offset, count in runs:
             first = numbers.get(offset, len(entries))
@@ -199,68 +205,8 @@ def pick(records: Sequence[Record], ids: Sequence[str], *, what: str, from_split
 
 def check_name(name: str) -> None:
     """Raises a `UserError` if a split cannot have this name, which becomes that of a file."""
-    if not re.fullmatch(r"[\w+-][\w.+ -]{0,99}", name):
+    if not is_split_name(name):
         raise UserError(f"split {name[:120]!r}: expected a name of at most 100 letters, digits and . _ + -")
-
-
-def check_names(info: DatasetInfo, names: Sequence[str], overwrite: bool) -> None:
-    """Raises a `UserError` if a name cannot be, is given twice, or is that of a split that must not be replaced."""
-    for name in names:
-        check_name(name)
-        if names.count(name) > 1:
-            raise UserError(f"split {name!r}: the name is given twice")
-        if name in info.splits and not overwrite:
-            raise UserError(f"{info.directory}: has a split {name!r} already; add --overwrite or choose another name")
-
-
-def check_not_empty(info: DatasetInfo, splits: Mapping[str, Sequence[Record]]) -> None:
-    """Raises a `UserError` for a split without records."""
-    for name, records in splits.items():
-        if not records:
-            raise UserError(f"{info.directory}: nothing is left for split {name!r}")
-
-
-def add_splits(
-    info: DatasetInfo,
-    splits: Mapping[str, Sequence[Record]],
-    provenance: Mapping[str, dict],
-    *,
-    overwrite: bool = False,
-    hide_masks: Collection[str] = (),
-) -> DatasetInfo:
-    """Adds splits of records that the data set has.
-
-    Args:
-        info: The data set, as loaded.
-        splits: The records of each new split, by its name.
-        provenance: Choice of each split, to be recorded; its checksum is added.
-        overwrite: Whether to replace splits of these names.
-        hide_masks: Names of the new splits whose masks training must not see.
-
-    Returns:
-        The data set with the new splits; it is saved.
-
-    Raises:
-        UserError: A split of that name exists, or a new one has no images.
-    """
-    check_names(info, list(splits), overwrite)
-    check_not_empty(info, splits)
-    folder, recorded, new = epath.Path(info.directory), dict(info.provenance.get("splits", {})), {}
-    counts = {file: sum(1 for _ in read_index(folder / file)) for file in _files_of(splits)}
-    for name, records in splits.items():
-        builder = _Builder(name in hide_masks)
-        for record in sorted(records, key=lambda record: (record.file, record.number)):
-            builder.add(record)
-        new[name] = builder.finish(folder, name, counts)
-        recorded[name] = {**provenance.get(name, {}), "checksum": new[name].checksum}
-    provenance = {**info.provenance, "splits": recorded}
-    info = dataclasses.replace(info, splits={**info.splits, **new}, provenance=provenance)
-    info.save(folder)
-    return info
-
-
-def _files_of(splits: Mapping[str, Sequence[Record]]) -> list[str]:
-    return sorted({record.file for records in splits.values() for record in records})
 
 
 def _check_ids(what: str, ids: Sequence[str], wanted: set[str] | None) -> None:

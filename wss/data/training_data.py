@@ -4,6 +4,7 @@ Order and augmentation are a function of (seed, example number): a pipeline buil
 there. Each epoch is a shuffled pass over the files (interleaved) and over blocks of undecoded records.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -17,7 +18,8 @@ from wss.data.augment import Augmentation, image_label_of, split_seed
 from wss.data.companions import Companions, parse_second_mask
 from wss.data.dataset_info import DatasetInfo
 from wss.data.evaluation_data import read_example
-from wss.data.example import parse_boxes, validate_records
+from wss.data.example import parse_boxes
+from wss.data.record_damage import damage_told, validate_records
 from wss.data.record_files import RecordFiles
 from wss.data.resize import ResizeToRange
 from wss.data.streams import Views
@@ -197,13 +199,17 @@ class TrainingData:
         # Of unknown length several hosts would ask each other before each step whether all have a batch.
         return batches.apply(tf.data.experimental.assert_cardinality(tf.data.experimental.INFINITE_CARDINALITY))
 
+    def damage_told(self, streams: Iterable[str]) -> contextlib.AbstractContextManager:
+        """Returns a context in which a pass over the streams that fails tells which record is damaged."""
+        return damage_told(*((self.infos[stream], self.splits[stream]) for stream in streams))
+
     def names(self, streams: Iterable[str], replicas: int, step: int) -> dict[str, list[str]]:
         """Returns the names of the images that step number `step` (from 0) consumes; `replicas` of all hosts."""
         names = {}
         for stream in streams:
             number = self.batch_sizes[stream] * replicas
             records = self._records(stream, step * number).take(number)
-            names[stream] = [_name_of(record).numpy().decode() for _, record in records]
+            names[stream] = [ascii(_name_of(record).numpy().decode(errors="replace"))[1:-1] for _, record in records]
         return names
 
     def _records(self, stream: str, start: int) -> tf.data.Dataset:
@@ -241,11 +247,11 @@ class TrainingData:
 
     def _view_of(self, stream: str, views: Views) -> Callable:
         """Returns the function from (example number, serialized example) to the tensors of a stream."""
-        key, info = self._key(stream, 1), self.infos[stream]
-        hide_mask = info.split(self.splits[stream]).hide_masks
+        key, info, split = self._key(stream, 1), self.infos[stream], self.splits[stream]
+        hide_mask = info.split(split).hide_masks
 
         def labeled(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-            _, image, label = read_example(serialized, info, self.resize)
+            _, image, label = read_example(serialized, info, split, self.resize)
             companions = _companions(serialized, views, image, info)
             seed = tf.random.fold_in(key, number)
             if views.strong:
@@ -256,7 +262,7 @@ class TrainingData:
             return {**view, "image_label": image_label_of(view["label"], info.num_classes, info.has_background)}
 
         def unlabeled(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-            example, image, label = read_example(serialized, info, self.resize, hide_mask=hide_mask)
+            example, image, label = read_example(serialized, info, split, self.resize, hide_mask=hide_mask)
             companions = _companions(serialized, views, image, info)
             seed = tf.random.fold_in(key, number)
             view = self.augmentation.weak_and_strong(image, label, seed, companions=companions, strong=views.strong)
@@ -282,9 +288,9 @@ def _companions(serialized: tf.Tensor, views: Views, image: tf.Tensor, info: Dat
     """Returns what else a method asks of a serialized example; its image is resized already."""
     second = boxes = labels = None
     if views.second_mask:
-        second = parse_second_mask(serialized, tf.shape(image)[:2], info.ignore_label)
+        second = parse_second_mask(serialized, tf.shape(image)[:2], info.ignore_label, num_classes=info.num_classes)
     if views.boxes:
-        objects = parse_boxes(serialized)
+        objects = parse_boxes(serialized, info.num_classes, info.has_background)
         boxes, labels = (tf.boolean_mask(objects[name], ~objects["is_crowd"]) for name in ("boxes", "label"))
     return Companions(second_label=second, boxes=boxes, box_labels=labels, max_boxes=views.boxes)
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
 from wss.data.evaluation_data import evaluation_batches
-from wss.data.example import validate_records
+from wss.data.record_damage import validate_records
 from wss.errors import UserError
 from wss.evaluation.evaluator import Evaluator
 from wss.evaluation.remarks import remarks

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
+from wss.data.record_damage import damage_told
 from wss.errors import UserError
 from wss.evaluation.result import Result
 from wss.inference.pipelining import one_behind
@@ -71,12 +72,13 @@ class Evaluator:
         num_images = 0
         total_batches = max(int(batches.cardinality()), 0) or None
         steps = track(self._distributed(batches), f"evaluating {split}", total_batches, unit="step")
-        for counts in one_behind(self._step(images, labels) for images, labels in steps):
-            if counts["unknown"]:
-                raise unknown_labels(info, split)
-            confusion += counts["confusion"].numpy()
-            calibration += counts["calibration"].numpy()
-            num_images += int(counts["images"])
+        with damage_told((info, split)):
+            for counts in one_behind(self._step(images, labels) for images, labels in steps):
+                if counts["unknown"]:
+                    raise unknown_labels(info, split)
+                confusion += counts["confusion"].numpy()
+                calibration += counts["calibration"].numpy()
+                num_images += int(counts["images"])
         seconds = time.monotonic() - start
         return Result(
             dataset=info.name,

@@ -13,6 +13,7 @@ import tensorflow as tf
 from wss.data.dataset_info import DatasetInfo
 from wss.data.evaluation_data import evaluation_batches, padded_size
 from wss.data.photos import SUFFIXES, photo_size, read_photo
+from wss.data.record_damage import check_unique, damage_told
 from wss.data.resize import ResizeToRange
 from wss.errors import UserError
 from wss.inference.pipelining import THREADS, in_threads, one_behind
@@ -98,7 +99,9 @@ class SplitExamples:
         self._number = min(number or total, total)
         batch_size = min(batch_size, self._number)
         batches = evaluation_batches(info, split, batch_size, mean_pixel=mean_pixel)
-        self._batches = batches.take(math.ceil(self._number / batch_size))
+        # Read to their end, if all are shown, so that more or fewer than expected are told.
+        self._batches = batches if self._number == total else batches.take(math.ceil(self._number / batch_size))
+        self._source = info, split
         self._has_masks = info.split(split).num_masks > 0
 
     def __len__(self) -> int:
@@ -106,13 +109,16 @@ class SplitExamples:
         return self._number
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yields the batches."""
+        """Yields the batches; a damaged record or an id that is there twice is a `UserError`."""
         left = self._number
-        for batch in self._batches.as_numpy_iterator():
-            names = [name.decode() for name in batch["name"][:left]]
-            labels = batch["label"][..., 0] if self._has_masks else None
-            yield Batch(names, batch["image"], batch["size"], labels, batch["own_size"])
-            left -= len(names)
+        seen: set[str] = set()
+        with damage_told(self._source):
+            for batch in self._batches.as_numpy_iterator():
+                names = [name.decode() for name in batch["name"][:left]]
+                check_unique(*self._source, names, seen)
+                labels = batch["label"][..., 0] if self._has_masks else None
+                yield Batch(names, batch["image"], batch["size"], labels, batch["own_size"])
+                left -= len(names)
 
 
 class FolderExamples:

@@ -146,10 +146,16 @@ def _draw_cell(canvas: Image.Image, thumbnail: Thumbnail, x: int, y: int, tile_h
 
 def _thumbnail(info: DatasetInfo, record: bytes, hide_masks: bool) -> Thumbnail:
     serialized = tf.constant(record)
+    # What is wrong with it is a finding of its own.
     example = parse_example(
-        serialized, info.num_classes, info.has_background, ignore_label=info.ignore_label, use_mask=not hide_masks
+        serialized,
+        info.num_classes,
+        info.has_background,
+        ignore_label=info.ignore_label,
+        use_mask=not hide_masks,
+        only_sane=True,
     )
-    objects = parse_boxes(serialized)
+    objects = parse_boxes(serialized, only_sane=True)
     image = _scaled(example["image"].numpy())
     first = int(info.has_background)
     classes = set((np.flatnonzero(example["image_label"]) + first).tolist())
@@ -176,7 +182,8 @@ def _draw_boxes(view: Image.Image, parsed: dict[str, tf.Tensor], info: DatasetIn
     """Draws the outlines of objects in the colours of their classes, and returns these classes."""
     draw = ImageDraw.Draw(view)
     objects = zip(parsed["boxes"].numpy().tolist(), parsed["label"].numpy().tolist(), strict=True)
-    known = [(box, label) for box, label in objects if 0 <= label < info.num_classes]
+    is_box = lambda ymin, xmin, ymax, xmax: 0 <= ymin <= ymax <= 1 and 0 <= xmin <= xmax <= 1
+    known = [(box, label) for box, label in objects if 0 <= label < info.num_classes and is_box(*box)]
     for (ymin, xmin, ymax, xmax), label in known:
         left, top = round(xmin * view.width), round(ymin * view.height)
         right, bottom = round(xmax * view.width) - 1, round(ymax * view.height) - 1

@@ -93,7 +93,8 @@ class Inspection:
             shares = dict.fromkeys(entry.image_labels or (), 1.0)
         shares = {label: share for label, share in shares.items() if 0 <= label < info.num_classes}
         self.images_per_class[list(shares)] += 1
-        self.candidates.add(measured.located.number, measured.located.serialized, shares)
+        if not any(defect.kind == "size" for defect in measured.defects):
+            self.candidates.add(measured.located.number, measured.located.serialized, shares)
 
     def _count_pixels(self, pixels: dict[int, int], info: DatasetInfo) -> None:
         self.num_decoded_masks += 1

@@ -10,6 +10,7 @@ from etils import epath
 
 from wss.data.dataset_info import DatasetInfo
 from wss.data.record_files import RecordFiles
+from wss.data.record_frames import record_offsets
 from wss.data.record_index import RECORD_OVERHEAD, Entry, read_index
 from wss.errors import UserError
 
@@ -61,20 +62,34 @@ def located_records(info: DatasetInfo, split: str) -> Iterator[Located | Defect]
     for index, (file, file_runs) in enumerate(runs.items()):
         path = os.path.join(info.directory, file)
         found, expected = 0, info.split(split).shards[file]
+        readable, reason = _readable(path)
         dataset = tf.data.TFRecordDataset(path) if whole else files.read(tf.constant(index, tf.int64))
         try:
-            examples = dataset.as_numpy_iterator()
+            examples = dataset.take(-1 if readable is None else readable).as_numpy_iterator()
             for offset, count in [(0, None)] if whole else file_runs:
                 for serialized in itertools.islice(examples, count):
                     place = f"{file}, record {found}" if whole else f"{file}, byte {offset}"
                     yield Located(next(numbers), file, offset, place=place, serialized=serialized)
                     offset += len(serialized) + RECORD_OVERHEAD
                     found += 1
+        except tf.errors.FailedPreconditionError:
+            pass  # more or fewer records than expected
         except tf.errors.OpError:
-            yield Defect("file", f"{path}: damaged, or no TFRecord file; {found} of {expected} records could be read")
-            continue
-        if found != expected:
+            reason = "damaged, or no TFRecord file"
+        if reason:
+            yield Defect("file", f"{path}: {reason}; {found} of {expected} records could be read")
+        elif found != expected:
             yield Defect("index", f"{file} holds {found} records of the split, dataset.json says {expected}")
+
+
+def _readable(path: str) -> tuple[int | None, str]:
+    """Returns how many records of a file can be read at most, None for all, and why it is damaged, "" if it is not."""
+    offsets: list[int] = []
+    try:
+        offsets.extend(record_offsets(path))
+    except UserError:
+        return len(offsets), "damaged, or no TFRecord file"
+    return None, ""
 
 
 class StoredIndex:

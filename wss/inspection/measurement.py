@@ -4,20 +4,25 @@ import dataclasses
 import functools
 import itertools
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
 
+from wss.data.companions import second_mask_of
 from wss.data.dataset_info import DatasetInfo
-from wss.data.example import check_record, parse_boxes, parse_example
+from wss.data.example import IMAGE, MASK, RECORD_ERRORS, parse_boxes, parse_example, parse_features
+from wss.data.names import is_id
+from wss.data.record_check import check_record
 from wss.data.record_index import Entry, image_hash
 from wss.errors import UserError
 from wss.inspection.located_records import Defect, Located, located_records
 
 # Records in memory at a time.
 CHUNK = 64
+# Of images that are decoded whatever dataset.json says of their size.
+COMMON_SIDE = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +57,7 @@ def measurements(
         split: Name of its split.
         decode: Numbers of the images to decode; None for all.
     """
-    meter = _Meter(info, decode)
+    meter = _Meter(info, info.split(split).max_size, decode)
     records = located_records(info, split)
     with ThreadPoolExecutor(os.cpu_count()) as executor:
         while chunk := list(itertools.islice(records, CHUNK)):
@@ -62,14 +67,17 @@ def measurements(
 class _Meter:
     """Measures single records; several threads may call it at a time."""
 
-    def __init__(self, info: DatasetInfo, decode: Collection[int] | None):
+    def __init__(self, info: DatasetInfo, max_size: tuple[int, int], decode: Collection[int] | None):
         self._info, self._numbers = info, decode
-        self._parse, self._decode = _parser(), _decoder(info.num_classes, info.has_background, info.ignore_label)
+        # Nothing that dataset.json says is believed, but only what is common is decoded without its word.
+        self._max_size = max(max_size[0], COMMON_SIDE), max(max_size[1], COMMON_SIDE)
+        self._parse = _parser()
+        self._decode = _decoder(info.num_classes, info.has_background, info.ignore_label, self._max_size)
 
     def __call__(self, located: Located) -> Measurement:
         try:
             parsed = _values(self._parse(tf.constant(located.serialized)))
-        except tf.errors.OpError:
+        except RECORD_ERRORS:
             return Measurement(located, defects=(Defect("record", f"{located.place}: no readable example"),))
         entry = Entry(
             id=parsed["name"].decode(errors="replace"),
@@ -80,17 +88,26 @@ class _Meter:
             num_boxes=len(parsed["box_labels"]) if parsed["boxes_known"] else None,
             image_hash=image_hash(parsed["image"]),
         )
-        defects = tuple(self._wrong_labels(entry, parsed["box_labels"].tolist()))
-        measured = Measurement(located, entry, has_mask=bool(parsed["has_mask"]), defects=defects)
+        defects = list(self._wrong_labels(entry, parsed["box_labels"].tolist()))
+        if not is_id(entry.id) or parsed["boxes_wrong"] or parsed["has_second"]:
+            defects += self._others(located, defects)
+        measured = Measurement(located, entry, has_mask=bool(parsed["has_mask"]), defects=tuple(defects))
         return self._decoded(measured, entry) if self._numbers is None or located.number in self._numbers else measured
+
+    def _others(self, located: Located, known: Sequence[Defect]) -> Iterator[Defect]:
+        """Yields what is wrong with id, boxes or second mask of a record, if nothing else is known to be."""
+        reason = self._reason(located)
+        if reason and not known:
+            yield Defect("record", f"{located.place}: {reason}")
 
     def _decoded(self, measured: Measurement, entry: Entry) -> Measurement:
         located = measured.located
         try:
             decoded = _values(self._decode(tf.constant(located.serialized)))
-        except tf.errors.OpError:
-            defect = Defect("record", f"{located.place}, image {entry.id!r}: {self._reason(located)}")
-            return dataclasses.replace(measured, defects=(*measured.defects, defect))
+        except RECORD_ERRORS:
+            reason = self._reason(located).removeprefix(f"image {entry.id!r}: ") or "it cannot be decoded"
+            defect = Defect("record", f"{located.place}, image {entry.id!r}: {reason}")
+            return dataclasses.replace(measured, defects=tuple(dict.fromkeys((*measured.defects, defect))))
         (height, width), mask_size = decoded["size"].tolist(), decoded["mask_size"].tolist()
         defects = list(measured.defects)
         if mask_size != [height, width]:
@@ -122,11 +139,12 @@ class _Meter:
                 yield Defect("class_range", f"{what} of {entry.id!r}: {', '.join(map(str, wrong))}")
 
     def _reason(self, located: Located) -> str:
+        """Returns what is wrong with a record, "" if nothing is."""
         try:
-            check_record(located.serialized, self._info)
+            check_record(located.serialized, self._info, self._max_size)
         except UserError as error:
             return str(error)
-        return "it cannot be decoded"
+        return ""
 
 
 # Tracing takes longer than reading a small split, and all splits of a data set are read in the same way.
@@ -136,39 +154,40 @@ def _parser() -> Callable:
 
 
 @functools.cache
-def _decoder(num_classes: int, has_background: bool, ignore_label: int) -> Callable:
+def _decoder(num_classes: int, has_background: bool, ignore_label: int, max_size: tuple[int, int]) -> Callable:
     decode = functools.partial(
-        _decode, num_classes=num_classes, has_background=has_background, ignore_label=ignore_label
+        _decode,
+        num_classes=num_classes,
+        has_background=has_background,
+        ignore_label=ignore_label,
+        max_size=max_size,
     )
     return tf.function(_on_cpu(decode)).get_concrete_function(tf.TensorSpec([], tf.string))
 
 
 def _parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
     """Returns all that is known of an image without decoding it."""
-    boxes = parse_boxes(record)
-    features = tf.io.parse_single_example(
-        record,
-        {
-            "image/encoded": tf.io.FixedLenFeature([], tf.string),
-            "image/filename": tf.io.FixedLenFeature([], tf.string, ""),
-            "image/segmentation/class/encoded": tf.io.FixedLenFeature([], tf.string, ""),
-            "image/class/label": tf.io.VarLenFeature(tf.int64),
-            "image/class/known": tf.io.FixedLenFeature([], tf.int64, 0),
-        },
-    )
+    boxes, features = parse_boxes(record, only_sane=True), parse_features(record)
+    edges = boxes["boxes"]
     return {
-        "image": features["image/encoded"],
+        "image": features[IMAGE],
         "name": features["image/filename"],
-        "has_mask": tf.strings.length(features["image/segmentation/class/encoded"]) > 0,
-        "labels": tf.sparse.to_dense(features["image/class/label"]),
+        "has_mask": tf.strings.length(features[MASK]) > 0,
+        "has_second": tf.strings.length(second_mask_of(record)) > 0,
+        "labels": features["image/class/label"],
         "labels_known": features["image/class/known"] > 0,
         "box_labels": boxes["label"],
         "boxes_known": boxes["known"],
+        "boxes_wrong": ~tf.reduce_all((edges >= 0) & (edges <= 1)) | tf.reduce_any(edges[:, :2] > edges[:, 2:]),
     }
 
 
-def _decode(record: tf.Tensor, *, num_classes: int, has_background: bool, ignore_label: int) -> dict[str, tf.Tensor]:
-    example = parse_example(record, num_classes, has_background, ignore_label=ignore_label)
+def _decode(
+    record: tf.Tensor, *, num_classes: int, has_background: bool, ignore_label: int, max_size: tuple[int, int]
+) -> dict[str, tf.Tensor]:
+    example = parse_example(
+        record, num_classes, has_background, ignore_label=ignore_label, max_size=max_size, only_sane=True
+    )
     count = lambda values: tf.math.bincount(tf.reshape(values, [-1]), minlength=256, dtype=tf.int64)
     return {
         "size": tf.shape(example["image"])[:2],

@@ -6,7 +6,6 @@ not run again.
 
 import dataclasses
 import hashlib
-import io
 import itertools
 from collections.abc import Iterator
 
@@ -17,8 +16,9 @@ from PIL import Image
 
 from wss.conversion.writer import write_record_file
 from wss.data.dataset_info import DatasetInfo
-from wss.data.example import reason_of
+from wss.data.example import decode_labels
 from wss.data.masks import color_table, encode_mask
+from wss.data.record_damage import damage_told
 from wss.data.record_files import split_records
 from wss.data.record_index import Entry, count_pixels
 from wss.data.splits import records_of
@@ -99,10 +99,8 @@ class LabelJob:
         """Yields the serialized examples of the images, with their entries in the index."""
         split = self.predictions.split
         entries = [record.entry for record in records_of(self.info, split)]
-        try:
+        with damage_told((self.info, split)):
             yield from zip(split_records(self.info, split).as_numpy_iterator(), entries, strict=True)
-        except tf.errors.OpError as error:
-            raise UserError(f"{self.source}: damaged ({reason_of(error)}); build the data set again") from error
 
 
 def count_part(job: LabelJob, tick: Tick) -> None:
@@ -129,7 +127,7 @@ def write_part(job: LabelJob, tick: Tick) -> None:
     """Writes the record file of one job, and what was counted while doing so."""
 
     def write() -> dict:
-        found = _Found(job.predictions.num_classes, has_truth=job.info.split(job.predictions.split).num_masks > 0)
+        found = _Found(job)
         write_record_file(job.record_file, _labeled_examples(job, found, tick))
         return found.to_json()
 
@@ -172,16 +170,12 @@ def _set_labels(job: LabelJob, name: str, example: tf.train.Example, label: np.n
 
 
 class _Found:
-    """The counts of the labels of some images.
+    """The counts of the labels of the images of one job, which may have masks all the same, to compare with."""
 
-    Args:
-        num_classes: C.
-        has_truth: Whether the images have masks all the same, to compare with for monitoring.
-    """
-
-    def __init__(self, num_classes: int, has_truth: bool):
-        self.num_classes, self.has_truth = num_classes, has_truth
-        self.counts, self.correct, self.known = np.zeros([3, num_classes], np.int64)
+    def __init__(self, job: LabelJob):
+        self.num_classes, self._source = job.predictions.num_classes, (job.info, job.predictions.split)
+        self.has_truth = job.info.split(job.predictions.split).num_masks > 0
+        self.counts, self.correct, self.known = np.zeros([3, self.num_classes], np.int64)
         self.digest = 0
 
     def add(self, name: str, label: np.ndarray, original: tf.train.Example) -> None:
@@ -194,7 +188,8 @@ class _Found:
         self.counts += count(labeled)
         self.digest += _digest(name, label)
         if self.has_truth:
-            truth = _truth(original, label.shape)
+            with damage_told(self._source):
+                truth = _truth(original, label.shape, self._source[0])
             self.known += count(labeled & (truth < self.num_classes))
             self.correct += count(labeled & (truth == label))
 
@@ -204,12 +199,16 @@ class _Found:
         return {**arrays, "digest": f"{self.digest:x}"}
 
 
-def _truth(example: tf.train.Example, shape: tuple[int, ...]) -> np.ndarray:
+def _truth(example: tf.train.Example, shape: tuple[int, ...], info: DatasetInfo) -> np.ndarray:
     """Returns the mask that an image has all the same, for monitoring; 255 everywhere if it has none."""
     encoded = example.features.feature[MASK].bytes_list.value
     if not encoded or not encoded[0]:
         return np.full(shape, 255, np.uint8)
-    return np.asarray(Image.open(io.BytesIO(encoded[0])))
+    with tf.device("CPU"):
+        label = decode_labels(
+            tf.constant(encoded[0]), tf.constant(shape), num_classes=info.num_classes, ignore_label=info.ignore_label
+        )
+    return label.numpy()[..., 0]
 
 
 def _digest(name: str, label: np.ndarray) -> int:

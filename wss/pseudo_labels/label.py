@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 
 from wss.data.dataset_info import FILE_NAME
-from wss.data.example import validate_records
+from wss.data.record_damage import check_unique, validate_records
 from wss.errors import Interrupted, UserError
 from wss.jobs.output_folder import GOES_ON, replacing
 from wss.jobs.runner import Runner
@@ -18,7 +18,7 @@ from wss.methods.dars.confidence import NUM_PATTERNS
 from wss.progress import track
 from wss.pseudo_labels.dataset_writer import SPLIT, Policy, labeled_pixels, write_pseudo_split
 from wss.pseudo_labels.predicting import PredictJob, predict_part, predicting, temperature_of
-from wss.pseudo_labels.prediction_store import Predictions
+from wss.pseudo_labels.prediction_store import Predictions, entries_of
 from wss.pseudo_labels.teacher import Teacher
 from wss.tables import format_table
 
@@ -105,6 +105,7 @@ def predict(
     """
     info = teacher.run.info
     validate_records(info, split)
+    check_unique(info, split, (entry.id for entry in entries_of(info, split)), set())
     if not 0 < temperature < math.inf:
         raise UserError(f"--temperature={temperature}: expected a number above 0")
     if fit_on is not None:

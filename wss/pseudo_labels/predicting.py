@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-import os
 import threading
 from collections.abc import Iterator
 from typing import cast
@@ -12,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
-from wss.data.example import parse_example, reason_of
+from wss.data.example import parse_example
+from wss.data.record_damage import damage_told
 from wss.data.record_files import split_records
 from wss.errors import UserError
 from wss.inference.photo_predictor import PhotoPredictor
@@ -90,15 +90,14 @@ def photos_of(info: DatasetInfo, split: str, file: str, *, use_mask: bool = Fals
         has_background=info.has_background,
         ignore_label=info.ignore_label,
         use_mask=use_mask,
+        max_size=info.split(split).max_size,
     )
-    records = split_records(only_file(info, split, file), split)
+    part = only_file(info, split, file)
+    records = split_records(part, split)
     examples = records.map(parse, num_parallel_calls=2, deterministic=True).prefetch(2)
-    try:
+    with damage_told((part, split)):
         for example in examples.as_numpy_iterator():
             yield Photo(example["name"].decode(), example["image"], example["label"][..., 0] if use_mask else None)
-    except tf.errors.OpError as error:
-        path = os.path.join(info.directory, file)
-        raise UserError(f"{path}: damaged ({reason_of(error)}); build the data set again") from error
 
 
 def temperature_of(folder: str, teacher: Teacher, split: str) -> float:

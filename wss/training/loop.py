@@ -131,9 +131,9 @@ class Trainer:
         """Takes two steps and evaluates one batch; prints what a whole run would take."""
         self.step.method.prepare(self.step.model, self.data)
         iterator = self._iterator(0)
-        self.step.run(iterator, tf.constant(1))
+        self._run_steps(iterator, 1)
         start = time.monotonic()
-        self.step.run(iterator, tf.constant(1))
+        self._run_steps(iterator, 1)
         seconds = time.monotonic() - start
         self._raise_if_diverged()
         losses = self.step.results(1)
@@ -149,12 +149,11 @@ class Trainer:
         )
 
     def _run_steps(self, iterator, number: int) -> None:
-        try:
+        with self._damage_told():
             self.step.run(iterator, tf.constant(number))
-        except tf.errors.DataLossError as error:
-            reason = str(error.message).splitlines()[0]
-            folders = sorted({self.data.infos[stream].directory for stream in self.step.method.streams})
-            raise UserError(f"{' or '.join(folders)}: a damaged record ({reason}); build the data set again") from error
+
+    def _damage_told(self) -> contextlib.AbstractContextManager:
+        return self.data.damage_told(self.step.method.streams)
 
     def _begin(self) -> None:
         """Goes on from the last checkpoint; without one the run begins, from the initial weights if there are any."""
@@ -185,7 +184,8 @@ class Trainer:
 
     def _compare_with_input(self, steps_per_second: float) -> None:
         replicas = self.strategy.num_replicas_in_sync // number_of_hosts(self.strategy)
-        rate = pipeline_rate(self.data.batches(self.step.method.streams, replicas), seconds=2.0)
+        with self._damage_told():
+            rate = pipeline_rate(self.data.batches(self.step.method.streams, replicas), seconds=2.0)
         if line := slow_input_line(rate, steps_per_second, replicas):
             print(line, file=sys.stderr)
 
@@ -198,7 +198,8 @@ class Trainer:
             with writing():
                 write_scalars(writer, {**scalars, **rates}, step)
         if due(self.intervals.pictures):  # on all hosts: the networks' statistics are read together
-            batch = self.strategy.experimental_local_results(next(self._iterator(step)))[0]
+            with self._damage_told():
+                batch = self.strategy.experimental_local_results(next(self._iterator(step)))[0]
             figures = self.step.method.training_figures(self.step.model, batch)
             with writing():
                 write_figures(writer, figures, self.data.info, step=step)

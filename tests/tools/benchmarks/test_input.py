@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from benchmarks import input as benchmark
 
-from wss.data.example import check_record
+from wss.data.record_check import check_record
 from wss.data.record_files import split_records
 
 
