@@ -23,10 +23,14 @@ class _ListParameters(flags.BooleanFlag):
     def parse(self, argument: str | bool | None) -> None:
         if argument in (None, False, "false"):
             return
-        from wss import config, configurables
+        from wss import configurables, parameter_reference
 
         assert configurables.MODULES
-        print(config.describe_all() if argument in (True, "true") else config.describe(str(argument)))
+        print(
+            parameter_reference.describe_all()
+            if argument in (True, "true")
+            else parameter_reference.describe(str(argument))
+        )
         sys.exit()
 
 
