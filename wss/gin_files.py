@@ -7,7 +7,7 @@ import os
 import stat
 import tokenize
 from collections.abc import Callable, Iterator, Sequence
-from typing import TextIO
+from typing import TextIO, TypeAlias
 
 import gin
 from gin import config_parser
@@ -30,7 +30,7 @@ SYNTAX_ERRORS = (
     RecursionError,
     MemoryError,
 )
-Statement = (
+Statement: TypeAlias = (
     config_parser.BindingStatement
     | config_parser.BlockDeclaration
     | config_parser.ImportStatement

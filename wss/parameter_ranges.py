@@ -101,7 +101,7 @@ def in_ranges(owner: str, *relations: Relation, **ranges: Range) -> Callable[[C]
         if not inspect.isclass(target):
             checked = _checked(target, table)  # type: ignore[assignment]
         elif ranges:
-            target.__init__ = _checked(target.__init__, table)  # type: ignore[misc]
+            setattr(target, "__init__", _checked(target.__init__, table))  # noqa: B010  mypy forbids the assignment
         setattr(checked, _ATTRIBUTE, table)
         return checked
 

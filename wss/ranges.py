@@ -82,7 +82,7 @@ class Integer(Range):
         """Returns whether a value is an integer between the bounds."""
         if not isinstance(value, numbers.Integral) or isinstance(value, bool):
             return False
-        return self.minimum <= value and (self.maximum is None or value <= self.maximum)
+        return self.minimum <= int(value) and (self.maximum is None or int(value) <= self.maximum)
 
     def __str__(self):
         if self.maximum is None:

@@ -163,7 +163,7 @@ def _apply(head: keras.Model, features: Features, training: bool) -> tf.Tensor:
     output_stride=OneOf(OUTPUT_STRIDES),
     multi_grid=OrNone(Several(Integer(1, LARGEST_RATE), 3, 3)),
     depth_multiplier=Number(above=0, maximum=16),
-    depth_divisor=Integer(1, LARGEST_WIDTH),
+    depth_divisor=Number(minimum=1, maximum=LARGEST_WIDTH),
     aspp_rates=Several(Number(above=0, maximum=LARGEST_RATE), 0),
     use_decoder=Switch(),
     head_depth=Integer(1, LARGEST_WIDTH),

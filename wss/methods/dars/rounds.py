@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import gin
 
+from wss.errors import UserError
 from wss.methods.dars.class_quotas import ROUNDINGS
 from wss.methods.dars.policies import POLICIES, SAMPLES
 from wss.parameter_ranges import Relation, in_ranges
@@ -17,22 +18,7 @@ SHARE = Number(minimum=0, maximum=1)
 @gin.configurable
 @in_ranges(
     "Rounds",
-    Relation(
-        ("scale_growth", "alphas"),
-        lambda growth, alphas: len(growth) in (0, len(alphas)),
-        "a pair of scale_growth for each round of alphas, or ()",
-    ),
     Relation(("scale_growth",), lambda growth: all(pair[0] < 1 for pair in growth), "a beta_min below 1 in each pair"),
-    Relation(
-        ("threshold", "policy"),
-        lambda threshold, policy: threshold is None or policy == "threshold",
-        "the threshold with the policy 'threshold' only",
-    ),
-    Relation(
-        ("temperature", "fit_temperature_on"),
-        lambda temperature, split: split is None or temperature == 1,
-        "one of them",
-    ),
     alphas=Several(SHARE, words="a share of the pixels for each round, each from 0 to 1, such as (0.2, 0.5)"),
     scale_growth=Several(
         Several(Number(minimum=0), 2, 2),
@@ -90,3 +76,17 @@ class Rounds:
     teacher: str | None = None
     keep_predictions: bool = False
     resume_rate: bool = True
+
+    def __post_init__(self):
+        # Not in the table, which holds for wss-train too: there only self-training reads these.
+        if len(self.scale_growth) not in (0, len(self.alphas)):
+            raise UserError(
+                f"Rounds.scale_growth = {self.scale_growth!r}, expected a pair for each of the {len(self.alphas)} rounds "
+                "(Rounds.alphas), such as ((0.0, 0.0), (0.2, 0.5)), or ()"
+            )
+        if self.threshold is not None and self.policy != "threshold":
+            raise UserError(
+                f"Rounds.threshold = {self.threshold} is for Rounds.policy = 'threshold', not {self.policy!r}"
+            )
+        if self.fit_temperature_on is not None and self.temperature != 1:
+            raise UserError("Rounds.temperature and Rounds.fit_temperature_on: give one of them")
