@@ -24,10 +24,10 @@ from wss.training.run_record import RunRecord
 from wss.training.train import build_network, restore_evaluated, train
 
 
-def configure(gin_files: Sequence[str], parameters: Sequence[str] = ()) -> None:
+def configure(gin_files: Sequence[str], parameters: Sequence[str] = (), **options: bool) -> None:
     """Replaces gin's configuration, see `wss.config.parse_config`; everything in `wss.configurables` has a name there."""
     assert configurables.MODULES
-    config.parse_config(list(gin_files), list(parameters))
+    config.parse_config(list(gin_files), list(parameters), **options)
 
 
 def run(
@@ -39,6 +39,7 @@ def run(
     tpu: str = "",
     intra_op_threads: int | None = None,
     dry_run: bool = False,
+    allow_gin_imports: bool = False,
 ) -> Result | None:
     """Trains an experiment, or goes on where its run directory stops.
 
@@ -51,6 +52,7 @@ def run(
         intra_op_threads: Threads of one operation on a CPU; 0 chooses, None leaves TensorFlow's. It has to come before
             anything runs in the process.
         dry_run: Whether to take two steps only, print an estimate of time and memory, and write nothing.
+        allow_gin_imports: Whether gin files may import Python modules, which runs them.
 
     Returns:
         The evaluation at the end, or None without one.
@@ -58,7 +60,7 @@ def run(
     Raises:
         UserError: Anything that the user can mend.
     """
-    configure(gin_files, parameters)
+    configure(gin_files, parameters, allow_imports=allow_gin_imports)
     if intra_op_threads is not None:
         keep_freed_memory()
         set_cpu_threads(intra_op_threads)
@@ -126,7 +128,7 @@ def _configure_as(run: RunDirectory, parameters: Sequence[str]) -> None:
     """Replaces gin's configuration by that of a run, with parameters over it."""
     if not run.config.is_file():
         raise UserError(f"--run_dir={run.path}: no {CONFIG_NAME} in it; expected a folder that wss-train wrote")
-    configure([str(run.config)], parameters)
+    configure([str(run.config)], parameters, saved=True)
     if "method" not in gin.get_bindings("train"):
         raise UserError(f"{run.config}: damaged (it sets no train.method); expected what wss-train wrote")
 

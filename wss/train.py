@@ -23,10 +23,11 @@ class _ListParameters(flags.BooleanFlag):
     def parse(self, argument: str | bool | None) -> None:
         if argument in (None, False, "false"):
             return
-        from wss import config, configurables
+        from wss import configurables
+        from wss.parameter_reference import describe, describe_all
 
         assert configurables.MODULES
-        print(config.describe_all() if argument in (True, "true") else config.describe(str(argument)))
+        print(describe_all() if argument in (True, "true") else describe(str(argument)))
         sys.exit()
 
 

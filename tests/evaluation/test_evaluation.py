@@ -74,7 +74,7 @@ def test_windows_a_few_at_once_change_nothing(model, info, two_replicas):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"batch_size": 0}, "Evaluation.batch_size = 0, expected 1 or more"),
+        ({"batch_size": 0}, "Evaluation.batch_size = 0, expected an integer from 1 to 65536"),
         ({"size": 513}, r"Evaluation.size = 513, expected \(height, width\)"),
         ({"window": (361, 0)}, "Evaluation.window"),
         ({"window_stride": 1.5}, "Evaluation.window_stride = 1.5"),

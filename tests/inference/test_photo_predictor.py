@@ -227,13 +227,16 @@ def test_no_photos_are_no_results():
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"average": "logit"}, "Labeling.average = 'logit', expected 'logits' or 'probabilities'"),
+        (
+            {"average": "logit"},
+            "Labeling.average = 'logit', expected one of logits, probabilities. Did you mean 'logits'",
+        ),
         ({"stride": 0}, "Labeling.stride = 0"),
         ({"scales": ()}, r"Labeling.scales = \(\)"),
         ({"scales": (1.0, -1.0)}, "Labeling.scales"),
         ({"window": 361}, r"Labeling.window = 361, expected \(height, width\)"),
         ({"window": (361, 0)}, "Labeling.window"),
-        ({"base_size": 0}, "Labeling.base_size = 0, expected 1 or more"),
+        ({"base_size": 0}, "Labeling.base_size = 0, expected an integer from 1 to 8192, or None"),
         ({"windows_at_once": 0}, "Labeling.windows_at_once = 0"),
     ],
 )

@@ -98,7 +98,7 @@ def test_scales_of_the_paper_grow_by_beta():
         ({"policy": "drs"}, "Rounds.policy = 'drs', expected one of threshold, cbst, da, dars. Did you mean 'dars'?"),
         ({"sample": "tie"}, "Rounds.sample = 'tie', expected one of candidates, ties. Did you mean 'ties'?"),
         ({"rounding": "flor"}, "Rounds.rounding = 'flor', expected one of largest_remainder, floor. Did you mean"),
-        ({"start": "scratch"}, "Rounds.start = 'scratch', expected one of teacher, initial."),
+        ({"start": "scratch"}, "Rounds.start = 'scratch', expected one of teacher, initial"),
         ({"alphas": ()}, "Rounds.alphas = (), expected a share of the pixels for each round"),
         ({"alphas": 0.2}, "Rounds.alphas = 0.2, expected a share of the pixels for each round"),
         ({"alphas": (20, 50)}, "Rounds.alphas = (20, 50), expected a share of the pixels for each round"),
@@ -106,7 +106,7 @@ def test_scales_of_the_paper_grow_by_beta():
             {"scale_growth": ((0.2, 0.5),)},
             "Rounds.scale_growth = ((0.2, 0.5),), expected a pair for each of the 2 rounds",
         ),
-        ({"scale_growth": (0.2, 0.5)}, "Rounds.scale_growth = (0.2, 0.5), expected a pair for each of the 2 rounds"),
+        ({"scale_growth": (0.2, 0.5)}, "Rounds.scale_growth = (0.2, 0.5), expected a pair for each of the rounds"),
         ({"threshold": 0.5}, "Rounds.threshold = 0.5 is for Rounds.policy = 'threshold', not 'dars'"),
         (
             {"temperature": 1.27, "fit_temperature_on": "val"},

@@ -17,8 +17,10 @@ from wss.data.companions import Companions, boxes_in_view
 from wss.data.geometry import Geometry
 from wss.data.padding import Pixel, cut_out, pad
 from wss.data.resize import BLUR_MARGIN, blur_crop, crop, nearest_sources, resize_crop, rotate_crop, with_margin
-from wss.errors import UserError
+from wss.parameter_ranges import Relation, at_most, in_ranges
+from wss.ranges import LARGEST_SCALE, LARGEST_SIDE, Integer, Number, OneOf, SetByCode, Switch
 
+LARGEST_NUMBER_OF_SCALES = 1000
 NOTHING = -1  # where a label has no pixel
 
 
@@ -28,6 +30,29 @@ def split_seed(seed: tf.Tensor, number: int) -> list[tf.Tensor]:
 
 
 @gin.configurable
+@in_ranges(
+    "Augmentation",
+    at_most("min_scale", "max_scale"),
+    Relation(
+        ("scale_step", "min_scale", "max_scale"),
+        lambda step, least, most: step == 0 or least >= most or 1 <= (most - least) / step <= LARGEST_NUMBER_OF_SCALES,
+        f"a step of 0, or 1 to {LARGEST_NUMBER_OF_SCALES} steps from min_scale to max_scale",
+    ),
+    crop_size=SetByCode("TrainingData.crop_size"),
+    mean_pixel=SetByCode(),
+    ignore_label=SetByCode(),
+    min_scale=Number(minimum=0.01, maximum=LARGEST_SCALE),
+    max_scale=Number(minimum=0.01, maximum=LARGEST_SCALE),
+    scale_step=Number(minimum=0, maximum=LARGEST_SCALE),
+    flip_probability=Number(minimum=0, maximum=1),
+    jitter_strength=Number(minimum=0, maximum=2),
+    jitter_scope=OneOf(("crop", "image")),
+    cutout_half_side=Integer(0, LARGEST_SIDE),
+    label_align_corners=Switch(),
+    rotate_degrees=Number(minimum=0, maximum=180),
+    rotate_probability=Number(minimum=0, maximum=1),
+    blur_probability=Number(minimum=0, maximum=1),
+)
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
     """The random views of one image.
@@ -52,7 +77,7 @@ class Augmentation:
         blur_probability: Probability of a Gaussian blur of 5x5 pixels, after the rotation.
 
     Raises:
-        UserError: An unknown `jitter_scope`.
+        UserError: A value outside its range.
     """
 
     crop_size: tuple[int, int]
@@ -70,10 +95,6 @@ class Augmentation:
     rotate_degrees: float = 0.0
     rotate_probability: float = 0.5
     blur_probability: float = 0.0
-
-    def __post_init__(self):
-        if self.jitter_scope not in ("crop", "image"):
-            raise UserError(f"Augmentation.jitter_scope = {self.jitter_scope!r}, expected 'crop' or 'image'")
 
     def weak(
         self, image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor, *, companions: Companions | None = None

@@ -10,7 +10,9 @@ from etils import epath
 from wss.data.dataset_json import check_content, check_runs, is_regular_file, read_json
 from wss.errors import UserError, did_you_mean
 from wss.files import write_text
+from wss.parameter_ranges import in_ranges
 from wss.project import converter
+from wss.ranges import Text
 
 FILE_NAME = "dataset.json"
 SPLITS_FOLDER = "splits"
@@ -165,6 +167,7 @@ def _line(error: Exception) -> str:
 
 
 @gin.configurable
+@in_ranges("load_dataset", directory=Text("the folder of a data set", paths=True))
 def load_dataset(directory: str = gin.REQUIRED) -> DatasetInfo:
     """Reads the `dataset.json` in `directory`."""
     return DatasetInfo.load(directory)

@@ -16,11 +16,19 @@ from wss.data.example import image_size
 from wss.data.record_damage import damage_told
 from wss.data.record_files import split_records
 from wss.errors import UserError
+from wss.parameter_ranges import in_ranges
+from wss.ranges import LARGEST_SIDE, Integer, OrNone
 
 BLUR_MARGIN = 2  # pixels beside one that its blurred value depends on
 
 
 @gin.configurable
+@in_ranges(
+    "ResizeToRange",
+    min_size=OrNone(Integer(1, LARGEST_SIDE)),
+    max_size=OrNone(Integer(1, LARGEST_SIDE)),
+    factor=OrNone(Integer(1, LARGEST_SIDE)),
+)
 @dataclasses.dataclass(frozen=True)
 class ResizeToRange:
     """The size of every image that is read from a data set, with its mask; by default it is its own.
@@ -45,8 +53,6 @@ class ResizeToRange:
     def __post_init__(self):
         values = dataclasses.asdict(self)
         for name, value in values.items():
-            if value is not None and value < 1:
-                raise UserError(f"ResizeToRange.{name} = {value}, expected 1 or more, or None")
             if value is not None and self.min_size is None:
                 raise UserError(
                     f"ResizeToRange.{name} = {value} does nothing without ResizeToRange.min_size; set it too"

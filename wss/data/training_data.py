@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping
 
 import gin
@@ -24,9 +25,13 @@ from wss.data.record_files import RecordFiles
 from wss.data.resize import ResizeToRange
 from wss.data.streams import Views
 from wss.errors import UserError
+from wss.parameter_ranges import Relation, in_ranges
 from wss.project import converter
+from wss.ranges import LARGEST_BATCH, LARGEST_STEP, Integer, OneOf, OrNone, SetByCode, Size, Text
 
 STREAM_KEYS = {"labeled": 1, "unlabeled": 2, "pseudo": 3}
+# Of one stream and replica: 3 GiB as float32, before any network.
+LARGEST_BATCH_PIXELS = 2**28
 MASKS_FROM = {
     "labeled": f"make a split of those with {converter('make_split')}",
     "pseudo": "label the images with wss-label",
@@ -47,6 +52,30 @@ class Shard:
 
 
 @gin.configurable
+@in_ranges(
+    "TrainingData",
+    *(
+        Relation(
+            (f"{stream}_batch_size", "crop_size"),
+            lambda batch_size, crop_size: batch_size * math.prod(crop_size) <= LARGEST_BATCH_PIXELS,
+            f"at most {LARGEST_BATCH_PIXELS} pixels in a batch",
+        )
+        for stream in STREAM_KEYS
+    ),
+    info=SetByCode("load_dataset.directory"),
+    mean_pixel=SetByCode(),
+    seed=SetByCode("train.seed"),
+    labeled_split=Text("the name of a split"),
+    unlabeled_split=OrNone(Text("the name of a split")),
+    labeled_batch_size=Integer(1, LARGEST_BATCH),
+    unlabeled_batch_size=Integer(1, LARGEST_BATCH),
+    crop_size=Size(),
+    image_label_scope=OneOf(("image", "crop")),
+    shuffle_buffer=Integer(1, LARGEST_STEP),
+    pseudo_directory=OrNone(Text("the folder of a data set", paths=True)),
+    pseudo_split=Text("the name of a split"),
+    pseudo_batch_size=Integer(1, LARGEST_BATCH),
+)
 @dataclasses.dataclass(frozen=True)
 class TrainingData:
     """The training streams of one experiment.
@@ -69,7 +98,7 @@ class TrainingData:
         shuffle_buffer: Undecoded records to shuffle at a time; all files are interleaved in random order besides.
 
     Raises:
-        UserError: An unknown `image_label_scope`, or no data set in `pseudo_directory`.
+        UserError: A value outside its range, or no data set in `pseudo_directory`.
     """
 
     info: DatasetInfo
@@ -88,8 +117,6 @@ class TrainingData:
     pseudo_batch_size: int = 4
 
     def __post_init__(self):
-        if self.image_label_scope not in ("image", "crop"):
-            raise UserError(f"TrainingData.image_label_scope = {self.image_label_scope!r}, expected 'image' or 'crop'")
         # Read and checked now, so that a mistake shows before the network is built.
         self.infos, self.resize, self.augmentation  # noqa: B018
 

@@ -23,13 +23,25 @@ from wss.evaluation.result import Result, write_json
 from wss.evaluation.tables import evaluation_table
 from wss.files import reason_of
 from wss.inference.prediction import predict, predict_sliding
-from wss.inference.sliding_window import is_size
 from wss.models.deeplab import DeepLab
+from wss.parameter_ranges import in_ranges
 from wss.progress import format_seconds
+from wss.ranges import LARGEST_BATCH, LARGEST_SCALE, Integer, Number, OrNone, Several, Size, Switch, Text
 from wss.run_directory import RunDirectory
 
 
 @gin.configurable
+@in_ranges(
+    "Evaluation",
+    split=Text("the name of a split"),
+    batch_size=Integer(1, LARGEST_BATCH),
+    size=OrNone(Size()),
+    scales=Several(Number(above=0, maximum=LARGEST_SCALE)),
+    flip=Switch(),
+    window=OrNone(Size()),
+    window_stride=Number(above=0, maximum=1),
+    windows_at_once=OrNone(Integer(1, LARGEST_BATCH)),
+)
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """The settings of an evaluation on a split with masks.
@@ -54,21 +66,6 @@ class Evaluation:
     window: tuple[int, int] | None = None
     window_stride: float = 2 / 3
     windows_at_once: int | None = 4
-
-    def __post_init__(self):
-        for name in ("size", "window"):
-            if (value := getattr(self, name)) is not None and not is_size(value):
-                raise UserError(f"Evaluation.{name} = {value}, expected (height, width) or None")
-        if self.batch_size < 1:
-            raise UserError(f"Evaluation.batch_size = {self.batch_size}, expected 1 or more")
-        if not self.scales or min(self.scales) <= 0:
-            raise UserError(f"Evaluation.scales = {self.scales}, expected one or more numbers above 0")
-        if not 0 < self.window_stride <= 1:
-            raise UserError(
-                f"Evaluation.window_stride = {self.window_stride}, expected a part of the window above 0 and at most 1"
-            )
-        if self.windows_at_once is not None and self.windows_at_once < 1:
-            raise UserError(f"Evaluation.windows_at_once = {self.windows_at_once}, expected 1 or more, or None")
 
     def open(self, model: DeepLab, info: DatasetInfo, strategy: tf.distribute.Strategy) -> "SplitEvaluation":
         """Returns the evaluation of a model on the split of a data set.

@@ -13,11 +13,23 @@ import tensorflow as tf
 
 from wss.data.evaluation_data import padded_size
 from wss.data.resize import ResizeToRange
-from wss.errors import UserError
 from wss.inference.photos import Photo
 from wss.inference.pipelining import in_threads, one_behind
-from wss.inference.sliding_window import SlidingWindowAverage, SlidingWindows, is_size
+from wss.inference.sliding_window import SlidingWindowAverage, SlidingWindows
 from wss.ops.resizing import resize_bilinear
+from wss.parameter_ranges import in_ranges
+from wss.ranges import (
+    LARGEST_BATCH,
+    LARGEST_SCALE,
+    LARGEST_SIDE,
+    Integer,
+    Number,
+    OneOf,
+    OrNone,
+    Several,
+    Size,
+    Switch,
+)
 from wss.runtime.devices import on_cpu
 
 AVERAGES = ("logits", "probabilities")
@@ -28,6 +40,16 @@ R = TypeVar("R")
 
 
 @gin.configurable
+@in_ranges(
+    "Labeling",
+    window=OrNone(Size()),
+    stride=Number(above=0, maximum=1),
+    base_size=OrNone(Integer(1, LARGEST_SIDE)),
+    scales=Several(Number(above=0, maximum=LARGEST_SCALE)),
+    flip=Switch(),
+    average=OneOf(AVERAGES),
+    windows_at_once=OrNone(Integer(1, LARGEST_BATCH)),
+)
 @dataclasses.dataclass(frozen=True)
 class Labeling:
     """The settings by which a teacher looks at an image.
@@ -51,19 +73,6 @@ class Labeling:
     flip: bool = True
     average: str = "logits"
     windows_at_once: int | None = None
-
-    def __post_init__(self):
-        if self.window is not None and not is_size(self.window):
-            raise UserError(f"Labeling.window = {self.window}, expected (height, width) or None")
-        if self.average not in AVERAGES:
-            raise UserError(f"Labeling.average = {self.average!r}, expected 'logits' or 'probabilities'")
-        if not 0 < self.stride <= 1:
-            raise UserError(f"Labeling.stride = {self.stride}, expected a part of the window above 0 and at most 1")
-        if not self.scales or min(self.scales) <= 0:
-            raise UserError(f"Labeling.scales = {self.scales}, expected one or more numbers above 0")
-        for name in ("base_size", "windows_at_once"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise UserError(f"Labeling.{name} = {value}, expected 1 or more, or None")
 
 
 class PhotoPredictor:

@@ -84,11 +84,6 @@ def window_starts(side: int, window: int, stride: float) -> list[int]:
     return [min(i * step, side - window) for i in range(number)]
 
 
-def is_size(value: object) -> bool:
-    """Returns whether a setting is (height, width), both above 0."""
-    return isinstance(value, Sequence) and len(value) == 2 and all(isinstance(s, int) and s > 0 for s in value)
-
-
 class SlidingWindowAverage:
     """The mean of the predictions of one image's windows, on the host and added one by one.
 

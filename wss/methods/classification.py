@@ -10,9 +10,11 @@ from wss.methods.components.image_classifier import ImageClassifier, build_class
 from wss.methods.pseudoseg.grad_cam import pooled_linear_cam
 from wss.models.deeplab import DeepLab, Features
 from wss.ops.losses import image_label_loss
+from wss.parameter_ranges import in_ranges
 
 
 @gin.configurable
+@in_ranges("Classification")
 class Classification(Method):
     """A binary cross-entropy of the pooled features on weak views of the unlabelled stream (L_x of PseudoSeg alone)."""
 

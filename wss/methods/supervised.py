@@ -11,6 +11,8 @@ from wss.methods.base import Batch, Figure, Losses, Method
 from wss.models.deeplab import DeepLab
 from wss.ops.losses import segmentation_loss
 from wss.ops.resizing import resize_bilinear
+from wss.parameter_ranges import in_ranges
+from wss.ranges import Number, Switch
 
 
 def segmentation_pass(
@@ -54,6 +56,7 @@ def decoder_figures(network: DeepLab, stream: Mapping[str, tf.Tensor]) -> list[F
 
 
 @gin.configurable
+@in_ranges("Supervised", auxiliary_weight=Number(minimum=0), upsample_logits=Switch())
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Supervised(Method):
     """The cross-entropy on labelled weak views (L_s).

@@ -9,15 +9,17 @@ import keras
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
-from wss.errors import UserError, did_you_mean
-from wss.models.backbones.registry import backbone_spec, build_backbone
+from wss.models.backbones.registry import BACKBONES, OUTPUT_STRIDES, backbone_spec, build_backbone
 from wss.models.heads.aspp_decoder import build_segmentation_head
 from wss.models.heads.deeplab_v2 import build_deeplab_v2_head, freeze_scales_and_offsets
 from wss.models.heads.pspnet import build_auxiliary_head, build_pspnet_head
 from wss.models.tf1_names import tf1_variables
+from wss.parameter_ranges import in_ranges
+from wss.ranges import LARGEST_WIDTH, Integer, Number, OneOf, OrNone, Several, Switch
 
 Features = dict[str, tf.Tensor]
 HEADS = ("deeplab_v3_plus", "pspnet", "deeplab_v2")
+LARGEST_RATE = 1024
 SGC_SCOPES = ("hyper_column/", "pixel_normalization/")
 
 
@@ -154,6 +156,23 @@ def _apply(head: keras.Model, features: Features, training: bool) -> tf.Tensor:
 
 
 @gin.configurable("build_model")
+@in_ranges(
+    "build_model",
+    backbone=OneOf(BACKBONES),
+    head=OneOf(HEADS),
+    output_stride=OneOf(OUTPUT_STRIDES),
+    multi_grid=OrNone(Several(Integer(1, LARGEST_RATE), 3, 3)),
+    depth_multiplier=Number(above=0, maximum=16),
+    depth_divisor=Number(minimum=1, maximum=LARGEST_WIDTH),
+    aspp_rates=Several(Number(above=0, maximum=LARGEST_RATE), 0),
+    use_decoder=Switch(),
+    head_depth=Integer(1, LARGEST_WIDTH),
+    aspp_first_two_only=Switch(),
+    dropout=Number(minimum=0, below=1),
+    fine_tune_batch_norm=Switch(),
+    synchronized_batch_norm=Switch(),
+    batch_norm_momentum=OrNone(Number(minimum=0, below=1)),
+)
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
     """The settings of a network; gin calls it `build_model`.
@@ -195,12 +214,6 @@ class NetworkSettings:
     fine_tune_batch_norm: bool = True
     synchronized_batch_norm: bool = False
     batch_norm_momentum: float | None = None
-
-    def __post_init__(self):
-        if self.head not in HEADS:
-            raise UserError(
-                f"build_model.head = {self.head!r}, expected one of {', '.join(HEADS)}.{did_you_mean(self.head, HEADS)}"
-            )
 
     @property
     def batch_norm(self) -> BatchNormSettings:

@@ -3,12 +3,14 @@
 import gin
 import keras
 
-from wss.errors import UserError
+from wss.parameter_ranges import in_ranges
+from wss.ranges import OneOf
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 @gin.configurable
+@in_ranges("set_precision", policy=OneOf(PRECISIONS))
 def set_precision(policy: str = "float32") -> None:
     """Sets the Keras dtype policy.
 
@@ -18,6 +20,4 @@ def set_precision(policy: str = "float32") -> None:
     Raises:
         UserError: The policy is none of these.
     """
-    if policy not in PRECISIONS:
-        raise UserError(f"set_precision.policy = {policy!r}, expected one of {', '.join(PRECISIONS)}")
     keras.config.set_dtype_policy(policy)

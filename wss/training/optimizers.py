@@ -7,7 +7,9 @@ import gin
 import keras
 import tensorflow as tf
 
-from wss.errors import UserError, did_you_mean
+from wss.errors import UserError
+from wss.parameter_ranges import in_ranges
+from wss.ranges import LARGEST_STEP, Integer, Number, OneOf, SetByCode
 
 
 class PolySchedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -130,6 +132,21 @@ SCALINGS = ("none", "linear", "sqrt")
 
 
 @gin.configurable
+@in_ranges(
+    "build_optimizer",
+    num_steps=SetByCode("train.num_steps"),
+    name=OneOf(OPTIMIZERS),
+    learning_rate=Number(minimum=0),
+    power=Number(minimum=0),
+    slow_start_steps=Integer(0, LARGEST_STEP),
+    slow_start_rate=Number(minimum=0),
+    momentum=Number(minimum=0, below=1),
+    decoupled_weight_decay=Number(minimum=0),
+    scaling=OneOf(SCALINGS),
+    reference_batch_size=Integer(1),
+    batch_size=SetByCode("TrainingData.labeled_batch_size"),
+    steps_before=Integer(0, LARGEST_STEP),
+)
 def build_optimizer(
     num_steps: int,
     *,
@@ -178,12 +195,8 @@ def build_optimizer(
         optimizer = Momentum(schedule, momentum)
     elif name == "adam":
         optimizer = Adam(schedule)
-    elif name == "adamw":
-        optimizer = AdamW(schedule, weight_decay=decoupled_weight_decay)
     else:
-        raise UserError(
-            f"build_optimizer.name = {name!r}, expected one of {', '.join(OPTIMIZERS)}.{did_you_mean(name, OPTIMIZERS)}"
-        )
+        optimizer = AdamW(schedule, weight_decay=decoupled_weight_decay)
     if keras.config.dtype_policy().name == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
@@ -198,16 +211,9 @@ def rate_factor(scaling: str, batch_size: int | None, reference_batch_size: int)
         batch_size: Images a step, over all replicas.
         reference_batch_size: Batch size at which the factor is 1.
     """
-    if scaling not in SCALINGS:
-        raise UserError(
-            f"build_optimizer.scaling = {scaling!r}, expected one of {', '.join(SCALINGS)}.{did_you_mean(scaling, SCALINGS)}"
-        )
     if scaling == "none":
         return 1.0
-    if not batch_size or reference_batch_size <= 0:
-        raise UserError(
-            f"build_optimizer.scaling = {scaling!r} needs a batch_size and a reference_batch_size above 0, found "
-            f"{batch_size} and {reference_batch_size}"
-        )
+    if not batch_size:
+        raise UserError(f"build_optimizer.scaling = {scaling!r} needs a batch_size above 0, found {batch_size}")
     factor = batch_size / reference_batch_size
     return factor if scaling == "linear" else factor**0.5

@@ -16,6 +16,8 @@ from wss.methods.base import Method
 from wss.methods.components.ema import ExponentialMovingAverage
 from wss.models.deeplab import DeepLab, build_model
 from wss.models.weights.initial_weights import load_initial_weights
+from wss.parameter_ranges import in_ranges
+from wss.ranges import LARGEST_SEED, LARGEST_STEP, Instance, Integer, Number, OrNone, Switch, Text
 from wss.run_directory import RunDirectory
 from wss.runtime.precision import set_precision
 from wss.runtime.strategy import hosts_together, is_chief
@@ -26,6 +28,28 @@ from wss.training.step import TrainStep
 
 
 @gin.configurable("train")
+@in_ranges(
+    "train",
+    method=Instance(Method, "a method with brackets, such as @PseudoSeg()"),
+    num_steps=Integer(1, LARGEST_STEP),
+    seed=Integer(0, LARGEST_SEED),
+    steps_per_loop=Integer(1, LARGEST_STEP),
+    summary_every=Integer(0, LARGEST_STEP),
+    pictures_every=Integer(0, LARGEST_STEP),
+    checkpoint_every=Integer(0, LARGEST_STEP),
+    evaluate_every=Integer(0, LARGEST_STEP),
+    keep_checkpoints=Integer(1),
+    evaluate_at_end=Switch(),
+    initial_weights=OrNone(Text("a checkpoint, a file of weights or 'imagenet'", paths=True)),
+    initialize_last_layer=Switch(),
+    weight_decay=OrNone(Number(minimum=0)),
+    clip_norm=OrNone(Number(above=0)),
+    last_layer_multiplier=Number(minimum=0),
+    head_multiplier=Number(minimum=0),
+    sgc_multiplier=Number(minimum=0),
+    ema_decay=OrNone(Number(minimum=0, below=1)),
+    jit_compile=Switch(),
+)
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
     """The settings of a training; gin calls it `train`.

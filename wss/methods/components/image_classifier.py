@@ -8,6 +8,8 @@ from wss.data.dataset_info import DatasetInfo
 from wss.models.backbones.registry import backbone_spec
 from wss.models.deeplab import DeepLab, Features
 from wss.models.layers.dropout import Dropout
+from wss.parameter_ranges import in_ranges
+from wss.ranges import Number, OrNone, SetByCode
 
 
 class ImageClassifier(keras.layers.Layer):
@@ -41,6 +43,7 @@ class ImageClassifier(keras.layers.Layer):
 
 
 @gin.configurable
+@in_ranges("build_classifier", network=SetByCode(), info=SetByCode(), dropout=OrNone(Number(minimum=0, below=1)))
 def build_classifier(network: DeepLab, info: DatasetInfo, *, dropout: float | None = None) -> ImageClassifier:
     """Builds the image classifier for a network and a data set.
 

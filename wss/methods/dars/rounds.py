@@ -5,14 +5,39 @@ from collections.abc import Sequence
 
 import gin
 
-from wss.errors import UserError, did_you_mean
+from wss.errors import UserError
 from wss.methods.dars.class_quotas import ROUNDINGS
 from wss.methods.dars.policies import POLICIES, SAMPLES
+from wss.parameter_ranges import Relation, in_ranges
+from wss.ranges import LARGEST_BATCH, LARGEST_STEP, Integer, Number, OneOf, OrNone, Several, Switch, Text
 
 STARTS = ("teacher", "initial")
+SHARE = Number(minimum=0, maximum=1)
 
 
 @gin.configurable
+@in_ranges(
+    "Rounds",
+    Relation(("scale_growth",), lambda growth: all(pair[0] < 1 for pair in growth), "a beta_min below 1 in each pair"),
+    alphas=Several(SHARE, words="a share of the pixels for each round, each from 0 to 1, such as (0.2, 0.5)"),
+    scale_growth=Several(
+        Several(Number(minimum=0), 2, 2),
+        0,
+        words="a pair for each of the rounds, such as ((0.0, 0.0), (0.2, 0.5)), or ()",
+    ),
+    policy=OneOf(POLICIES),
+    sample=OneOf(SAMPLES),
+    rounding=OneOf(ROUNDINGS),
+    threshold=OrNone(SHARE),
+    temperature=Number(above=0),
+    fit_temperature_on=OrNone(Text("the name of a split")),
+    start=OneOf(STARTS),
+    num_steps=OrNone(Integer(1, LARGEST_STEP)),
+    labeled_batch_size=OrNone(Integer(1, LARGEST_BATCH)),
+    teacher=OrNone(Text("the folder of a run", paths=True)),
+    keep_predictions=Switch(),
+    resume_rate=Switch(),
+)
 @dataclasses.dataclass(frozen=True)
 class Rounds:
     """The settings of the rounds of one recipe.
@@ -53,21 +78,10 @@ class Rounds:
     resume_rate: bool = True
 
     def __post_init__(self):
-        choices = {"policy": POLICIES, "sample": SAMPLES, "rounding": ROUNDINGS, "start": STARTS}
-        for name, known in choices.items():
-            if (value := getattr(self, name)) not in known:
-                raise UserError(
-                    f"Rounds.{name} = {value!r}, expected one of {', '.join(known)}.{did_you_mean(str(value), known)}"
-                )
-        if not (_is_list(self.alphas) and self.alphas and all(0 <= alpha <= 1 for alpha in self.alphas)):
+        # Not in the table, which holds for wss-train too: there only self-training reads these.
+        if len(self.scale_growth) not in (0, len(self.alphas)):
             raise UserError(
-                f"Rounds.alphas = {self.alphas!r}, expected a share of the pixels for each round, such as (0.2, 0.5)"
-            )
-        growth = self.scale_growth
-        pairs = _is_list(growth) and all(_is_list(pair) and len(pair) == 2 for pair in growth)
-        if not pairs or len(growth) not in (0, len(self.alphas)):
-            raise UserError(
-                f"Rounds.scale_growth = {growth!r}, expected a pair for each of the {len(self.alphas)} rounds "
+                f"Rounds.scale_growth = {self.scale_growth!r}, expected a pair for each of the {len(self.alphas)} rounds "
                 "(Rounds.alphas), such as ((0.0, 0.0), (0.2, 0.5)), or ()"
             )
         if self.threshold is not None and self.policy != "threshold":
@@ -76,7 +90,3 @@ class Rounds:
             )
         if self.fit_temperature_on is not None and self.temperature != 1:
             raise UserError("Rounds.temperature and Rounds.fit_temperature_on: give one of them")
-
-
-def _is_list(value) -> bool:
-    return isinstance(value, tuple | list)

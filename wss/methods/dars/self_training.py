@@ -11,9 +11,17 @@ from wss.methods.base import Batch, Figure, Losses, Method, Scalars
 from wss.methods.supervised import decoder_figures, segmentation_pass
 from wss.models.deeplab import DeepLab
 from wss.ops.resizing import resize_nearest
+from wss.parameter_ranges import in_ranges
+from wss.ranges import Number, Switch
 
 
 @gin.configurable
+@in_ranges(
+    "SelfTraining",
+    pseudo_weight=Number(minimum=0),
+    auxiliary_weight=Number(minimum=0),
+    upsample_logits=Switch(),
+)
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SelfTraining(Method):
     """The loss CE(labelled) + pseudo_weight * CE(pseudo-labelled) of DARS (He et al., ICCV 2021), both of weak views.

@@ -7,8 +7,10 @@ import tensorflow as tf
 from wss.data.dataset_info import DatasetInfo
 from wss.methods.components.image_classifier import ImageClassifier
 from wss.methods.pseudoseg.grad_cam import pooled_linear_cam
-from wss.methods.pseudoseg.self_attention_grad_cam import SelfAttentionGradCAM
+from wss.methods.pseudoseg.self_attention_grad_cam import BACKGROUND_MODES, PROJECTION_INITS, SelfAttentionGradCAM
 from wss.models.deeplab import DeepLab, Features
+from wss.parameter_ranges import in_ranges
+from wss.ranges import LARGEST_WIDTH, Integer, OneOf, SetByCode, Switch
 
 
 class PseudoSegBranches(keras.layers.Layer):
@@ -43,6 +45,16 @@ class PseudoSegBranches(keras.layers.Layer):
 
 
 @gin.configurable
+@in_ranges(
+    "build_sgc",
+    network=SetByCode(),
+    info=SetByCode(),
+    attention_dim=Integer(1, LARGEST_WIDTH),
+    background=OneOf(BACKGROUND_MODES),
+    uniform_masked_queries=Switch(),
+    projection_init=OneOf(PROJECTION_INITS),
+    hypercolumn=Switch(),
+)
 def build_sgc(
     network: DeepLab,
     info: DatasetInfo,

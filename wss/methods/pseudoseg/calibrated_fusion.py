@@ -7,6 +7,7 @@ from wss.errors import UserError
 from wss.ops.resizing import resize_bilinear
 
 NORM_AXES = {"batch": (0, 1, 2, 3), "image": (1, 2, 3), "pixel": (3,), "none": None}
+NORM_REDUCTIONS = ("mean", "sum")
 SOURCES = ("fusion", "decoder", "sgc")
 LABELS = ("soft", "hard")
 
@@ -46,7 +47,7 @@ class CalibratedFusion(keras.layers.Layer):
         super().__init__(**kwargs)
         for name, value, choices in (
             ("norm_scope", norm_scope, tuple(NORM_AXES)),
-            ("norm_reduce", norm_reduce, ("mean", "sum")),
+            ("norm_reduce", norm_reduce, NORM_REDUCTIONS),
             ("source", source, SOURCES),
             ("label", label, LABELS),
         ):

@@ -9,22 +9,46 @@ import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
 from wss.data.streams import MASKS, Views
-from wss.errors import UserError
 from wss.methods.base import Batch, Figure, Losses, Method
 from wss.methods.components.image_classifier import build_classifier
 from wss.methods.pseudoseg.branches import PseudoSegBranches, build_sgc
-from wss.methods.pseudoseg.calibrated_fusion import CalibratedFusion
+from wss.methods.pseudoseg.calibrated_fusion import LABELS, NORM_AXES, NORM_REDUCTIONS, SOURCES, CalibratedFusion
 from wss.methods.pseudoseg.pseudo_label import PseudoLabel, pseudo_label_quality
 from wss.models.deeplab import DeepLab, Features
 from wss.models.layers.normalization import batch_norm_updates
 from wss.ops.losses import consistency_loss, image_label_loss, segmentation_loss
 from wss.ops.resizing import resize_bilinear, resize_nearest
+from wss.parameter_ranges import in_ranges
+from wss.ranges import LARGEST_STEP, Integer, Number, OneOf, Several, Switch
 
 VIEWS = ("labeled", "weak", "strong")
 STATISTICS = ("moving", "batch")
 
 
 @gin.configurable
+@in_ranges(
+    "PseudoSeg",
+    use_image_labels=Switch(),
+    gamma=Number(minimum=0, maximum=1),
+    temperature=Number(above=0),
+    norm_scope=OneOf(tuple(NORM_AXES)),
+    norm_reduce=OneOf(NORM_REDUCTIONS),
+    source=OneOf(SOURCES),
+    label=OneOf(LABELS),
+    threshold=Number(minimum=0, below=1),
+    class_threshold=Number(minimum=0, maximum=1),
+    cam_statistics=OneOf(STATISTICS),
+    decoder_statistics=OneOf(STATISTICS),
+    join_strong=Switch(),
+    hole_in_attention=Switch(),
+    batch_norm_views=Several(OneOf(VIEWS), 0),
+    segmentation_weight=Number(minimum=0),
+    consistency_weight=Number(minimum=0),
+    classification_weight=Number(minimum=0),
+    sgc_weight=Number(minimum=0),
+    consistency_ramp_steps=Integer(0, LARGEST_STEP),
+    upsample_logits=Switch(),
+)
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PseudoSeg(Method):
     """The loss L_s + L_u + L_x + L_sa, with the routing of the paper's Figure 7. There is no teacher.
@@ -80,14 +104,6 @@ class PseudoSeg(Method):
     sgc_weight: float = 1.0
     consistency_ramp_steps: int = 0
     upsample_logits: bool = True
-
-    def __post_init__(self):
-        for name in ("cam_statistics", "decoder_statistics"):
-            if (value := getattr(self, name)) not in STATISTICS:
-                raise UserError(f"PseudoSeg.{name} = {value!r}, expected one of {STATISTICS}")
-        if unknown := set(self.batch_norm_views) - set(VIEWS):
-            raise UserError(f"PseudoSeg.batch_norm_views has {unknown.pop()!r}, expected some of {VIEWS}")
-        self.fusion  # noqa: B018  its settings are checked when it is built
 
     @property
     def streams(self) -> Mapping[str, Views]:  # type: ignore[override]

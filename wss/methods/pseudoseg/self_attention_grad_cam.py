@@ -10,6 +10,7 @@ from wss.models.layers.normalization import BatchNorm
 from wss.ops.resizing import resize_bilinear, resize_nearest
 
 BACKGROUND_MODES = ("after", "before", "no_skip")
+PROJECTION_INITS = ("glorot_uniform", "identity")
 
 
 class SelfAttentionGradCAM(keras.layers.Layer):

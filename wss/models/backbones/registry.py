@@ -11,7 +11,7 @@ from wss.models.backbones.resnet import resnet_v1
 from wss.models.backbones.xception import xception
 from wss.models.layers.convolution import Preprocess
 
-_OUTPUT_STRIDES = (8, 16, 32)
+OUTPUT_STRIDES = (8, 16, 32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,8 +172,8 @@ def _preprocess(spec: BackboneSpec) -> Preprocess:
 
 
 def _check(spec: BackboneSpec, output_stride: int, multi_grid: Sequence[int] | None, depth_multiplier: float) -> None:
-    if output_stride not in _OUTPUT_STRIDES:
-        raise UserError(f"output_stride: {output_stride!r} for {spec.name}, expected one of {_OUTPUT_STRIDES}")
+    if output_stride not in OUTPUT_STRIDES:
+        raise UserError(f"output_stride: {output_stride!r} for {spec.name}, expected one of {OUTPUT_STRIDES}")
     if multi_grid and not spec.multi_grid:
         raise UserError(f"multi_grid: {tuple(multi_grid)} given, but {spec.name} has none; remove it")
     if multi_grid and len(multi_grid) != 3:

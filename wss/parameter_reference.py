@@ -1,0 +1,108 @@
+"""The reference of the gin parameters: defaults, ranges and meanings, as text and as a page of docs."""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+
+import gin
+
+from wss.errors import UserError, did_you_mean
+from wss.gin_registry import configurables
+from wss.parameter_ranges import ranges_of
+from wss.ranges import SetByCode
+
+HEAD = """# Parameters
+
+What gin files and `--gin_param` can set. `python tools/write_parameters.py` writes this page from the code.
+`wss-train --list_parameters=NAME` prints one table of it. A value outside its range ends in one line.
+"""
+
+
+def describe(name: str) -> str:
+    """Returns a configurable with its parameters, their defaults and ranges, and its whole docstring.
+
+    Raises:
+        UserError: Nothing is called so.
+    """
+    known = configurables()
+    if name not in known:
+        raise UserError(f"nothing is called {name!r}.{did_you_mean(name, known)}")
+    return f"{_signature(name, known[name])}\n\n{inspect.getdoc(known[name]) or ''}".rstrip()
+
+
+def describe_all() -> str:
+    """Returns all configurables with their parameters, defaults and ranges, and the first line of each docstring."""
+    known = sorted(configurables().items())
+    return "\n\n".join(f"{name}: {_first_line(what)}\n{_signature(name, what)}".rstrip() for name, what in known)
+
+
+def page() -> str:
+    """Returns the page of docs: a table for each configurable of this project that has parameters."""
+    known = sorted(configurables().items(), key=lambda item: item[0].lower())
+    tables = [
+        _table(name, what) for name, what in known if what.__module__.startswith("wss.") and list(_parameters(what))
+    ]
+    return "\n".join([HEAD, *tables])
+
+
+def _table(name: str, configurable: Callable) -> str:
+    meanings = parameter_meanings(inspect.getdoc(configurable) or "")
+    rows = [
+        f"| `{parameter.name}` | {_default(parameter)} | {_cell(_range(configurable, parameter.name))} "
+        f"| {_cell(meanings.get(parameter.name, ''))} |"
+        for parameter in _parameters(configurable)
+    ]
+    relations = getattr(ranges_of(configurable), "relations", ())
+    together = [f"- Expected {_cell(relation.words)} (`{'`, `'.join(relation.names)}`)." for relation in relations]
+    head = [
+        f"## {name}",
+        "",
+        _first_line(configurable),
+        "",
+        "| parameter | default | range | meaning |",
+        "|---|---|---|---|",
+    ]
+    return "\n".join([*head, *rows, "", *together, *([""] if together else [])])
+
+
+def parameter_meanings(docstring: str) -> dict[str, str]:
+    """Returns what a Google docstring says of each parameter, by name."""
+    section = re.search(r"^(?:Args|Attributes):\n((?:(?: {4}.*)?\n?)*)", docstring, re.MULTILINE)
+    found = re.findall(r"^ {4}(\w+): ((?:.*\n?)(?: {8}.*\n?)*)", section[1] if section else "", re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
+def _first_line(configurable: Callable) -> str:
+    return (inspect.getdoc(configurable) or "").partition("\n")[0]
+
+
+def _parameters(configurable: Callable) -> Iterator[inspect.Parameter]:
+    """Yields the parameters that gin can set: they have a default, or gin requires them."""
+    table = ranges_of(configurable)
+    for parameter in inspect.signature(configurable).parameters.values():
+        by_code = table is not None and isinstance(table.ranges.get(parameter.name), SetByCode)
+        if parameter.default is not inspect.Parameter.empty and not by_code:
+            yield parameter
+
+
+def _signature(name: str, configurable: Callable) -> str:
+    """Returns a line for each parameter that gin can set."""
+    lines = []
+    for parameter in _parameters(configurable):
+        value = "  (required)" if parameter.default is gin.REQUIRED else f" = {parameter.default!r}"
+        range_ = _range(configurable, parameter.name)
+        lines.append(f"  {name}.{parameter.name}{value}" + (f"   # {range_}" if range_ else ""))
+    return "\n".join(lines)
+
+
+def _range(configurable: Callable, name: str) -> str:
+    table = ranges_of(configurable)
+    return str(table.ranges[name]) if table and name in table.ranges else ""
+
+
+def _default(parameter: inspect.Parameter) -> str:
+    return "required" if parameter.default is gin.REQUIRED else f"`{parameter.default!r}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
