@@ -17,7 +17,8 @@ flags.DEFINE_string("output", None, "Folder for the pictures.", required=True)
 flags.DEFINE_string("split", None, "Split to show; by default that of the evaluation.")
 flags.DEFINE_string("images", None, "Folder of photos (JPEG, PNG, TIFF, BMP, WebP) to show instead of a split.")
 flags.DEFINE_integer("num_images", 24, "How many images at most; 0 for all.", lower_bound=0)
-flags.DEFINE_integer("max_side", 1025, "Photos with a longer side are reduced to it.", lower_bound=33)
+flags.DEFINE_integer("max_side", 1025, "Longest side of photos, if no ResizeToRange says their size.", lower_bound=33)
+flags.DEFINE_string("value_range", None, "Black and white in photos of more than 8 bits, such as 0,4095.")
 flags.DEFINE_integer(
     "batch_size", 4, "Images that go through the network at once; lower it if memory runs out.", lower_bound=1
 )
@@ -26,6 +27,7 @@ flags.DEFINE_integer(
 def main(argv: list[str]) -> None:
     """Draws the pictures."""
     del argv
+    from wss.data.photos import parse_value_range
     from wss.evaluation.evaluation import default_split
     from wss.experiment import open_run
     from wss.inference.photos import Examples, FolderExamples, SplitExamples
@@ -37,7 +39,8 @@ def main(argv: list[str]) -> None:
     mean_pixel = run.model.mean_pixel
     examples: Examples
     if FLAGS.images is not None:
-        examples = FolderExamples(FLAGS.images, FLAGS.max_side, mean_pixel, **shared)
+        value_range = parse_value_range(FLAGS.value_range)
+        examples = FolderExamples(FLAGS.images, FLAGS.max_side, mean_pixel, value_range=value_range, **shared)
     else:
         examples = SplitExamples(run.info, FLAGS.split or default_split(), mean_pixel, **shared)
     print(f"showing {run.weights}")

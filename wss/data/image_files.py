@@ -14,14 +14,13 @@ from typing import BinaryIO
 from etils import epath
 from PIL import ExifTags, Image
 
+from wss.data.limits import MAX_PIXELS, MAX_SIDE
 from wss.errors import UserError
 
 # Pillow opens nothing else, whatever a file is called: some of its formats start programs.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 FORMATS_IN_WORDS = "JPEG, PNG, BMP, TIFF or WebP"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jfif", ".jpe")
-MAX_SIDE = 65_535  # of a JPEG
-MAX_PIXELS = 89_478_485  # beyond, Pillow warns of a decompression bomb; nothing larger is decoded
 MAX_BYTES = 2**30  # a record has room for twice as much
 UPRIGHT = 1  # EXIF orientation
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap the sides

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +13,8 @@ import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
 from wss.data.evaluation_data import evaluation_batches, padded_size
-from wss.data.photos import SUFFIXES, photo_size, read_photo
+from wss.data.photo_folder import list_images
+from wss.data.photos import SUFFIXES, ValueRange, photo_size, read_photo
 from wss.data.record_damage import check_unique, damage_told
 from wss.data.resize import ResizeToRange
 from wss.errors import UserError
@@ -125,10 +127,11 @@ class FolderExamples:
     """Photos of a folder, sorted by name, upright, at the size that the network saw in training; read a few at a time.
 
     Args:
-        folder: Folder whose files with one of `SUFFIXES` count.
+        folder: Folder whose files with one of `SUFFIXES` count; a line says what else is there.
         max_side: Longest side in pixels where no `ResizeToRange` says the size; larger photos are reduced to it.
         mean_pixel: RGB of the padding.
         resize: The size of photos in training; None for that of gin.
+        value_range: Values of black and white in photos of more than 8 bits, see `read_photo`.
         number: Largest number of photos; None for all.
         batch_size: Largest number of photos of one batch.
 
@@ -143,12 +146,13 @@ class FolderExamples:
         mean_pixel: tuple[float, float, float],
         *,
         resize: ResizeToRange | None = None,
+        value_range: ValueRange | None = None,
         number: int | None = None,
         batch_size: int = 4,
     ):
         self._paths = _photos_in(folder)[:number]
         self._max_side, self._mean_pixel = max_side, mean_pixel
-        self._resize = resize or ResizeToRange()
+        self._resize, self._value_range = resize or ResizeToRange(), value_range
         self._batch_size = min(batch_size, len(self._paths))
         heights, widths = zip(*in_threads(self._seen_size, self._paths), strict=True)
         self._shape = padded_size((max(heights), max(widths)))
@@ -180,7 +184,7 @@ class FolderExamples:
 
     def _read(self, path: Path) -> tuple[np.ndarray, tuple[int, int]]:
         """Returns a photo as the network sees it, [h, w, 3] in 0 .. 255, and its own (height, width)."""
-        photo = read_photo(path)
+        photo = read_photo(path, value_range=self._value_range)
         own_size = photo.height, photo.width
         if self._resize.min_size is not None:
             return self._resize.image(np.asarray(photo)), own_size
@@ -204,9 +208,12 @@ def run_examples(
 
 
 def _photos_in(folder: str) -> list[Path]:
-    if not Path(folder).is_dir():
-        raise UserError(f"--images={folder}: no such folder")
-    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
+    listing = list_images(folder, recursive=False, flag="--images")
+    for line in listing.lines():
+        print(line, file=sys.stderr)
+    if listing.problems:
+        raise UserError("\n".join(listing.problems))
+    paths = [path for _, path in listing.files]
     if not paths:
         raise UserError(f"--images={folder}: no photos in it, expected {', '.join(SUFFIXES)}")
     by_name = {path.stem: path for path in reversed(paths)}
