@@ -151,7 +151,7 @@ class Reader:
             if statement.module.startswith("__gin__."):
                 raise UserError(f"{place}: expected an import of a module whose classes have @gin.configurable")
             if not self.allow_imports:
-                raise UserError(f"{place} would run that module; if you trust it, give --allow_gin_imports")
+                raise UserError(f"{place} would run that module; if you trust it, give wss-train --allow_gin_imports")
         elif isinstance(statement, config_parser.IncludeStatement) and self.saved:
             place = f"{name}, line {statement.location.line_num}: {_line(statement)!r}"
             raise UserError(f"{place} reads another file; no run saves such a line, so do not trust this one")

@@ -36,6 +36,9 @@ define_experiment_flags()
 flags.DEFINE_integer("seed", None, "Of weights, order and augmentation; short for train.seed.")
 flags.DEFINE_integer("intra_op_threads", 0, "Threads of one operation on a CPU; 0 chooses.", lower_bound=0)
 flags.DEFINE_bool("dry_run", False, "Build everything, take two steps, estimate time and memory, write nothing.")
+flags.DEFINE_bool(
+    "allow_gin_imports", False, "Let gin files import Python modules, which runs them; for files you trust."
+)
 flags.DEFINE_flag(_ListParameters())
 
 
@@ -53,6 +56,7 @@ def main(argv: list[str]) -> None:
         tpu=FLAGS.tpu,
         intra_op_threads=FLAGS.intra_op_threads,
         dry_run=FLAGS.dry_run,
+        allow_gin_imports=FLAGS.allow_gin_imports,
     )
 
 

@@ -6,8 +6,10 @@ import json
 import os
 import re
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
+from textwrap import shorten
 
 import tensorflow as tf
 
@@ -17,6 +19,7 @@ STRATEGIES = ("mirrored", "multi_worker", "tpu")
 EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
 # How long hosts wait for each other, at the start and at the end.
 WAIT_SECONDS = 300.0
+MAX_NODES = 2**16
 HOST_LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -39,6 +42,7 @@ def build_strategy(name: str = "mirrored", tpu: str = "", wait_seconds: float = 
         UserError: An unknown name, a broken TF_CONFIG, a port in use, hosts that do not answer, no TPU.
     """
     if name == "mirrored":
+        _look_at_unused(os.environ.get("TF_CONFIG"))
         return tf.distribute.MirroredStrategy(_local_devices())
     if name == "multi_worker":
         return _multi_worker(wait_seconds)
@@ -138,6 +142,29 @@ def _meet(own: str, others: list[str], seconds: float) -> None:
             time.sleep(0.5)
 
 
+def _look_at_unused(text: str | None) -> None:
+    """Looks at a TF_CONFIG that the strategy of one machine does not use, though TensorFlow reads it.
+
+    Raises:
+        UserError: TensorFlow cannot read it.
+    """
+    if not text:
+        return
+    try:
+        cluster = json.loads(text).get("cluster", {})
+        hosts = sum(len([*addresses]) for addresses in cluster.values())
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"TF_CONFIG: found {shorten(text, 200)!r}, expected such as '{EXAMPLE}'; unset it for --strategy=mirrored"
+        ) from error
+    if hosts > 1:
+        print(
+            f"TF_CONFIG names {hosts} hosts, but --strategy=mirrored trains on this machine alone; "
+            "--strategy=multi_worker joins them",
+            file=sys.stderr,
+        )
+
+
 def _checked(text: str | None) -> dict:
     """Returns TF_CONFIG parsed.
 
@@ -152,14 +179,16 @@ def _checked(text: str | None) -> dict:
         cluster, task = config["cluster"], config["task"]
         kind, index = task["type"], task["index"]
         jobs = {job: list(addresses) for job, addresses in cluster.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise found(f"found {text!r}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise found(f"found {shorten(text, 200)!r}") from error
     if not set(jobs) <= {"chief", "worker"} or not jobs.get("worker"):
         raise found(f"found jobs {', '.join(jobs) or 'none'}, expected worker, and chief if you like")
     for address in (address for addresses in jobs.values() for address in addresses):
-        if not re.fullmatch(r".+:\d+", str(address)):
+        if not re.fullmatch(r"\S+:\d{1,5}", str(address)) or not 0 < int(address.rsplit(":", 1)[1]) < 2**16:
             raise found(f"found the address {address!r}, expected host:port")
-    if kind not in jobs or not isinstance(index, int) or not 0 <= index < len(jobs[kind]):
+        if sum(addresses.count(address) for addresses in jobs.values()) > 1:
+            raise found(f"found the address {address!r} twice, expected one for each host")
+    if not isinstance(kind, str) or kind not in jobs or type(index) is not int or not 0 <= index < len(jobs[kind]):
         raise found(f"found task {json.dumps(task)}, which is none of {json.dumps(jobs)}")
     return config
 
@@ -187,14 +216,18 @@ def slurm_cluster(environment: Mapping[str, str]) -> dict:
 
 
 def _node_names(text: str) -> list[str]:
-    """Expands SLURM's "n[1-2,07],m5" to n1, n2, n07, m5."""
-    names = []
+    """Expands SLURM's "n[1-2,07],m5" to n1, n2, n07, m5; a `ValueError` tells that it is no such list."""
+    names: list[str] = []
+    if not re.fullmatch(r"[^\[\]\s]*(\[[\d,-]+\][^\[\]\s]*)*", text):
+        raise ValueError(f"SLURM_STEP_NODELIST is {text!r}")
     for prefix, ranges, suffix in re.findall(r"([^,\[\]]*)(?:\[([^\]]*)\])?([^,\[\]]*)(?:,|$)", text):
         if not prefix + ranges + suffix:
             continue
         for part in ranges.split(","):
             first, _, last = part.partition("-")
             numbers = range(int(first), int(last or first) + 1) if part else [""]
+            if not 0 < len(numbers) <= MAX_NODES:
+                raise ValueError(f"SLURM_STEP_NODELIST is {text!r}")
             names += [f"{prefix}{str(number).zfill(len(first))}{suffix}" for number in numbers]
     return names
 
