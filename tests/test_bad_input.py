@@ -99,13 +99,16 @@ CASES = {
     "nothing configured": (lambda w: w.train(gin_file=str(_write(w.path / "empty.gin", ""))), "train needs .*'method'"),
     "unknown backbone": (
         lambda w: w.parameter("build_model.backbone = 'xception65'"),
-        r"'xception65' is none of .* Did you mean 'xception_65'\?",
+        r"build_model.backbone = 'xception65', expected one of .* Did you mean 'xception_65'\?",
     ),
-    "wrong output stride": (lambda w: w.parameter("build_model.output_stride = 12"), "output_stride: 12"),
+    "wrong output stride": (
+        lambda w: w.parameter("build_model.output_stride = 12"),
+        "build_model.output_stride = 12, expected one of 8, 16, 32",
+    ),
     "unknown precision": (lambda w: w.parameter("set_precision.policy = 'half'"), "'half', expected one of float32"),
     "wrong fusion source": (
         lambda w: w.train("--gin_param=train.method = @PseudoSeg()", "--gin_param=PseudoSeg.source = 'cam'"),
-        "source='cam', expected one of",
+        "PseudoSeg.source = 'cam', expected one of",
     ),
     "unknown optimizer": (lambda w: w.parameter("build_optimizer.name = 'sgdm'"), "build_optimizer.name = 'sgdm'"),
     "missing weights": (lambda w: w.parameter("train.initial_weights = 'no.npz'"), "'no.npz': no such checkpoint or file"),

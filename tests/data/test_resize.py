@@ -113,7 +113,7 @@ def test_off_leaves_images_alone():
     [
         ({"max_size": 500}, "ResizeToRange.max_size = 500 does nothing without ResizeToRange.min_size"),
         ({"factor": 16}, "ResizeToRange.factor = 16 does nothing without"),
-        ({"min_size": 0}, "ResizeToRange.min_size = 0, expected 1 or more"),
+        ({"min_size": 0}, "ResizeToRange.min_size = 0, expected an integer from 1 to 8192, or None"),
         ({"min_size": 9, "max_size": 16, "factor": 16}, "max_size = 16 holds no side.*expected 17 or more"),
     ],
 )
@@ -145,7 +145,7 @@ def test_evaluation_size_is_that_of_the_largest_resized_image(tmp_path):
 
 def training_view(info, stream: str, image_label_scope: str = "image", factor: float = 1.0) -> dict[str, np.ndarray]:
     """The only example of "val", whole: nothing random is left but colours."""
-    for name, value in {"min_scale": factor, "max_scale": factor, "flip_probability": -1.0}.items():
+    for name, value in {"min_scale": factor, "max_scale": factor, "flip_probability": 0.0}.items():
         gin.bind_parameter(f"Augmentation.{name}", value)
     splits = {"labeled_split": "val", "unlabeled_split": "val", "labeled_batch_size": 1, "unlabeled_batch_size": 1}
     data = TrainingData(info, GREY, seed=0, crop_size=(65, 65), image_label_scope=image_label_scope, **splits)

@@ -39,7 +39,7 @@ SAME_BATCHES = {
     "TrainingData.crop_size": "(49, 49)",
     "Augmentation.min_scale": 1.0,
     "Augmentation.max_scale": 1.0,
-    "Augmentation.flip_probability": -1.0,
+    "Augmentation.flip_probability": 0.0,
     "Augmentation.jitter_strength": 0.0,
     "Augmentation.cutout_half_side": 0,
     "PseudoSeg.norm_scope": "'image'",

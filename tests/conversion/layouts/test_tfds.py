@@ -259,7 +259,7 @@ def test_coco_panoptic_segments(tmp_path, convert):
     example = examples_of(info, "train")["000000000007"]
     expected = np.broadcast_to(np.array([255, 0, 0, 255, 80, 132, 132, 255]), [HEIGHT, WIDTH])
     np.testing.assert_array_equal(example["mask"], expected)
-    boxes = parse_boxes(next(iter(split_records(info, "train"))))
+    boxes = parse_boxes(next(iter(split_records(info, "train"))), info.num_classes, info.has_background)
     # Stuff has no boxes, nor has a segment without width.
     np.testing.assert_array_equal(boxes["boxes"], np.float32([[0, 1 / 8, 1, 3 / 8], [0, 3 / 8, 1, 4 / 8]]))
     assert boxes["label"].numpy().tolist() == [0, 79] and boxes["is_crowd"].numpy().tolist() == [False, True]
