@@ -136,6 +136,8 @@ class RunDirectory:
     def save_config(self) -> None:
         """Writes the operative gin configuration."""
         if self.writes:
+            with write_errors(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
             write_text(self.config, gin.operative_config_str(max_line_length=120))
 
     def _remove_if_unused(self) -> None:
