@@ -23,10 +23,10 @@ from typing import Any
 from absl import flags
 
 from wss.command import run_main
+from wss.conversion.class_files import read_classes
 from wss.conversion.converter_flags import convert, define_flags
 from wss.conversion.encode import LabelMap
 from wss.conversion.layouts import cityscapes
-from wss.conversion.layouts.folder import read_classes
 from wss.conversion.layouts.tfds import Layout, TfdsPool
 from wss.conversion.layouts.tfds_builders import check_features, feature_names, find_builder, prepare
 from wss.data.masks import IGNORE, voc_colors

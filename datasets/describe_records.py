@@ -11,8 +11,8 @@ from absl import flags
 from etils import epath
 
 from wss.command import run_main
+from wss.conversion.class_files import read_classes
 from wss.conversion.encode import raise_problems
-from wss.conversion.layouts.folder import read_classes
 from wss.conversion.summary import print_summary
 from wss.data.dataset_info import FILE_NAME, DatasetInfo
 from wss.data.masks import VOC_CLASSES

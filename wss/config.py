@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import textwrap
 import tokenize
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -15,6 +16,7 @@ from wss.gin_registry import configurables, parameters_of
 from wss.gin_values import wrong_values
 
 T = TypeVar("T")
+MAX_SHOWN = 80
 # Old name of a parameter: its name now. Recipes and saved configurations with the old one still work.
 RENAMED = {
     "build_model.attention_dim": "build_sgc.attention_dim",
@@ -97,7 +99,7 @@ def call(function: Callable[..., T], *args, **kwargs) -> T:
 def explain(error: Exception) -> str:
     """Returns one line for gin's several, with the nearest right name where a name is wrong."""
     if isinstance(error, RecursionError | MemoryError):
-        return "nested too deeply; expected name.parameter = value"
+        return f"{error}: nested too deeply; expected name.parameter = value"
     if isinstance(error, tokenize.TokenError):
         return f"{error.args[0]}; expected name.parameter = value, with all brackets and quotes closed"
     text = " ".join(str(error).split())
@@ -110,9 +112,11 @@ def explain(error: Exception) -> str:
         return f"the macro %{match[1]} is used but never set"
     if isinstance(error, SyntaxError) or "Failed to parse token" in text:
         line = getattr(error, "text", None)
-        found = f" at {line.strip()!r}" if line else ""
+        found = f" at {textwrap.shorten(line.strip(), MAX_SHOWN, placeholder=' ...')!r}" if line else ""
         reason = text.split("<ast")[0].rstrip(": ")
-        return f"{reason}{found}; expected name.parameter = value, with strings in quotes"
+        file = getattr(error, "filename", None)  # the reason has it, unless it was cut
+        place = f" ({file}, line {error.lineno})" if file and file not in reason else ""  # type: ignore[attr-defined]
+        return f"{reason}{found}{place}; expected name.parameter = value, with strings in quotes"
     return text
 
 

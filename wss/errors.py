@@ -20,3 +20,8 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the choice nearest to `name`, or "" if none is near."""
     near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of what an error says, or else its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

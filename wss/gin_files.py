@@ -134,7 +134,12 @@ class Reader:
 
     def _statements(self, found: GinText, text: str, name: str) -> list[Statement]:
         delegate = _Macros()
-        statements = list(config_parser.ConfigParser(_named(text, name), delegate))
+        try:
+            statements = list(config_parser.ConfigParser(_named(text, name), delegate))
+        except tokenize.TokenError as error:  # unlike a SyntaxError it does not know its file
+            raise tokenize.TokenError(f"{error.args[0]} ({name}, line {error.args[1][0]})", error.args[1]) from error
+        except (RecursionError, MemoryError) as error:
+            raise type(error)(name) from error
         found.used_macros.update(delegate.used)
         for statement in statements:
             if isinstance(statement, config_parser.BindingStatement) and not statement.arg_name:

@@ -1,5 +1,6 @@
 """Ranges of values: what a gin parameter or a flag may be, said once beside it, checked and printed from there."""
 
+import abc
 import dataclasses
 import inspect
 import math
@@ -23,12 +24,12 @@ _short = reprlib.Repr()
 _short.maxstring = _short.maxother = _short.maxlong = 80
 
 
-class Range:
+class Range(abc.ABC):
     """The values that one parameter may take; its text completes "expected ..."."""
 
+    @abc.abstractmethod
     def accepts(self, value: Any) -> bool:
         """Returns whether a value is one of them."""
-        raise NotImplementedError
 
     def accepts_reference(self, target: Any, *, evaluated: bool) -> bool:
         """Returns whether a gin reference may stand for a value; what a call returns is known only later.

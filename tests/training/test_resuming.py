@@ -148,7 +148,7 @@ def test_trained_weights_without_checkpoints_are_not_overwritten(run_dir, parame
     assert files_of(run_dir) == before
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00\xff\xfe", b"train.num_steps = ", b"# nothing\n", None])
+@pytest.mark.parametrize("content", [b"", b"\x00\xff\xfe", b"train.num_steps = ", b"x.y = ([", b"# nothing\n", None])
 def test_a_damaged_configuration_is_one_line(run_dir, parameters, content):
     config = run_dir / "operative_config.gin"
     config.unlink()

@@ -15,7 +15,7 @@ from etils import epath
 from PIL import ExifTags, Image
 
 from wss.data.limits import MAX_PIXELS, MAX_SIDE
-from wss.errors import UserError
+from wss.errors import UserError, first_line
 
 # Pillow opens nothing else, whatever a file is called: some of its formats start programs.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
@@ -124,7 +124,7 @@ def opened(
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: {_too_many(error)}") from error
     except BROKEN_IMAGE as error:
-        raise UserError(f"{path}: broken {what} ({_first_line(error)}); expected {expected}") from error
+        raise UserError(f"{path}: broken {what} ({first_line(error)}); expected {expected}") from error
 
 
 def check_size(path: str | os.PathLike, width: int, height: int) -> None:
@@ -201,7 +201,3 @@ def _too_many(error: Exception) -> str:
 
 def _reason(error: Exception) -> str:
     return "missing" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None) or str(error)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from wss.data.image_files import FORMATS_IN_WORDS, SUFFIXES
+from wss.data.names import is_printable
 from wss.errors import UserError
 
 # What systems and tools put beside images: previews, copies, waste.
@@ -159,11 +160,6 @@ class _Walk:
             self.listing.problems.append(f"{entry.path}: a pipe, socket or device, expected a file")
         else:
             self.listing.files.append((composed(name), Path(entry.path)))
-
-
-def is_printable(name: str) -> bool:
-    """Returns whether a name has neither control characters nor bytes that are no UTF-8."""
-    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
 
 
 def _printable(name: str) -> str:

@@ -13,7 +13,7 @@ from textwrap import shorten
 
 import tensorflow as tf
 
-from wss.errors import UserError, did_you_mean
+from wss.errors import UserError, did_you_mean, first_line
 
 STRATEGIES = ("mirrored", "multi_worker", "tpu")
 EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
@@ -117,7 +117,7 @@ def _multi_worker(wait_seconds: float) -> tf.distribute.Strategy:
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise UserError(f"--strategy=multi_worker: {_first_line(error)} (TF_CONFIG {json.dumps(config)})") from error
+        raise UserError(f"--strategy=multi_worker: {first_line(error)} (TF_CONFIG {json.dumps(config)})") from error
 
 
 def _meet(own: str, others: list[str], seconds: float) -> None:
@@ -129,7 +129,7 @@ def _meet(own: str, others: list[str], seconds: float) -> None:
             server.listen(len(others) + 8)
         except (OSError, OverflowError) as error:
             raise UserError(
-                f"--strategy=multi_worker: cannot listen at {own} ({_first_line(error)}); "
+                f"--strategy=multi_worker: cannot listen at {own} ({first_line(error)}); "
                 "end what uses the port, or choose another in TF_CONFIG on all hosts"
             ) from error
         deadline = time.monotonic() + seconds
@@ -243,7 +243,7 @@ def _tpu(tpu: str) -> tf.distribute.Strategy:
         return tf.distribute.TPUStrategy(resolver)
     # A name is looked up on Google Cloud, which fails in as many ways as its clients and urllib have.
     except (ValueError, RuntimeError, OSError, ImportError, tf.errors.OpError) as error:
-        raise UserError(f"{absent} ({_first_line(error)})") from error
+        raise UserError(f"{absent} ({first_line(error)})") from error
 
 
 def _listens(address: str) -> bool:
@@ -253,10 +253,6 @@ def _listens(address: str) -> bool:
             return True
     except (OSError, ValueError):
         return False
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _local_devices() -> list[str]:

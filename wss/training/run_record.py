@@ -12,10 +12,11 @@ from types import MappingProxyType
 import gin
 from gin import config_parser
 
-from wss.config import current_names
+from wss.config import current_names, explain
 from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
-from wss.files import load_json, reason_of, write_text
+from wss.files import load_json, write_text
+from wss.gin_files import SYNTAX_ERRORS
 from wss.run_directory import RunDirectory
 
 # Their parameters say which weights a network has and what they mean; others can change on the way.
@@ -131,8 +132,8 @@ def changed_parameters(run: RunDirectory) -> dict[str, Change]:
         return {}
     try:
         before = _bindings(current_names(run.config.read_text()))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise _damaged_config(run, reason_of(error)) from error
+    except (*SYNTAX_ERRORS, OSError) as error:
+        raise _damaged_config(run, explain(error)) from error
     if not before:
         raise _damaged_config(run, "it sets nothing")
     now = _bindings(gin.operative_config_str(max_line_length=120))

@@ -9,8 +9,8 @@ from etils import epath
 from PIL import Image, ImageDraw
 
 from wss.conversion.sources import Source
-from wss.data.image_files import MAX_PIXELS
-from wss.data.masks import MAX_SIDE, files_by_id, read_file
+from wss.data.image_files import MAX_PIXELS, read_file
+from wss.data.masks import MAX_SIDE, files_by_id
 from wss.errors import UserError, did_you_mean
 
 # Names by label id (helpers/labels.py of cityscapesScripts).

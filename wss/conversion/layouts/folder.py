@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from wss.conversion.class_files import read_classes as read_classes  # as it was always found here
 from wss.conversion.sources import Source
 from wss.conversion.text_files import read_text
 from wss.data.image_files import SUFFIXES

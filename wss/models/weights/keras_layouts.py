@@ -13,7 +13,7 @@ import h5py
 import keras
 import numpy as np
 
-from wss.errors import UserError
+from wss.errors import UserError, first_line
 from wss.models.backbones.registry import backbone_spec
 
 _APPLICATIONS = {"resnet_v1_50_keras": "ResNet50", "resnet_v1_101_keras": "ResNet101", "mobilenet_v2": "MobileNetV2"}
@@ -113,7 +113,7 @@ def read_keras_h5(path: str | Path) -> dict[str, np.ndarray]:
                 )
             group.visititems(collect)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read as a .h5 of Keras weights: {_first_line(error)}") from error
+        raise UserError(f"{path}: cannot be read as a .h5 of Keras weights: {first_line(error)}") from error
     return values
 
 
@@ -136,7 +136,7 @@ def keras_application_values(backbone: str) -> dict[str, np.ndarray]:
         network = build(weights="imagenet", include_top=False, input_shape=(224, 224, 3))
     except Exception as error:  # Keras raises nothing narrower where a download fails.
         raise UserError(
-            f"keras.applications.{application}: no ImageNet weights: {_first_line(error)}; "
+            f"keras.applications.{application}: no ImageNet weights: {first_line(error)}; "
             "without a network give a .h5 or .npz file of them"
         ) from error
     return {f"{layer.name}/{weight.name}": weight.numpy() for layer in network.layers for weight in layer.weights}
@@ -194,7 +194,3 @@ def _h5_name(name: str) -> str:
     layer, *_, weight = name.split("/")
     weight = re.sub(r"(_\d+)?(:0)?$", "", weight.removeprefix(f"{layer}_"))
     return f"{layer}/{_KERAS_1.get(weight, weight)}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
