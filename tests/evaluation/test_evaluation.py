@@ -1,5 +1,10 @@
 """`Evaluation` under `ResizeToRange`: mIoU counts the pixels of resized images and masks, by hand."""
 
+import errno
+import os
+from pathlib import Path
+from unittest import mock
+
 import gin
 import keras
 import numpy as np
@@ -13,6 +18,7 @@ from wss.data.example import encode_example
 from wss.data.masks import encode_mask
 from wss.errors import UserError
 from wss.evaluation.evaluation import Evaluation, report
+from wss.evaluation.result import read_json
 from wss.experiment import open_run
 from wss.models.weights.weights_file import save_weights
 from wss.run_directory import CONFIG_NAME, RunDirectory
@@ -91,6 +97,27 @@ def test_report_says_how_fast_it_was(model, info, two_replicas, tmp_path, capsys
     result = Evaluation(batch_size=2).open(model, info, two_replicas)()
     report(result, RunDirectory(tmp_path), step=1)
     assert "2 images in " in capsys.readouterr().out
+
+
+def test_a_run_that_cannot_be_written_is_evaluated_elsewhere(model, info, two_replicas, tmp_path, capsys, monkeypatch):
+    """The calls of the system answer as for a read-only mount: tests may run as root, who may write anywhere else."""
+    result = Evaluation(batch_size=2).open(model, info, two_replicas)()
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != run.path)
+    report(result, run, step=1, output=str(tmp_path / "elsewhere" / "result.json"))
+    assert read_json(tmp_path / "elsewhere" / "result.json").mean_iou == result.mean_iou
+    assert "run/eval_val: nothing written for TensorBoard (Read-only file system)" in capsys.readouterr().err
+    assert not list(run.path.iterdir())
+
+
+def test_a_run_that_cannot_be_written_is_said_before_the_evaluation(tmp_path, monkeypatch):
+    RunDirectory(tmp_path).check_writable()
+    assert not list(tmp_path.iterdir())
+    read_only = OSError(errno.EROFS, os.strerror(errno.EROFS))
+    monkeypatch.setattr(Path, "touch", mock.Mock(side_effect=read_only))
+    with pytest.raises(UserError, match="cannot be written .Read-only file system.; give a file .* by --output"):
+        RunDirectory(tmp_path).check_writable()
 
 
 @pytest.fixture
