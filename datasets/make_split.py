@@ -33,6 +33,7 @@ from wss.data.masks import IGNORE, VOC_CLASSES, color_map_of, parse_classes, rea
 from wss.data.published_splits import describe, get_list, identify, published
 from wss.data.splits import Record, pick, records_of
 from wss.errors import UserError
+from wss.files import check_writable
 from wss.progress import track
 
 FLAGS = flags.FLAGS
@@ -85,6 +86,8 @@ def check_flags() -> None:
         raise UserError(
             f"--output_list={FLAGS.output_list}: expected another ending; what is recorded goes to the .json"
         )
+    if FLAGS.output_list:
+        check_writable(FLAGS.output_list, "give another file by --output_list")
     by_list = FLAGS.list or FLAGS.list_file
     if by_list and FLAGS.voc_root:
         raise UserError("--list and --list_file choose from a built data set; give --dataset instead of --voc_root")

@@ -185,6 +185,10 @@ CASES = {
         lambda w: ["datasets/make_split.py", f"--dataset={w.records}", "--list=voc_pseudoseg_1_8"],
         "no published list 'voc_pseudoseg_1_8'",
     ),
+    "report of no records": (
+        lambda w: ["tools/run_table.py", f"--records={w.path}", "--report"],
+        "--records=.*none of these runs is recorded there",
+    ),
     "unknown split to inspect": (
         lambda w: ["tools/inspect_dataset.py", f"--dataset={w.records}", "--output=x", "--splits=trian"],
         r"no split 'trian'.* Did you mean 'train'\?",
@@ -195,6 +199,29 @@ CASES = {
 def _write(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
+
+
+# Each writes its result to a place that cannot be; all but the last two would work for minutes before.
+UNWRITABLE = {
+    "wss-eval": ["-m", "wss.eval", "--run_dir=x", "--output=*"],
+    "evaluate_pseudo_labels": ["tools/evaluate_pseudo_labels.py", "--run_dir=x", "--output=*.json"],
+    "convert_checkpoint": ["tools/convert_checkpoint.py", "--run_dir=x", "--output=*"],
+    "benchmark": ["tools/benchmark.py", "--only=.", "--output=*"],
+    "pretrain_shapes": ["tools/pretrain_shapes.py", "--output=*"],
+    "make_split": ["datasets/make_split.py", "--voc_root=x", "--output_list=*"],
+    "benchmark_conversion": ["tools/benchmark_conversion.py", "--output=*"],
+    "demo": ["tools/demo.py", "--output=*"],
+}
+
+
+@pytest.mark.parametrize("command", UNWRITABLE.values(), ids=UNWRITABLE)
+def test_a_result_that_cannot_be_written_is_said_before_the_work(tmp_path, command):
+    (tmp_path / "file").write_text("")
+    place = str(tmp_path / "file" / "folder" / "result")
+    result = run_command([part.replace("*", place) for part in command])
+    assert result.returncode == 2, result.stderr
+    assert re.fullmatch(r"error: .*file/folder/result.*: cannot be written \(Not a directory\).*\n", result.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 # One mistake of each kind of command also in a Python of its own, as a user meets it.

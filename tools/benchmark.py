@@ -20,7 +20,7 @@ from benchmarks.trace import trace
 
 from wss.command import run_main
 from wss.errors import UserError
-from wss.files import write_text
+from wss.files import check_writable, write_text
 
 WHAT = {
     "step": step.cases,
@@ -48,15 +48,15 @@ def main(argv: list[str]) -> None:
     cases = [case for what in FLAGS.what for case in WHAT[what]() if re.search(FLAGS.only, case.name)]
     if not cases:
         raise UserError(f"--only={FLAGS.only}: no row of --what={','.join(FLAGS.what)} has this in its name")
+    if FLAGS.output:
+        check_writable(FLAGS.output, "give another file by --output")
     if FLAGS.trace:
         show_costs(cases, Path(FLAGS.trace))
         return
     rows = measure(cases, FLAGS.repeats)
     print(table(rows))
     if FLAGS.output:
-        path = Path(FLAGS.output)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
+        write_text(FLAGS.output, json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
 
 
 def show_costs(cases, folder: Path) -> None:

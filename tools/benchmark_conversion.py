@@ -23,6 +23,7 @@ from wss.conversion.sources import Source
 from wss.conversion.writer import write_dataset
 from wss.data.masks import encode_mask, lookup_table, voc_colors
 from wss.errors import UserError
+from wss.files import write_errors, write_text
 from wss.runtime.memory import peak_process_memory
 from wss.tables import format_columns
 
@@ -43,9 +44,10 @@ def main(argv: list[str]) -> None:
     if not all(item.isdecimal() and int(item) for item in [*FLAGS.workers, *FLAGS.memory_images]):
         raise UserError("--workers and --memory_images: expected numbers, separated by commas")
     output = Path(FLAGS.output)
-    if output.exists() and any(output.iterdir()):
+    if output.is_dir() and any(output.iterdir()):
         raise UserError(f"--output={output}: is not empty")
-    draw_files(output / "files")
+    with write_errors(output, "expected an empty or new folder in --output"):
+        draw_files(output / "files")
     runs = [(FLAGS.images, int(workers)) for workers in FLAGS.workers]
     runs += [(int(images), 1) for images in FLAGS.memory_images]
     rows = {run: measure(output, *run) for run in dict.fromkeys(runs)}
@@ -57,7 +59,7 @@ def main(argv: list[str]) -> None:
         table.append((str(images), str(workers), f"{speed:.1f}", ratio, f"{row['peak_mb']:.0f} MB"))
     print(format_columns(table, align=">"))
     content = [{"images": images, "processes": workers, **row} for (images, workers), row in rows.items()]
-    (output / "benchmark.json").write_text(json.dumps(content, indent=1) + "\n")
+    write_text(output / "benchmark.json", json.dumps(content, indent=1) + "\n")
 
 
 def draw_files(folder: Path) -> None:

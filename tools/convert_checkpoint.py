@@ -13,6 +13,7 @@ from absl import flags
 
 from wss.command import run_main
 from wss.errors import UserError
+from wss.files import check_writable
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("input", None, "Weights: whatever train.initial_weights takes.")
@@ -44,10 +45,7 @@ def _checked_output() -> Path:
         raise UserError(
             f"--output={output}: is a folder; give a file or a prefix in it, such as {output / 'model.ckpt'}"
         )
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output={output}: its folder cannot be made: {error.strerror}") from error
+    check_writable(output, "give another file or prefix by --output")
     return output
 
 

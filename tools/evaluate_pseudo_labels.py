@@ -12,6 +12,7 @@ from absl import flags
 
 from wss.command import run_main
 from wss.errors import UserError
+from wss.files import check_writable
 from wss.flags import define_launch_flags, gin_parameters
 
 FLAGS = flags.FLAGS
@@ -39,6 +40,8 @@ def main(argv: list[str]) -> None:
             f"--output={FLAGS.output}: expected a name that ends in .json; the diagrams go beside it as .png"
         )
     require_matplotlib()
+    if FLAGS.output is not None:
+        check_writable(FLAGS.output, "give another file by --output")
     run = open_run(FLAGS.run_dir, gin_parameters(), build_strategy(FLAGS.strategy, FLAGS.tpu))
     split = FLAGS.split or default_split()
     examples = SplitExamples(run.info, split, run.model.mean_pixel, batch_size=FLAGS.batch_size)

@@ -8,6 +8,7 @@ from pathlib import Path
 from absl import flags
 
 from wss.command import run_main
+from wss.files import check_writable
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("work_dir", "runs/pretrain", "Folder for records and the run.")
@@ -23,6 +24,7 @@ def main(argv: list[str]) -> None:
     from wss.models.weights.initial_weights import save_classifier
     from wss.runtime.strategy import build_strategy
 
+    check_writable(FLAGS.output, "give another file by --output")
     records, run_dir = Path(FLAGS.work_dir) / "records", str(Path(FLAGS.work_dir) / "run")
     if not (records / FILE_NAME).exists():
         build_shapes(records, num_train=6000, num_val=16, seed=1000)

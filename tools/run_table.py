@@ -13,6 +13,7 @@ from absl import flags
 from studies import voc_animals
 
 from wss.command import run_main
+from wss.errors import UserError
 from wss.flags import define_launch_flags, gin_parameters, strategy_flags
 
 EVALUATION = "tools.evaluate_pseudo_labels"
@@ -50,6 +51,8 @@ def main(argv: list[str]) -> None:
     if FLAGS.plan:
         print("\n".join(f"to come: {run.name}" for run in missing))
         return
+    if FLAGS.report and len(missing) == len(wanted):
+        raise UserError(f"--records={study.records}: none of these runs is recorded there, the tables would be emptied")
     require_matplotlib()
     if not FLAGS.report:
         for number, run in enumerate(missing, 1):

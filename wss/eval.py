@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from wss.command import run_main
+from wss.files import check_writable
 from wss.flags import define_launch_flags, gin_parameters
 
 FLAGS = flags.FLAGS
@@ -30,8 +31,9 @@ def main(argv: list[str]) -> None:
 
     strategy = build_strategy(FLAGS.strategy, FLAGS.tpu)
     split = [] if FLAGS.split is None else [f"Evaluation.split = {FLAGS.split!r}"]
-    if FLAGS.output is None and is_chief(strategy):
-        RunDirectory(Path(FLAGS.run_dir)).check_writable()
+    if is_chief(strategy):
+        file = FLAGS.output or RunDirectory(Path(FLAGS.run_dir)).evaluation(FLAGS.split or "val")
+        check_writable(file, "give another file for the result by --output")
     run = open_run(FLAGS.run_dir, [*gin_parameters(), *split], strategy)
     print(f"evaluating {run.weights} on {run.info.directory}")
     evaluation = config.call(Evaluation).open(run.model, run.info, strategy)

@@ -39,13 +39,14 @@ def unique_name(path: epath.Path, *, suffix: str = "") -> epath.Path:
 
 @contextlib.contextmanager
 def whole(path: epath.Path, *, suffix: str = "") -> Iterator[epath.Path]:
-    """Yields a temporary name; the file there becomes `path` at the end, or is removed after an error.
+    """Makes the folder and yields a temporary name; the file there becomes `path` at the end, or is removed after an error.
 
     Args:
         path: Path of the finished file.
         suffix: End of the temporary name, for writers that want one.
     """
     temporary = unique_name(path, suffix=suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield temporary
         temporary.replace(path)
@@ -55,14 +56,33 @@ def whole(path: epath.Path, *, suffix: str = "") -> Iterator[epath.Path]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a text file under a temporary name and renames it.
+    """Writes a text file and its folder, whole or not at all.
 
     Raises:
         WriteError: It cannot be written.
     """
-    path = epath.Path(path)
-    with write_errors(path), whole(path) as temporary:
+    with write_errors(path), whole(epath.Path(path)) as temporary:
         temporary.write_text(text)
+
+
+def check_writable(path: str | os.PathLike, help_: str) -> None:
+    """Checks that a file can be written, before the work whose result goes there; leaves nothing behind.
+
+    Args:
+        path: The file. Its folder may be absent.
+        help_: Words on what helps, for the end of the line.
+
+    Raises:
+        WriteError: It is a folder, or no file can be made in the nearest folder above it that exists.
+    """
+    file = epath.Path(path)
+    with write_errors(path, help_):
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        folder = next(parent for parent in file.parents if parent.exists())
+        probe = unique_name(folder / file.name)
+        probe.touch(exist_ok=False)
+        probe.unlink()
 
 
 def load_json(path: str | os.PathLike, help_: str) -> Any:

@@ -14,13 +14,11 @@
 
 import contextlib
 import dataclasses
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import gin
 
-from wss.errors import UserError
 from wss.files import locked, remove_temporaries, write_errors, write_text
 
 CONFIG_NAME = "operative_config.gin"
@@ -118,26 +116,9 @@ class RunDirectory:
                 if is_new:
                     self._remove_if_unused()
 
-    def check_writable(self) -> None:
-        """Checks that files can be made in the folder, before work whose results go there.
-
-        Raises:
-            UserError: They cannot.
-        """
-        probe = self.path / f".writable-{uuid.uuid4().hex}"
-        try:
-            probe.touch(exist_ok=False)
-            probe.unlink()
-        except OSError as error:
-            raise UserError(
-                f"{self.path}: cannot be written ({error.strerror}); give a file for the result by --output"
-            ) from error
-
     def save_config(self) -> None:
         """Writes the operative gin configuration."""
         if self.writes:
-            with write_errors(self.path):
-                self.path.mkdir(parents=True, exist_ok=True)
             write_text(self.config, gin.operative_config_str(max_line_length=120))
 
     def _remove_if_unused(self) -> None:

@@ -159,7 +159,7 @@ def test_an_existing_split_is_replaced_only_on_demand(dataset, run_script):
         (["--num_images=20", "--name=" + "x" * 101], "expected a name of at most 100"),
         (["--num_images=20", "--name=a", "--rest_name=a"], "split 'a': the name is given twice"),
         (["--num_images=48", "--name=a", "--rest_name=b"], "nothing is left for split 'b'"),
-        (["--num_images=20", "--name=a", "--output_list=no/such/folder/a.txt"], "a.json: cannot be written"),
+        (["--num_images=20", "--name=a", "--output_list=/dev/null/a.txt"], "/dev/null/a.txt: cannot be written"),
         (["--num_images=20", "--name=a", "--output_list=a.json"], "--output_list=a.json: expected another ending"),
         (["--num_images=20", "--name=a", "--hide_masks"], "--rest_name is missing"),
         (["--num_images=20", "--name=a", "--classes=0,1"], "--classes is for --voc_root"),

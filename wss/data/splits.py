@@ -103,7 +103,6 @@ class SplitBuilder:
         runs_file = "" if whole else f"{SPLITS_FOLDER}/{name}.json"
         ids_checksum = checksum(self.ids)
         if runs_file:
-            (folder / SPLITS_FOLDER).mkdir(exist_ok=True)
             content = {"checksum": ids_checksum, "runs": self.runs}
             write_text(folder / runs_file, json.dumps(content, separators=(",", ":")) + "\n")
         return SplitInfo(

@@ -112,9 +112,11 @@ class Result:
 
 
 def write_json(result: Result, path: str | Path) -> None:
-    """Writes a result to `path`, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes a result to `path`, whole or not at all.
+
+    Raises:
+        WriteError: It cannot be written.
+    """
     write_text(path, json.dumps(result.as_dict(), indent=1, allow_nan=False) + "\n")
 
 

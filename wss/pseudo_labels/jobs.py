@@ -6,6 +6,7 @@ not run again.
 
 import dataclasses
 import hashlib
+import io
 import itertools
 from collections.abc import Iterator
 
@@ -23,12 +24,12 @@ from wss.data.record_files import split_records
 from wss.data.record_index import Entry, count_pixels
 from wss.data.splits import records_of
 from wss.errors import UserError
-from wss.files import whole
 from wss.jobs.processes import Tick
 from wss.jobs.restartable import done_file, result_of, run_once
 from wss.methods.dars import exact_sampling as sampling
 from wss.methods.dars import policies
 from wss.pseudo_labels.prediction_store import Predictions, load_arrays, save_arrays
+from wss.visualization.picture_files import write_picture
 
 PNGS = "pngs"
 MASK, CONFIDENCE = "image/segmentation/class/encoded", "image/confidence/encoded"
@@ -224,8 +225,7 @@ def _set(example: tf.train.Example, name: str, value: bytes) -> None:
 
 def _write_png(path: epath.Path, label: np.ndarray, info: DatasetInfo) -> None:
     """Writes class ids as a PNG with a palette, as PASCAL VOC's masks: of data and for the eye."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(label)
+    image, encoded = Image.fromarray(label), io.BytesIO()
     image.putpalette(color_table(info.colors, info.ignore_label).tobytes())
-    with whole(path) as temporary, temporary.open("wb") as file:
-        image.save(file, "PNG")
+    image.save(encoded, "PNG")
+    write_picture(path, encoded.getvalue())

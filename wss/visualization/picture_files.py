@@ -7,7 +7,7 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from wss.files import WriteError, whole
+from wss.files import whole, write_errors
 
 
 def save_png(path: str | os.PathLike, array: np.ndarray) -> None:
@@ -23,10 +23,5 @@ def write_picture(path: str | os.PathLike, encoded: bytes) -> None:
     Raises:
         WriteError: The file cannot be written.
     """
-    file = epath.Path(path)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with whole(file) as temporary:
-            temporary.write_bytes(encoded)
-    except OSError as error:
-        raise WriteError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with write_errors(path), whole(epath.Path(path)) as temporary:
+        temporary.write_bytes(encoded)

@@ -84,7 +84,6 @@ class Plan:
                     f"--run_dir={self.run_dir}: has rounds with {name} = {found.get(name)}, now {value}; give another "
                     f"folder, or remove {file} to go on with what is finished there"
                 )
-        self.run_dir.mkdir(parents=True, exist_ok=True)
         write_text(file, text + "\n")
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wss.errors import UserError
 from wss.evaluation.evaluation import default_split
+from wss.files import write_text
 from wss.run_directory import RunDirectory
 
 
@@ -81,7 +82,7 @@ def run_all(stages: Sequence[Stage]) -> None:
         if status or not stage.result.exists() or not (stage.done == stage.result or _has_weights(stage)):
             raise UserError(f"{stage.title} stopped (exit code {status}); the same command goes on there")
         if stage.done != stage.result:
-            stage.done.write_text("")
+            write_text(stage.done, "")
 
 
 def command_line(stage: Stage) -> str:

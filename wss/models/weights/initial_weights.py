@@ -6,8 +6,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from etils import epath
 
 from wss.errors import UserError
+from wss.files import whole, write_errors
 from wss.models.deeplab import DeepLab
 from wss.models.tf1_names import assign_tf1, only_classifies, tf1_shapes, tf1_values
 from wss.models.weights.checkpoint_files import is_finite
@@ -171,11 +173,17 @@ def _read_npz(path: str) -> tuple[Values, list[str]]:
 
 
 def save_classifier(model: DeepLab, path: str) -> None:
-    """Writes backbone and classifier as float16 to a `.npz` under DeepLab's names, for `load_initial_weights`."""
+    """Writes backbone and classifier as float16 to a `.npz` under DeepLab's names, for `load_initial_weights`.
+
+    Raises:
+        WriteError: It cannot be written.
+    """
     parts = parts_of(model)
     names = parts["backbone"] + parts["classifier"]
     values = tf1_values(model)
-    np.savez_compressed(path, **{name: values[name].astype(np.float16) for name in names})  # type: ignore[arg-type]
+    halves = {name: values[name].astype(np.float16) for name in names}
+    with write_errors(path), whole(epath.Path(path), suffix=".npz") as temporary:
+        np.savez_compressed(temporary, **halves)  # type: ignore[arg-type]
 
 
 def parts_of(model: DeepLab) -> dict[str, list[str]]:

@@ -155,7 +155,6 @@ class Study:
             "result": load_json(stages[-1].result, "evaluate the run again"),
             **more,
         }
-        file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps(record, indent=1) + "\n")
 
     def _read(self, file: Path, run: Run) -> dict | None:
