@@ -48,7 +48,8 @@ class Range(abc.ABC):
         """Returns the line that says what is wrong with a value of the parameter `name`, or None."""
         if self.accepts(value):
             return None
-        return f"{name} = {shown(value)}, expected {self}{_end(self.hint(value))}"
+        hint = self.hint(value)
+        return f"{name} = {shown(value)}, expected {self}{hint and f'.{hint}'}"
 
 
 def shown(value: Any) -> str:
@@ -57,14 +58,6 @@ def shown(value: Any) -> str:
         return _short.repr(value)
     except (ValueError, RecursionError):  # an integer of more digits than Python prints
         return f"a {type(value).__name__}"
-
-
-def _end(hint: str) -> str:
-    return f".{hint}" if hint else ""
-
-
-def _bounds(lower: str, upper: str) -> str:
-    return " and ".join(part for part in (lower, upper) if part)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +125,7 @@ class Number(Range):
         lower = lower if self.above is None else f"above {self.above:g}"
         upper = "" if self.maximum is None else f"at most {self.maximum:g}"
         upper = upper if self.below is None else f"below {self.below:g}"
-        return f"a number {_bounds(lower, upper)}".rstrip()
+        return f"a number {' and '.join(filter(None, (lower, upper)))}".rstrip()
 
 
 @dataclasses.dataclass(frozen=True)

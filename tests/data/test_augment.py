@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from wss.data import augment
 from wss.data.color_jitter import color_jitter
+from wss.data.crops import blur_crop, crop, nearest_sources, resize_crop, with_margin
 from wss.data.geometry import Geometry
 from wss.data.padding import cut_out, pad
-from wss.data.resize import blur_crop, crop, nearest_sources, resize_crop, with_margin
 
 GREY = (127.5, 127.5, 127.5)
 

@@ -8,18 +8,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from wss.data.crops import aligned_range, nearest_sources, resize_crop
 from wss.data.dataset_info import DatasetInfo, SplitInfo
 from wss.data.evaluation_data import evaluation_batches
 from wss.data.example import encode_example, image_size
 from wss.data.masks import encode_mask
-from wss.data.resize import (
-    ResizeToRange,
-    aligned_range,
-    nearest_sources,
-    resize_crop,
-    resize_to_range,
-    size_in_range,
-)
+from wss.data.resize import ResizeToRange, resize_to_range, size_in_range
 from wss.data.streams import Views
 from wss.data.training_data import TrainingData
 from wss.errors import UserError

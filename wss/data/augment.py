@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from wss.data.color_jitter import random_jitter
 from wss.data.companions import Companions, boxes_in_view
+from wss.data.crops import BLUR_MARGIN, blur_crop, crop, nearest_sources, resize_crop, rotate_crop, with_margin
 from wss.data.geometry import Geometry
 from wss.data.padding import Pixel, cut_out, pad
-from wss.data.resize import BLUR_MARGIN, blur_crop, crop, nearest_sources, resize_crop, rotate_crop, with_margin
 from wss.parameter_ranges import Relation, at_most, in_ranges
 from wss.ranges import LARGEST_SCALE, LARGEST_SIDE, Integer, Number, OneOf, SetByCode, Switch
 

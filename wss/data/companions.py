@@ -4,8 +4,10 @@ import dataclasses
 
 import tensorflow as tf
 
-from wss.data.example import decode_labels, image_size
+from wss.data.dataset_info import DatasetInfo
+from wss.data.example import decode_labels, image_size, parse_boxes
 from wss.data.geometry import Geometry
+from wss.data.streams import Views
 
 SECOND_MASK = "image/segmentation/second/encoded"
 NO_BOX = -1
@@ -26,6 +28,17 @@ class Companions:
     boxes: tf.Tensor | None = None
     box_labels: tf.Tensor | None = None
     max_boxes: int = 0
+
+
+def parse_companions(serialized: tf.Tensor, views: Views, size: tf.Tensor, info: DatasetInfo) -> Companions:
+    """Returns what a method asks of a serialized example besides its mask; `size` is that of its image, once resized."""
+    second = boxes = labels = None
+    if views.second_mask:
+        second = parse_second_mask(serialized, size, info.ignore_label, num_classes=info.num_classes)
+    if views.boxes:
+        objects = parse_boxes(serialized, info.num_classes, info.has_background)
+        boxes, labels = (tf.boolean_mask(objects[name], ~objects["is_crowd"]) for name in ("boxes", "label"))
+    return Companions(second_label=second, boxes=boxes, box_labels=labels, max_boxes=views.boxes)
 
 
 def parse_second_mask(

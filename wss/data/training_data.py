@@ -1,7 +1,7 @@
 """Training batches from TFRecords by tf.data: labelled, unlabelled and pseudo-labelled streams.
 
-Order and augmentation are a function of (seed, example number): a pipeline built at step n goes on exactly as one that ran
-there. Each epoch is a shuffled pass over the files (interleaved) and over blocks of undecoded records.
+Order (`record_order`) and augmentation are a function of (seed, example number): a pipeline built at step n goes on exactly
+as one that ran there.
 """
 
 import contextlib
@@ -15,13 +15,13 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from wss.data.augment import Augmentation, image_label_of, split_seed
-from wss.data.companions import Companions, parse_second_mask
+from wss.data.augment import Augmentation, image_label_of
+from wss.data.companions import parse_companions
 from wss.data.dataset_info import DatasetInfo
 from wss.data.evaluation_data import read_example
-from wss.data.example import parse_boxes
 from wss.data.record_damage import damage_told, validate_records
 from wss.data.record_files import RecordFiles
+from wss.data.record_order import shuffled_records
 from wss.data.resize import ResizeToRange
 from wss.data.streams import Views
 from wss.errors import UserError
@@ -243,29 +243,9 @@ class TrainingData:
         """Returns endless (example number, serialized example) from example number `start` on."""
         info = self.infos[stream]
         files = RecordFiles(info, self.splits[stream])
-        total = sum(files.sizes)
-        if not total:
+        if not sum(files.sizes):
             raise UserError(f"{info.directory}: split {self.splits[stream]!r} has no images")
-        key = self._key(stream, 0)
-
-        def epoch(number: tf.Tensor) -> tf.data.Dataset:
-            order_seed, block_seed = split_seed(tf.random.fold_in(key, number), 2)
-            order = tf.random.experimental.stateless_shuffle(tf.range(len(files), dtype=tf.int64), order_seed)
-            records = tf.data.Dataset.from_tensor_slices(order).interleave(
-                files.read,
-                cycle_length=min(len(files), 8),
-                num_parallel_calls=tf.data.AUTOTUNE,
-                deterministic=True,
-            )
-            # Dataset.shuffle takes no seed from the epoch's number; shuffled blocks do.
-            blocks = records.batch(min(self.shuffle_buffer, total)).enumerate()
-            shuffle = lambda index, block: tf.random.experimental.stateless_shuffle(
-                block, tf.random.fold_in(block_seed, index)
-            )
-            return blocks.map(shuffle).unbatch()
-
-        first_epoch, skipped = divmod(start, total)
-        return tf.data.Dataset.counter(first_epoch).flat_map(epoch).skip(skipped).enumerate(start)
+        return shuffled_records(files, self._key(stream, 0), start=start, block_size=self.shuffle_buffer)
 
     def _key(self, stream: str, *numbers: int) -> tf.Tensor:
         """Returns a stateless seed from the data seed, a stream and further numbers."""
@@ -279,7 +259,7 @@ class TrainingData:
 
         def labeled(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
             _, image, label = read_example(serialized, info, split, self.resize)
-            companions = _companions(serialized, views, image, info)
+            companions = parse_companions(serialized, views, tf.shape(image)[:2], info)
             seed = tf.random.fold_in(key, number)
             if views.strong:
                 view = self.augmentation.weak_and_strong(image, label, seed, companions=companions, strong=views.strong)
@@ -290,7 +270,7 @@ class TrainingData:
 
         def unlabeled(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
             example, image, label = read_example(serialized, info, split, self.resize, hide_mask=hide_mask)
-            companions = _companions(serialized, views, image, info)
+            companions = parse_companions(serialized, views, tf.shape(image)[:2], info)
             seed = tf.random.fold_in(key, number)
             view = self.augmentation.weak_and_strong(image, label, seed, companions=companions, strong=views.strong)
             return {**view, **self._image_label(example, view["label"], info)}
@@ -309,17 +289,6 @@ class TrainingData:
             "image_label": tf.cond(stored, lambda: example["image_label"], counted),
             "image_label_known": tf.cast(example["has_mask"] | example["has_image_label"], tf.float32),
         }
-
-
-def _companions(serialized: tf.Tensor, views: Views, image: tf.Tensor, info: DatasetInfo) -> Companions:
-    """Returns what else a method asks of a serialized example; its image is resized already."""
-    second = boxes = labels = None
-    if views.second_mask:
-        second = parse_second_mask(serialized, tf.shape(image)[:2], info.ignore_label, num_classes=info.num_classes)
-    if views.boxes:
-        objects = parse_boxes(serialized, info.num_classes, info.has_background)
-        boxes, labels = (tf.boolean_mask(objects[name], ~objects["is_crowd"]) for name in ("boxes", "label"))
-    return Companions(second_label=second, boxes=boxes, box_labels=labels, max_boxes=views.boxes)
 
 
 def _name_of(serialized: tf.Tensor) -> tf.Tensor:
