@@ -79,6 +79,12 @@ CASES = {
     "unknown flag": (lambda w: w.train("--dry_rum"), r"unknown flag --dry_rum. Did you mean 'dry_run'\?"),
     "no run directory": (lambda w: ["-m", "wss.train", f"--gin_file={RECIPE}"], "--run_dir must have a value"),
     "no gin file flag": (lambda w: ["-m", "wss.train", "--run_dir=x"], "--gin_file must have a value"),
+    "empty output": (
+        lambda w: ["tools/inspect_dataset.py", f"--dataset={w.records}", "--output="],
+        "--output=: empty; expected a value",
+    ),
+    "empty run directory": (lambda w: w.train("--run_dir= "), "--run_dir= : empty; expected a value"),
+    "two flags missing": (lambda w: ["-m", "wss.train"], "--run_dir must have a value.*; .*--gin_file must have a value"),
     "unknown strategy": (lambda w: w.train("--strategy=mirored"), "--strategy=mirored: expected one of mirrored"),
     "no TF_CONFIG": (lambda w: w.train("--strategy=multi_worker"), "needs TF_CONFIG, such as"),
     "seed is no number": (lambda w: w.train("--seed=one"), "--seed=one"),

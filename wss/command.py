@@ -26,11 +26,13 @@ def run_main(main: Callable[[list[str]], int | None]) -> None:
 
     def parse_flags(argv: list[str]) -> list[str]:
         try:
-            return flags.FLAGS(argv)
+            rest = flags.FLAGS(argv)
+            _check_not_empty()
+            return rest
         except flags.UnrecognizedFlagError as error:
             _fail(f"unknown flag --{error.flagname}.{did_you_mean(error.flagname, flags.FLAGS)}")
         except (flags.Error, UserError) as error:
-            _fail(str(error))
+            _fail("; ".join(str(error).splitlines()))  # of each flag that is missing
 
     def guarded(argv: list[str]) -> int | None:
         if not flags.FLAGS["verbosity"].present:  # `app.run` shows what libraries log as information
@@ -44,6 +46,14 @@ def run_main(main: Callable[[list[str]], int | None]) -> None:
             sys.exit(INTERRUPTED)
 
     app.run(guarded, flags_parser=parse_flags)
+
+
+def _check_not_empty() -> None:
+    """Raises a `UserError` for a flag without text, as a shell's unset variable leaves it: as a path it is this folder."""
+    for name in flags.FLAGS:
+        flag = flags.FLAGS[name]
+        if flag.present and flag.default != "" and isinstance(flag.value, str) and not flag.value.strip():
+            raise UserError(f"--{name}={flag.value}: empty; expected a value, or leave the flag out")
 
 
 def _show_help_of(main: Callable) -> None:

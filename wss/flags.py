@@ -11,8 +11,6 @@ def define_launch_flags() -> None:
     flags.DEFINE_string("run_dir", None, "Folder of the run.", required=True)
     flags.DEFINE_multi_string("gin_param", [], 'Gin binding over the files, such as "train.num_steps = 100".')
     flags.DEFINE_string("data_dir", None, "Folder of the records; short for load_dataset.directory.")
-    for name in ("run_dir", "data_dir"):
-        flags.register_validator(name, lambda path: path is None or path.strip(), f"expected a folder for --{name}")
     flags.DEFINE_string("strategy", "mirrored", "mirrored (this machine's GPUs, or its CPU), multi_worker or tpu.")
     flags.DEFINE_string("tpu", "", "Name or address of the TPU for --strategy=tpu; empty for a TPU VM.")
 
