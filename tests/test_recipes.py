@@ -52,7 +52,7 @@ def test_recipe_is_a_complete_experiment(path):
         "TrainingData.labeled_split",
         "load_dataset.directory",
     )
-    assert str(method) in ("@Supervised()", "@PseudoSeg()", "@Classification()", "@SelfTraining()")
+    assert str(method) in ("@Supervised()", "@PseudoSeg()", "@Classification()", "@SelfTraining()", "@ESL()")
     assert steps > 0 and backbone in BACKBONES and labeled and directory
 
 

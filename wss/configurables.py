@@ -6,6 +6,7 @@ from wss.inference import photo_predictor
 from wss.methods import classification, supervised
 from wss.methods.components import image_classifier
 from wss.methods.dars import rounds, self_training
+from wss.methods.esl import esl, part_contrast, projector
 from wss.methods.pseudoseg import branches, pseudoseg
 from wss.models import deeplab
 from wss.runtime import precision
@@ -17,11 +18,14 @@ MODULES = (
     classification,
     dataset_info,
     deeplab,
+    esl,
     evaluation,
     image_classifier,
     optimizers,
+    part_contrast,
     photo_predictor,
     precision,
+    projector,
     pseudoseg,
     resize,
     rounds,

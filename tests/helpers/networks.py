@@ -1,7 +1,7 @@
 """Networks, methods' batches and steps of the tests: the one place that knows how they are put together."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from unittest import mock
 
 import keras
@@ -71,10 +71,22 @@ def small_model(num_classes: int = 4, **options) -> DeepLab:
     return network
 
 
+def network_of(method: Method, num_classes: int = 4, **options) -> DeepLab:
+    """Returns two convolutions with a method's own layers and its state; `options` are parameters of `build_model`."""
+    keras.utils.set_random_seed(0)
+    info = dataset_of(num_classes)
+    options = {"backbone": "mobilenet_v2", "aspp_rates": (), "head_depth": 8, "dropout": 0.0, **options}
+    with two_convolutions():
+        network = build_network(info, method, **options)
+    network.state = method.build_state(network, info)
+    return network
+
+
 def train_step(
     method: Method,
     strategy: tf.distribute.Strategy | None = None,
     *,
+    build: Callable[..., DeepLab] | None = None,
     model_options: dict | None = None,
     head_multiplier: float = 1.0,
     **options,
@@ -84,13 +96,14 @@ def train_step(
     Args:
         method: What is minimised.
         strategy: The strategy to build the network under; None for one device.
-        model_options: Parameters of `small_model`.
+        build: Builds the network; None takes `small_model`.
+        model_options: Parameters of `small_model`, or of what `build` is.
         head_multiplier: Factor of the learning rate of the heads.
         **options: Parameters of `TrainStep`.
     """
     strategy = strategy or tf.distribute.OneDeviceStrategy("CPU:0")
     with strategy.scope():
-        model, optimizer = small_model(**(model_options or {})), Momentum(0.01)
+        model, optimizer = (build or small_model)(**(model_options or {})), Momentum(0.01)
     factors = model.rate_factors(head=head_multiplier)
     return TrainStep(
         strategy, model, method, optimizer=optimizer, **{"weight_decay": 1e-4, "rate_factors": factors, **options}

@@ -23,6 +23,12 @@ METHODS = {
     "PseudoSeg": "pseudoseg",
     "PseudoSeg + image labels": "pseudoseg_image_labels",
 }
+# ESL's own table: the paper's ladder of losses, beside the other two methods without image labels.
+ESL_COLUMNS = ("1/8 (55)", "1/4 (109)")
+ESL_LADDER = {
+    "hard labels": "ESL.label = 'hard'; ESL.contrast_weight = 0.0",
+    "soft labels": "ESL.contrast_weight = 0.0",
+}
 # With 27 masks.
 FIGURE_5 = {
     "as in the recipe": "",
@@ -104,6 +110,11 @@ def _row(
     }
 
 
+def _all_seeds(method: str, columns: Iterable[str]) -> dict[str, list[Run]]:
+    """Returns the runs of all seeds by column."""
+    return {column: [make_run(method, LISTS[column], seed=seed) for seed in SEEDS] for column in columns}
+
+
 def _seed_0(titles: Iterable[str], columns: Iterable[str] = FEW) -> dict[str, Run]:
     """Returns runs by title and labelled list."""
     return {f"{title}, {column}": make_run(METHODS[title], LISTS[column]) for column in columns for title in titles}
@@ -168,6 +179,18 @@ THRESHOLD = Table(
     },
     "self-training, seed 0",
 )
+ESL = Table(
+    {
+        "supervised": _all_seeds("supervised", ESL_COLUMNS),
+        "PseudoSeg": _all_seeds("pseudoseg", ESL_COLUMNS),
+        **{
+            f"ESL, {title}": {column: [make_run("esl", LISTS[column], change=change)] for column in ESL_COLUMNS}
+            for title, change in ESL_LADDER.items()
+        },
+        "ESL, soft labels and contrast": _all_seeds("esl", ESL_COLUMNS),
+    },
+    "losses of ESL",
+)
 TABLES = {
     "main": MAIN,
     "components": COMPONENTS,
@@ -175,6 +198,7 @@ TABLES = {
     "temperature": TEMPERATURE,
     "variants": VARIANTS,
     "threshold": THRESHOLD,
+    "esl": ESL,
 }
 # Whose pseudo labels are taken apart (Figure 5a), by labelled list.
 CALIBRATED = {LISTS[column]: make_run("pseudoseg", LISTS[column]) for column in FEW}
@@ -206,4 +230,4 @@ def queue() -> list[Run]:
     few = [run for run in MAIN if run.name.split("/")[1] in CALIBRATED]
     few.sort(key=lambda run: (run.seed, run.teacher is not None))
     once = [run for run in few if run.seed == 0]
-    return list(dict.fromkeys([*once, *COMPONENTS, *few, *MAIN, *THRESHOLD, *TEMPERATURE, *VARIANTS, *CHANGED]))
+    return list(dict.fromkeys([*once, *COMPONENTS, *few, *MAIN, *ESL, *THRESHOLD, *TEMPERATURE, *VARIANTS, *CHANGED]))

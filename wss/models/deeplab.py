@@ -13,12 +13,13 @@ from wss.models.backbones.registry import BACKBONES, OUTPUT_STRIDES, backbone_sp
 from wss.models.heads.aspp_decoder import build_segmentation_head
 from wss.models.heads.deeplab_v2 import build_deeplab_v2_head, freeze_scales_and_offsets
 from wss.models.heads.pspnet import build_auxiliary_head, build_pspnet_head
+from wss.models.heads.u2pl_decoder import build_u2pl_head
 from wss.models.tf1_names import tf1_variables
-from wss.parameter_ranges import in_ranges
+from wss.parameter_ranges import Relation, in_ranges
 from wss.ranges import LARGEST_WIDTH, Integer, Number, OneOf, OrNone, Several, Switch
 
 Features = dict[str, tf.Tensor]
-HEADS = ("deeplab_v3_plus", "pspnet", "deeplab_v2")
+HEADS = ("deeplab_v3_plus", "deeplab_v3_plus_u2pl", "pspnet", "deeplab_v2")
 LARGEST_RATE = 1024
 SGC_SCOPES = ("hyper_column/", "pixel_normalization/")
 
@@ -158,8 +159,14 @@ def _apply(head: keras.Model, features: Features, training: bool) -> tf.Tensor:
 @gin.configurable("build_model")
 @in_ranges(
     "build_model",
+    Relation(
+        ("head", "use_decoder"),
+        lambda head, use_decoder: use_decoder or head != "deeplab_v3_plus_u2pl",
+        "a head other than deeplab_v3_plus_u2pl, which always has a decoder",
+    ),
     backbone=OneOf(BACKBONES),
     head=OneOf(HEADS),
+    auxiliary_head=Switch(),
     output_stride=OneOf(OUTPUT_STRIDES),
     multi_grid=OrNone(Several(Integer(1, LARGEST_RATE), 3, 3)),
     depth_multiplier=Number(above=0, maximum=16),
@@ -179,9 +186,10 @@ class NetworkSettings:
 
     Attributes:
         backbone: One of `wss.models.backbones.registry.BACKBONES`.
-        head: "deeplab_v3_plus" (Chen et al., ECCV 2018), "pspnet" (Zhao et al., CVPR 2017), with an auxiliary head, or
-            "deeplab_v2" (Chen et al., 2016). With the last, gamma and beta of the backbone's batch norms do not train.
-            The last two are for output stride 8 and crops of 8 n + 1 pixels.
+        head: "deeplab_v3_plus" (Chen et al., ECCV 2018), the same as U2PL builds it, "deeplab_v3_plus_u2pl", "pspnet" (Zhao
+            et al., CVPR 2017), with an auxiliary head, or "deeplab_v2" (Chen et al., 2016). With the last, gamma and beta of
+            the backbone's batch norms do not train. The last two are for output stride 8 and crops of 8 n + 1 pixels.
+        auxiliary_head: Whether DeepLabv3+ has PSPNet's auxiliary head too, on the stage before the last.
         output_stride: Ratio of image to feature resolution: 8, 16 or 32.
         multi_grid: Unit rates of the last block; DeepLab's ResNets take (1, 2, 4).
         depth_multiplier: Width of MobileNetV2.
@@ -202,6 +210,7 @@ class NetworkSettings:
 
     backbone: str = "xception_65"
     head: str = "deeplab_v3_plus"
+    auxiliary_head: bool = False
     output_stride: int = 16
     multi_grid: Sequence[int] | None = None
     depth_multiplier: float = 1.0
@@ -251,28 +260,21 @@ class NetworkSettings:
 
     def _heads(self, num_classes: int, shapes: Mapping[str, tuple]) -> tuple[keras.Model, keras.Model | None]:
         """Returns the segmentation head and the auxiliary one, if there is one."""
-        norm = self.batch_norm.arguments()
+        common: dict = {"dropout": self.dropout, "batch_norm": self.batch_norm.arguments()}
+        auxiliary = None
+        if self.auxiliary_head or self.head == "pspnet":
+            auxiliary = build_auxiliary_head(num_classes, shapes["hypercolumn_previous"], **common)
         if self.head == "pspnet":
-            return (
-                build_pspnet_head(num_classes, shapes["features"], dropout=self.dropout, batch_norm=norm),
-                build_auxiliary_head(
-                    num_classes, shapes["hypercolumn_previous"], dropout=self.dropout, batch_norm=norm
-                ),
-            )
+            return build_pspnet_head(num_classes, shapes["features"], **common), auxiliary
         if self.head == "deeplab_v2":
-            return build_deeplab_v2_head(num_classes, shapes["features"], self.aspp_first_two_only), None
-        head = build_segmentation_head(
-            num_classes,
-            shapes["features"],
-            shapes["low_level"],
-            output_stride=self.output_stride,
-            aspp_rates=self.aspp_rates,
-            use_decoder=self.use_decoder,
-            dropout=self.dropout,
-            batch_norm=norm,
-            depth=self.head_depth,
-        )
-        return head, None
+            return build_deeplab_v2_head(num_classes, shapes["features"], self.aspp_first_two_only), auxiliary
+        common |= {"output_stride": self.output_stride, "aspp_rates": self.aspp_rates, "depth": self.head_depth}
+        shapes_of_inputs = shapes["features"], shapes["low_level"]
+        if self.head == "deeplab_v3_plus":
+            return build_segmentation_head(
+                num_classes, *shapes_of_inputs, use_decoder=self.use_decoder, **common
+            ), auxiliary
+        return build_u2pl_head(num_classes, *shapes_of_inputs, **common), auxiliary
 
 
 def build_model(info: DatasetInfo, **settings) -> DeepLab:

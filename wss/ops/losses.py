@@ -35,6 +35,33 @@ def segmentation_loss(
     return tf.math.divide_no_nan(tf.reduce_sum(loss * counted), tf.reduce_sum(counted))
 
 
+def hard_example_loss(
+    logits: tf.Tensor, label: tf.Tensor, *, threshold: float = 0.7, least: int = 100_000, ignore_label: int = 255
+) -> tf.Tensor:
+    """Returns the pixel cross-entropy over hard pixels alone (online hard example mining, as U2PL's on Cityscapes).
+
+    Args:
+        logits: [B, h, w, C], resized to the label (bilinear, aligned corners).
+        label: Integer [B, H, W, 1], 0 .. C-1 or `ignore_label`.
+        threshold: Probability of the true class up to which a pixel is hard.
+        least: Number of pixels that are hard at least, those with the smallest probabilities; all if there are fewer.
+        ignore_label: Label of pixels that do not count.
+
+    Returns:
+        Scalar float32, the mean over the hard pixels; 0 if there are none.
+    """
+    logits = resize_bilinear(tf.cast(logits, tf.float32), tf.shape(label)[1:3])
+    label = tf.reshape(tf.cast(label, tf.int32), [-1])
+    counted = label != ignore_label
+    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        labels=tf.where(counted, label, 0), logits=tf.reshape(logits, [-1, logits.shape[-1]])
+    )
+    probability = tf.where(counted, tf.exp(-tf.stop_gradient(loss)), 2.0)  # past every probability
+    smallest = -tf.math.top_k(-probability, tf.minimum(least, tf.size(label))).values[-1]
+    hard = tf.cast(counted & (probability <= tf.maximum(threshold, smallest)), tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(loss * hard), tf.reduce_sum(hard))
+
+
 def consistency_loss(
     logits: tf.Tensor, pseudo_label: tf.Tensor, valid: tf.Tensor, *, confident: tf.Tensor | None = None
 ) -> tf.Tensor:

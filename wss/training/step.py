@@ -15,7 +15,7 @@ from wss.models.weights.weights_file import named_variables
 from wss.ops.losses import weight_decay_loss
 from wss.training.optimizers import VariableRates
 
-MAX_SCALARS = 64
+MAX_SCALARS = 256
 
 
 class TrainStep:

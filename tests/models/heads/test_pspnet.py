@@ -14,8 +14,8 @@ from wss.methods.classification import Classification
 from wss.methods.pseudoseg.pseudoseg import PseudoSeg
 from wss.methods.supervised import Supervised, segmentation_pass
 from wss.models.deeplab import build_model
-from wss.models.heads.pspnet import AdaptiveAveragePooling, SpatialDropout, build_pspnet_head
-from wss.models.layers.dropout import dropout_seed
+from wss.models.heads.pspnet import AdaptiveAveragePooling, build_pspnet_head
+from wss.models.layers.dropout import SpatialDropout, dropout_seed
 from wss.models.tf1_names import tf1_shapes, tf1_values, tf1_variables
 from wss.models.weights.initial_weights import assign_weights, load_initial_weights
 from wss.training.train import build_network

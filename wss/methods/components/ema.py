@@ -1,10 +1,13 @@
 """The exponential moving average of a network's weights: to evaluate and export, or as a teacher that predicts."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import keras
 import tensorflow as tf
+
+Result = TypeVar("Result")
 
 
 class ExponentialMovingAverage(tf.Module):
@@ -42,23 +45,40 @@ class ExponentialMovingAverage(tf.Module):
         Args:
             step: Integer scalar, the number of finished steps.
         """
-        step = tf.cast(step, tf.float32)
-        decay = tf.minimum(self.decay, (1.0 + step) / (10.0 + step)) if self.warm_up else tf.constant(self.decay)
-        for average, variable in zip(self.averages, self._followed(), strict=True):
+        decay = self.decay_at(tf.cast(step, tf.float32))
+        for average, variable in self._moved():
             average.assign(decay * average + (1.0 - decay) * tf.convert_to_tensor(variable))
 
+    def decay_at(self, step: tf.Tensor) -> tf.Tensor:
+        """Returns the share of the average that a step keeps; `step` is a float32 scalar, see `update`."""
+        return tf.minimum(self.decay, (1.0 + step) / (10.0 + step)) if self.warm_up else tf.constant(self.decay)
+
+    def run(self, function: Callable[[], Result]) -> Result:
+        """Returns what a function computes with the averaged weights in the network, without gradient.
+
+        Args:
+            function: Runs the network and returns tensors (or None) in any structure. In inference mode it needs the memory
+                of inference.
+        """
+        with self._scope():
+            return tf.nest.map_structure(lambda value: None if value is None else tf.stop_gradient(value), function())
+
     def predict(self, images: tf.Tensor) -> tf.Tensor:
-        """Returns what the network says with the averaged weights, in inference mode and without gradient.
+        """Returns the network's logits [B, h, w, C], float32, with the averaged weights; see `run`.
 
         Args:
             images: [B, H, W, 3] in 0 .. 255.
-
-        Returns:
-            Logits [B, h, w, C], float32. The pass costs the memory of inference.
         """
+        return self.run(lambda: self._network()(images, training=False))
+
+    def _scope(self) -> keras.StatelessScope:
+        """Returns a context in which the network's weights are the averages."""
         averages = [tf.convert_to_tensor(average) for average in self.averages]
-        with keras.StatelessScope(state_mapping=list(zip(self._followed(), averages, strict=True))):
-            return tf.stop_gradient(self._network()(images, training=False))
+        return keras.StatelessScope(state_mapping=list(zip(self._followed(), averages, strict=True)))
+
+    def _moved(self) -> list[tuple[tf.Variable, keras.Variable]]:
+        """Returns the averages that `update` moves, each with its variable."""
+        return list(zip(self.averages, self._followed(), strict=True))
 
     def copy_into_network(self) -> None:
         """Replaces the network's weights by the averages, outside of any replica."""

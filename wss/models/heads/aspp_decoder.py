@@ -4,7 +4,7 @@ Chen et al., ECCV 2018; structure, names and initialisers follow research/deepla
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 
@@ -13,6 +13,7 @@ from wss.models.layers.convolution import Conv2D, ResizeLike, conv_bn, head_inpu
 from wss.models.layers.dropout import Dropout
 
 DEPTH = 256
+DECODER_INPUT = "decoder.concat"  # the layer whose output the decoder's convolutions read
 _LOW_LEVEL_DEPTH = 48
 _BATCH_NORM = {"momentum": 0.9997, "epsilon": 1e-5}
 
@@ -56,7 +57,8 @@ def build_segmentation_head(
     low_level = head_input(low_level_shape, "low_level")
     x = build_aspp(
         features,
-        _scaled(aspp_rates, output_stride),
+        aspp_rates,
+        output_stride=output_stride,
         batch_norm=norm,
         separable=separable,
         dropout=dropout,
@@ -78,23 +80,38 @@ def build_aspp(
     features: keras.KerasTensor,
     rates: Sequence[int],
     *,
+    output_stride: int,
     batch_norm: Mapping,
     separable: bool = True,
     dropout: float = 0.1,
     depth: int = DEPTH,
 ) -> keras.KerasTensor:
     """Applies ASPP, `[B, h, w, D]` -> `[B, h, w, depth]`: image pooling, 1x1, a 3x3 per rate, projection."""
-    conv = functools.partial(_conv3x3, depth=depth, batch_norm=batch_norm, separable=separable)
+    conv3x3 = functools.partial(_conv3x3, depth=depth, batch_norm=batch_norm, separable=separable)
+    conv = functools.partial(conv_bn, batch_norm=batch_norm)
+    x = aspp_branches(features, scaled_rates(rates, output_stride), conv=conv, conv3x3=conv3x3, depth=depth)
+    return Dropout(dropout, name="aspp_output")(conv(x, depth, 1, scope="concat_projection"))
+
+
+def aspp_branches(
+    features: keras.KerasTensor, rates: Sequence[int], *, conv: Callable, conv3x3: Callable, depth: int
+) -> keras.KerasTensor:
+    """Returns the joined branches of ASPP: image pooling, 1x1, a 3x3 per rate, each with `depth` channels.
+
+    Args:
+        features: `[B, h, w, D]`.
+        rates: Atrous rates at the features' stride.
+        conv: Such as `conv_bn` with its settings.
+        conv3x3: The same for 3x3 convolutions, which takes scope and rate.
+        depth: Channels of a branch.
+    """
     pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, name="image_pooling.mean")(features)
-    pooled = conv_bn(pooled, depth, 1, scope="image_pooling", batch_norm=batch_norm)
     branches = [
-        ResizeLike(name="image_pooling.resize")([pooled, features]),
-        conv_bn(features, depth, 1, scope="aspp0", batch_norm=batch_norm),
-        *(conv(features, scope=f"aspp{i}", rate=rate) for i, rate in enumerate(rates, 1)),
+        ResizeLike(name="image_pooling.resize")([conv(pooled, depth, 1, scope="image_pooling"), features]),
+        conv(features, depth, 1, scope="aspp0"),
+        *(conv3x3(features, scope=f"aspp{i}", rate=rate) for i, rate in enumerate(rates, 1)),
     ]
-    x = keras.layers.Concatenate(name="aspp_concat")(branches)
-    x = conv_bn(x, depth, 1, scope="concat_projection", batch_norm=batch_norm)
-    return Dropout(dropout, name="aspp_output")(x)
+    return keras.layers.Concatenate(name="aspp_concat")(branches)
 
 
 def build_decoder(
@@ -108,7 +125,7 @@ def build_decoder(
     """Applies the decoder, `[B, h, w, depth]` and `[B, h4, w4, D4]` -> `[B, h4, w4, depth]`."""
     skip = conv_bn(low_level, _LOW_LEVEL_DEPTH, 1, scope="decoder/feature_projection0", batch_norm=batch_norm)
     x = ResizeLike(name="decoder.resize")([x, skip])
-    x = keras.layers.Concatenate(name="decoder.concat")([x, skip])
+    x = keras.layers.Concatenate(name=DECODER_INPUT)([x, skip])
     for i in range(2):
         scope = f"decoder/decoder_conv{i}" if separable else f"decoder/decoder_conv0/decoder_conv0_{i + 1}"
         x = _conv3x3(x, depth=depth, scope=scope, batch_norm=batch_norm, separable=separable)
@@ -132,7 +149,12 @@ def _conv3x3(
     )
 
 
-def _scaled(rates: Sequence[int], output_stride: int) -> list[int]:
+def scaled_rates(rates: Sequence[int], output_stride: int) -> list[int]:
+    """Returns atrous rates of output stride 16 at another one.
+
+    Raises:
+        UserError: One is below 1.
+    """
     scaled = [int(rate * 16 // output_stride) for rate in rates]
     if any(rate < 1 for rate in scaled):
         raise UserError(f"aspp_rates: {tuple(rates)} are {scaled} at output stride {output_stride}, expected 1+")

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from wss.models.layers.convolution import Conv2D, ResizeLike, conv_bn, head_input
-from wss.models.layers.dropout import Dropout
+from wss.models.layers.convolution import Conv2D, ResizeLike, conv_bn, head_input, pytorch_uniform
+from wss.models.layers.dropout import SpatialDropout
 from wss.ops.resizing import sides
 
 BINS = (1, 2, 3, 6)
@@ -37,7 +37,7 @@ def build_pspnet_head(
     norm = {**_BATCH_NORM, **(batch_norm or {})}
     features = head_input(features_shape, "features")
     x = pyramid_pooling(features, BINS, norm)
-    x = conv_bn(x, DEPTH, 3, scope="pspnet/conv", batch_norm=norm, initializer=_initializer())
+    x = conv_bn(x, DEPTH, 3, scope="pspnet/conv", batch_norm=norm, initializer=pytorch_uniform())
     logits = _classifier(x, num_classes, dropout, "logits/semantic")
     return keras.Model([features], logits, name="segmentation_head")
 
@@ -55,7 +55,7 @@ def build_auxiliary_head(
     """
     norm = {**_BATCH_NORM, **(batch_norm or {})}
     features = head_input(features_shape, "hypercolumn_previous")
-    x = conv_bn(features, AUXILIARY_DEPTH, 3, scope="auxiliary/conv", batch_norm=norm, initializer=_initializer())
+    x = conv_bn(features, AUXILIARY_DEPTH, 3, scope="auxiliary/conv", batch_norm=norm, initializer=pytorch_uniform())
     logits = _classifier(x, num_classes, dropout, "logits/auxiliary")
     return keras.Model([features], logits, name="auxiliary_head")
 
@@ -65,7 +65,9 @@ def pyramid_pooling(features: keras.KerasTensor, bins: Sequence[int], batch_norm
     branches = [features]
     grids = AdaptiveAveragePooling(bins, name="ppm.mean")(features)
     for number, pooled in zip(bins, grids, strict=True):
-        pooled = conv_bn(pooled, DEPTH, 1, scope=f"ppm/pool{number}", batch_norm=batch_norm, initializer=_initializer())
+        pooled = conv_bn(
+            pooled, DEPTH, 1, scope=f"ppm/pool{number}", batch_norm=batch_norm, initializer=pytorch_uniform()
+        )
         branches.append(ResizeLike(name=f"ppm.pool{number}.resize")([pooled, features]))
     return keras.layers.Concatenate(name="ppm.concat")(branches)
 
@@ -116,23 +118,6 @@ def _cell_weights(side: tf.Tensor | int, bins: int) -> tf.Tensor:
     return inside / tf.cast(end - start, tf.float32)
 
 
-@keras.saving.register_keras_serializable(package="wss")
-class SpatialDropout(Dropout):
-    """A `Dropout` of whole channels of an image."""
-
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Returns the input, in training with dropped channels."""
-        if not training or self.rate == 0:
-            return inputs
-        batch, _, _, channels = sides(inputs)
-        return inputs * super().call(tf.ones([batch, 1, 1, channels], inputs.dtype), training=True)
-
-
 def _classifier(x: keras.KerasTensor, num_classes: int, dropout: float, scope: str) -> keras.KerasTensor:
     x = SpatialDropout(dropout, name=f"{scope.replace('/', '.')}.dropout")(x)
-    return Conv2D(num_classes, 1, kernel_initializer=_initializer(), tf1_scope=scope, dtype="float32")(x)
-
-
-def _initializer() -> keras.initializers.Initializer:
-    """Returns PyTorch's default for convolutions: uniform within 1 / sqrt(inputs of a unit)."""
-    return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+    return Conv2D(num_classes, 1, kernel_initializer=pytorch_uniform(), tf1_scope=scope, dtype="float32")(x)

@@ -154,6 +154,11 @@ def truncated_normal(stddev: float) -> keras.initializers.Initializer:
     return keras.initializers.TruncatedNormal(stddev=stddev)
 
 
+def pytorch_uniform() -> keras.initializers.Initializer:
+    """Returns PyTorch's default initializer of convolutions: uniform within 1 / sqrt(inputs of a unit)."""
+    return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+
+
 def conv_bn(
     x: keras.KerasTensor,
     filters: int,

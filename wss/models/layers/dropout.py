@@ -1,4 +1,4 @@
-"""Dropout without state: what it drops is a function of (seed, step, replica, call), so a resumed run drops the same."""
+"""Draws without state: dropout is a function of (seed, step, replica, call), so a resumed run drops the same."""
 
 import contextlib
 import itertools
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
+
+from wss.ops.resizing import sides
 
 # MirroredStrategy traces each replica in a thread of its own.
 _seeds = threading.local()
@@ -20,6 +22,18 @@ def dropout_seed(seed: tf.Tensor) -> Iterator[None]:
         yield
     finally:
         del _seeds.branches
+
+
+def next_seed() -> tf.Tensor:
+    """Returns the next branch of the seed of `dropout_seed`, int [2]: for what a method draws by itself.
+
+    Raises:
+        RuntimeError: It is called outside of `dropout_seed`.
+    """
+    branches = getattr(_seeds, "branches", None)
+    if branches is None:
+        raise RuntimeError("next_seed: called outside of dropout_seed")
+    return next(branches)
 
 
 @keras.saving.register_keras_serializable(package="wss")
@@ -52,3 +66,15 @@ class Dropout(keras.layers.Layer):
     def get_config(self) -> dict:
         """Returns the arguments of the constructor."""
         return {**super().get_config(), "rate": self.rate}
+
+
+@keras.saving.register_keras_serializable(package="wss")
+class SpatialDropout(Dropout):
+    """A `Dropout` of whole channels of an image."""
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Returns the input, in training with dropped channels."""
+        if not training or self.rate == 0:
+            return inputs
+        batch, _, _, channels = sides(inputs)
+        return inputs * super().call(tf.ones([batch, 1, 1, channels], inputs.dtype), training=True)

@@ -1,0 +1,332 @@
+"""ESL (Ma et al., ICCV 2023): a mean teacher's enhanced soft labels under CutMix, and a contrast of pixels with parts.
+
+The authors released no code. What the paper leaves open is a parameter whose default is said to be a choice.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping
+
+import gin
+import tensorflow as tf
+
+from wss.data.dataset_info import DatasetInfo
+from wss.data.streams import MASKS, NO_MASKS, Views
+from wss.data.training_data import TrainingData
+from wss.methods.base import Batch, Figure, Losses, Method, Scalars
+from wss.methods.components.cut_mix import CutMix
+from wss.methods.components.teacher import STATISTICS, Teacher
+from wss.methods.esl.part_contrast import PartContrast, PartState, TeacherView, predicted_classes
+from wss.methods.esl.parts import nearest_part
+from wss.methods.esl.projector import Projector, build_projector
+from wss.methods.esl.soft_label import KINDS, entropy, soft_label, support_size
+from wss.models.deeplab import DeepLab, Features
+from wss.models.layers.dropout import next_seed
+from wss.ops.losses import consistency_loss, hard_example_loss, segmentation_loss
+from wss.ops.metrics import calibration_histogram, confusion_matrix
+from wss.ops.resizing import resize_bilinear, resize_nearest
+from wss.parameter_ranges import in_ranges
+from wss.ranges import Integer, Number, OneOf, OrNone, Switch
+
+RESOLUTIONS = ("image", "logits")
+
+
+class ESLState(tf.Module):
+    """What ESL remembers: the teacher, and what the contrast does."""
+
+    def __init__(self, teacher: Teacher, parts: PartState | None, colors: tuple[tuple[int, int, int], ...]):
+        super().__init__()
+        self.teacher, self.parts = teacher, parts
+        self.colors = colors
+        self.replicas = tf.distribute.get_strategy().num_replicas_in_sync
+
+
+@gin.configurable
+@in_ranges(
+    "ESL",
+    label=OneOf(KINDS),
+    eta=Number(minimum=0, maximum=1),
+    top_k=Integer(1, 256),
+    sorted_classes=Integer(1, 256),
+    resolution=OneOf(RESOLUTIONS),
+    soft_label_weight=Number(minimum=0),
+    contrast_weight=Number(minimum=0),
+    cut_mix_probability=Number(minimum=0, maximum=1),
+    supervised_epochs=Number(minimum=0),
+    teacher_decay=Number(minimum=0, maximum=1),
+    teacher_warm_up=Switch(),
+    teacher_statistics=OneOf(STATISTICS),
+    hard_examples=OrNone(Number(above=0, maximum=1)),
+    least_hard_examples=Integer(1, 2**30),
+    auxiliary_weight=Number(minimum=0),
+)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ESL(Method):
+    """The loss L_CE + soft_label_weight * L_SCE + contrast_weight * L_CTR (Eq. 11).
+
+    Attributes:
+        label: See `soft_label`, its `kind`.
+        eta: See `soft_label`.
+        top_k: See `soft_label`.
+        sorted_classes: See `soft_label`.
+        resolution: Grid of the soft labels and of their loss, that of the "image" or that of the "logits". The second
+            takes a sixteenth of the memory and changes the result.
+        soft_label_weight: Weight lambda_1 of L_SCE, on unlabelled images.
+        contrast_weight: Weight lambda_2 of L_CTR, see `PartContrast`; with 0 there is no projector.
+        cut_mix_probability: Share of the batches whose unlabelled images are mixed; a choice, as in U2PL.
+        supervised_epochs: Passes over the unlabelled images before the student learns from the teacher, which until then
+            copies it; a choice, as U2PL on VOC. Both weights 0 leave nothing but supervised training.
+        teacher_decay: Largest share of the teacher that a step keeps; a choice, as in U2PL.
+        teacher_warm_up: See `Teacher`, its `warm_up`.
+        teacher_statistics: See `Teacher`, its `statistics`; "refresh" takes a pass more.
+        hard_examples: Probability of the true class up to which labelled pixels count in L_CE; None counts all.
+        least_hard_examples: See `hard_example_loss`, its `least`.
+        auxiliary_weight: Weight of an auxiliary head's L_CE, if the network has one.
+    """
+
+    label: str = "dynamic"
+    eta: float = 0.95
+    top_k: int = 5
+    sorted_classes: int = 10
+    resolution: str = "image"
+    soft_label_weight: float = 0.2
+    contrast_weight: float = 0.1
+    cut_mix_probability: float = 0.5
+    supervised_epochs: float = 1.0
+    teacher_decay: float = 0.99
+    teacher_warm_up: bool = True
+    teacher_statistics: str = "average"
+    hard_examples: float | None = None
+    least_hard_examples: int = 100_000
+    auxiliary_weight: float = 0.4
+
+    def __post_init__(self):
+        self.contrast  # noqa: B018  # read now, so that a mistake shows before the network is built
+
+    @property
+    def streams(self) -> Mapping[str, Views]:  # type: ignore[override]
+        """Labelled images, and unlabelled ones in a weak view; these only if something is learnt from them."""
+        return {"labeled": MASKS, **({"unlabeled": NO_MASKS} if self._learns_from_unlabeled else {})}
+
+    @functools.cached_property
+    def contrast(self) -> PartContrast:
+        """The settings of the contrast."""
+        return PartContrast()
+
+    @property
+    def _learns_from_unlabeled(self) -> bool:
+        return self.soft_label_weight > 0 or self.contrast_weight > 0
+
+    def build(self, network: DeepLab, info: DatasetInfo) -> Projector | None:
+        """Builds the projector, if there is a contrast."""
+        return build_projector(network, info) if self.contrast_weight else None
+
+    def build_state(self, network: DeepLab, info: DatasetInfo) -> ESLState:
+        """Builds the teacher, prototypes and memory."""
+        teacher = Teacher(
+            network,
+            decay=self.teacher_decay,
+            warm_up=self.teacher_warm_up,
+            statistics=self.teacher_statistics,
+        )
+        parts = self.contrast.build_state(network, info) if self.contrast_weight else None
+        return ESLState(teacher, parts, info.colors)
+
+    def prepare(self, network: DeepLab, data: TrainingData) -> None:
+        """Says at which step the teacher starts, and finds the first prototypes."""
+        if not self._learns_from_unlabeled:
+            return
+        state = network.state
+        images = data.infos["unlabeled"].split(data.splits["unlabeled"]).num_examples
+        steps = images / (data.batch_sizes["unlabeled"] * state.replicas)
+        state.teacher.start.assign(math.ceil(self.supervised_epochs * steps))
+        if state.parts is not None:
+            self.contrast.prepare(state.parts, network, data)
+
+    def losses(self, network: DeepLab, batch: Batch, step: tf.Tensor) -> Losses:
+        """Returns the losses of one training step, see `Method.losses`.
+
+        There are two passes: the teacher's on the weak views, the student's on labelled and mixed images together.
+        """
+        labeled = batch["labeled"]
+        if not self._learns_from_unlabeled:
+            _, logits, auxiliary, _ = self._student_pass(network, labeled["image"])
+            return Losses({"segmentation": self._supervised(logits, auxiliary, labeled["label"])})
+        unlabeled, state = batch["unlabeled"], network.state
+        number, size = labeled["image"].shape[0], unlabeled["weak"].shape[1:3]
+        view = self._teacher_pass(network, labeled["image"], unlabeled["weak"])
+        unlabeled_logits = view.logits[-unlabeled["weak"].shape[0] :]
+        label, valid = self._soft_label(unlabeled_logits, unlabeled["valid"])
+
+        mix = CutMix.draw(next_seed(), unlabeled["weak"].shape[0], size, self.cut_mix_probability)
+        images = tf.concat([labeled["image"], mix(unlabeled["weak"])], 0)
+        logits, auxiliary, hidden = self._student_pass(network, images)[1:]
+        auxiliary = None if auxiliary is None else auxiliary[:number]
+        strong_logits = resize_bilinear(logits[number:], label.shape[1:3])
+        started = tf.cast(state.teacher.has_started(step), tf.float32)
+        losses = {
+            "segmentation": self._supervised(logits[:number], auxiliary, labeled["label"]),
+            "consistency": started * self.soft_label_weight * consistency_loss(strong_logits, mix(label), mix(valid)),
+        }
+        metrics = teacher_quality(unlabeled_logits, unlabeled, label, valid)
+        tensors: dict[str, tf.Tensor] = {}
+        if state.parts is not None:
+            contrast, of_contrast, tensors = self.contrast.loss(
+                state.parts,
+                network.branches,
+                label=labeled["label"],
+                teacher=state.teacher,
+                view=view,
+                valid=unlabeled["valid"],
+                student=hidden,
+                mix=mix,
+            )
+            losses["contrast"] = started * self.contrast_weight * contrast
+            metrics |= of_contrast
+        return Losses(losses, metrics, tensors)
+
+    def after_step(self, network: DeepLab, tensors: Mapping[str, tf.Tensor], step: tf.Tensor) -> None:
+        """Moves the teacher, then memory and prototypes, which the step has used as they were."""
+        network.state.teacher.update(step)
+        if network.state.parts is not None:
+            self.contrast.after_step(network.state.parts, tensors)
+
+    def evaluated(self, network: DeepLab) -> Teacher:
+        """Returns the teacher."""
+        return network.state.teacher
+
+    def training_figures(self, network: DeepLab, batch: Batch) -> list[Figure]:
+        """Returns the unlabelled weak view, its held label, the teacher's classes, the soft label's entropy and parts."""
+        if not self._learns_from_unlabeled:
+            labeled = batch["labeled"]
+            probabilities = tf.nn.softmax(network.state.teacher.predict(labeled["image"]))
+            return [
+                Figure("image", "image", labeled["image"]),
+                Figure("label", "label", labeled["label"]),
+                Figure("teacher", "probabilities", probabilities),
+            ]
+        unlabeled, state = batch["unlabeled"], network.state
+        view = self._teacher_pass(network, batch["labeled"]["image"], unlabeled["weak"])
+        number = unlabeled["weak"].shape[0]
+        logits = view.logits[-number:]
+        label, _ = self._soft_label(logits, unlabeled["valid"])
+        figures = [
+            Figure("image", "image", unlabeled["weak"]),
+            Figure("label", "label", unlabeled["label"]),
+            Figure("teacher", "probabilities", tf.nn.softmax(logits)),
+            Figure("soft label's entropy", "heat", entropy(label)[..., None]),
+        ]
+        if state.parts is not None and view.hidden is not None:
+            classes, _ = predicted_classes(logits, unlabeled["valid"], view.hidden.shape[1:3])
+            prototypes = tf.convert_to_tensor(state.parts.prototypes.values)
+            part = nearest_part(view.features[-number:], classes, prototypes)
+            figures.append(Figure("parts", "image", part_colors(classes, part, state.colors, self.contrast.parts)))
+        return figures
+
+    def intermediate_maps(
+        self, network: DeepLab, features: Features, *, logits: tf.Tensor, valid: tf.Tensor
+    ) -> list[Figure]:
+        """Returns the soft label that the prediction would give, and its entropy."""
+        label = soft_label(tf.nn.softmax(logits), **self._label_settings)
+        return [
+            Figure("soft label's entropy", "heat", entropy(label)[..., None]),
+            Figure("soft label", "probabilities", label),
+        ]
+
+    @property
+    def _label_settings(self) -> dict:
+        return {"kind": self.label, "eta": self.eta, "top_k": self.top_k, "sorted_classes": self.sorted_classes}
+
+    def _projector(self, network: DeepLab) -> Projector | None:
+        return network.branches if self.contrast_weight else None
+
+    def _teacher_pass(self, network: DeepLab, labeled: tf.Tensor, unlabeled: tf.Tensor) -> TeacherView:
+        """Returns the teacher's view of the weak views; of the unlabelled ones alone if there is no contrast."""
+        teacher, projector = network.state.teacher, self._projector(network)
+        images = unlabeled if projector is None else tf.concat([labeled, unlabeled], 0)
+
+        def run(training: bool) -> TeacherView:
+            features = network.features(images, training=training)
+            encoded = tf.cast(features["features"], tf.float32)
+            if projector is None:
+                return TeacherView(encoded, network.segment(features, training=training))
+            logits, hidden = projector(features, training=training)
+            return TeacherView(encoded, logits, hidden)
+
+        view = teacher.run(lambda: run(training=False))
+        teacher.refresh(lambda: run(training=True))
+        return view
+
+    def _student_pass(
+        self, network: DeepLab, images: tf.Tensor
+    ) -> tuple[Features, tf.Tensor, tf.Tensor | None, tf.Tensor | None]:
+        """Returns features, logits, those of the auxiliary head and the projector's hidden features, if there are any."""
+        features, projector, hidden = network.features(images, training=True), self._projector(network), None
+        if projector is None:
+            logits = network.segment(features, training=True)
+        else:
+            logits, hidden = projector(features, training=True)
+        auxiliary = network.auxiliary(features, training=True) if self.auxiliary_weight else None
+        return features, logits, auxiliary, hidden
+
+    def _soft_label(self, logits: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the soft label [B, h, w, C] and valid [B, h, w, 1] on the grid of `resolution`."""
+        size = valid.shape[1:3] if self.resolution == "image" else logits.shape[1:3]
+        probabilities = tf.nn.softmax(resize_bilinear(logits, size))
+        return soft_label(probabilities, **self._label_settings), resize_nearest(valid, size, align_corners=True)
+
+    def _supervised(self, logits: tf.Tensor, auxiliary: tf.Tensor | None, label: tf.Tensor) -> tf.Tensor:
+        """Returns L_CE, with the auxiliary head's."""
+
+        def loss(logits: tf.Tensor) -> tf.Tensor:
+            if self.hard_examples is None:
+                return segmentation_loss(logits, label)
+            return hard_example_loss(logits, label, threshold=self.hard_examples, least=self.least_hard_examples)
+
+        total = loss(logits)
+        return total if auxiliary is None else total + self.auxiliary_weight * loss(auxiliary)
+
+
+def teacher_quality(
+    logits: tf.Tensor, unlabeled: Mapping[str, tf.Tensor], label: tf.Tensor, valid: tf.Tensor
+) -> Scalars:
+    """Measures soft labels, and the teacher on the weak view where truth is held.
+
+    Args:
+        logits: float32 [B, h, w, C] of the teacher.
+        unlabeled: The unlabelled stream; pixels of its label that are 255 count in no IoU or calibration.
+        label: float32 [B, h', w', C], the soft label.
+        valid: float32 [B, h', w', 1], pixels that count.
+    """
+    sizes = tf.cast(support_size(label), tf.float32)
+    counted = valid[..., 0]
+    share = lambda values: tf.math.divide_no_nan(tf.reduce_sum(values * counted), tf.reduce_sum(counted))
+    truth = resize_nearest(unlabeled["label"], logits.shape[1:3], align_corners=True)
+    probabilities = tf.nn.softmax(logits)
+    count, confidence, correct = tf.unstack(tf.cast(calibration_histogram(truth, probabilities), tf.float32), axis=1)
+    prediction = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
+    confusion = tf.cast(confusion_matrix(truth, prediction, logits.shape[-1]), tf.float32)
+    hits, of_truth = tf.linalg.diag_part(confusion), tf.reduce_sum(confusion, 1)
+    iou = tf.math.divide_no_nan(hits, of_truth + tf.reduce_sum(confusion, 0) - hits)
+    present = tf.cast(of_truth > 0, tf.float32)
+    return {
+        "soft_label/classes": share(sizes),
+        "soft_label/one_hot": share(tf.cast(sizes == 1, tf.float32)),
+        "teacher/ece": tf.math.divide_no_nan(tf.reduce_sum(tf.abs(correct - confidence)), tf.reduce_sum(count)),
+        "teacher/mean_iou": tf.math.divide_no_nan(tf.reduce_sum(iou * present), tf.reduce_sum(present)),
+    }
+
+
+def part_colors(classes: tf.Tensor, part: tf.Tensor, colors: tuple[tuple[int, int, int], ...], parts: int) -> tf.Tensor:
+    """Returns float32 [B, h, w, 3] in 0 .. 255: the class's colour, the lighter the larger the number of the part.
+
+    Args:
+        classes: int32 [B, h, w], negative for none.
+        part: int32 [B, h, w].
+        colors: RGB by class.
+        parts: K.
+    """
+    color = tf.gather(tf.constant(colors, tf.float32), tf.maximum(classes, 0))
+    light = tf.cast(part, tf.float32)[..., None] / max(parts - 1, 1) * 0.7
+    return tf.where(classes[..., None] >= 0, color + light * (255.0 - color), 255.0)
