@@ -326,3 +326,48 @@ def test_parameters_that_moved_are_read_under_their_old_names(tmp_path, capsys):
     assert gin.get_bindings("build_model") == {"backbone": "xception_41"}
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1 and "build_model.sgc_background is called build_sgc.background now" in printed
+
+
+ESL = {
+    # recipe: (images, epochs, crop, rate, weight decay, factor of the head, backbone, hard examples, supervised epochs)
+    "voc2012_classic": (10582, 80, 513, 0.001, 0.0001, 10.0, "resnet_v1_101_beta", None, 1.0),
+    "voc2012_blended": (10582, 80, 513, 0.001, 0.0001, 10.0, "resnet_v1_101_beta", None, 1.0),
+    "cityscapes": (2975, 200, 769, 0.01, 0.0005, 1.0, "resnet_v1_101_beta", 0.7, 0.0),
+    "coco": (118287, 30, 513, 0.004, 0.0001, 10.0, "xception_65", None, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", ESL)
+def test_esl_has_the_papers_numbers(name):
+    """Section 4.1 of the paper, its epochs in steps for every row of the header; what U2PL says where the paper does not."""
+    path = f"gin_configs/recipes/esl/{name}.gin"
+    parse_config([path], [])
+    method = gin.query_parameter("train.method").scoped_configurable_fn()
+    parts = method.contrast
+    assert (method.eta, method.soft_label_weight, method.contrast_weight, method.cut_mix_probability) == (
+        0.95,
+        0.2,
+        0.1,
+        0.5,
+    )
+    assert (parts.parts, parts.anchor_confidence, parts.anchor_share, parts.negatives) == (5, 0.95, 0.1, 255)
+    assert (parts.temperature, parts.prototype_decay, method.teacher_decay) == (0.5, 0.99, 0.99)
+    images, epochs, crop, *numbers = ESL[name]
+    assert numbers == [
+        *query("build_optimizer.learning_rate", "train.weight_decay", "train.head_multiplier", "build_model.backbone"),
+        method.hard_examples,
+        method.supervised_epochs,
+    ]
+    assert query("TrainingData.crop_size", "TrainingData.labeled_batch_size", "TrainingData.unlabeled_batch_size") == [
+        (crop, crop),
+        8,
+        8,
+    ]
+    lists = load_manifest()
+    rows = re.findall(r"^ +(\w+_\d+\w*|voc_train1464) +rest_(\d+) +(\d+) ", header(path), re.MULTILINE)
+    assert len(rows) >= 3
+    for labels, masks, steps in rows:
+        assert lists[labels].num_images == int(masks)
+        assert int(steps) == epochs * math.ceil((images - int(masks)) / 8)
+    own = query("TrainingData.labeled_split", "TrainingData.unlabeled_split", "train.num_steps")
+    assert [own[0], own[1].removeprefix("rest_"), str(own[2])] in [list(row) for row in rows]

@@ -105,3 +105,29 @@ def test_unknown_image_labels_do_not_count():
 def test_weight_decay_by_hand():
     loss = losses.weight_decay_loss([tf.constant([1.0, 2.0]), tf.constant([3.0])], 0.1)
     np.testing.assert_allclose(loss, 0.7, rtol=1e-6)
+
+
+def hard_pixels(threshold: float, least: int) -> float:
+    """Returns the loss of five pixels whose true class has probability 0.9, 0.8, 0.6, 0.5, and one that is ignored."""
+    probabilities = np.array([0.9, 0.8, 0.6, 0.5, 0.1], np.float32)
+    logits = tf.constant(np.log(np.stack([probabilities, 1 - probabilities], -1)).reshape(1, 1, 5, 2))
+    label = tf.constant([0, 0, 0, 0, 255], tf.int32, [1, 1, 5, 1])
+    return float(losses.hard_example_loss(logits, label, threshold=threshold, least=least))
+
+
+@pytest.mark.parametrize(
+    ("threshold", "least", "hard"),
+    [
+        (0.7, 1, [0.6, 0.5]),  # all below the threshold
+        (0.7, 3, [0.8, 0.6, 0.5]),  # at least so many, the hardest
+        (0.55, 1, [0.5]),
+        (0.7, 100, [0.9, 0.8, 0.6, 0.5]),  # all, if there are fewer
+        (0.1, 2, [0.6, 0.5]),
+    ],
+)
+def test_hard_pixels_alone_count(threshold, least, hard):
+    np.testing.assert_allclose(hard_pixels(threshold, least), -np.log(hard).mean(), rtol=1e-5)
+
+
+def test_without_labels_no_pixel_is_hard():
+    assert losses.hard_example_loss(tf.zeros([1, 3, 3, 2]), tf.fill([1, 3, 3, 1], 255)) == 0

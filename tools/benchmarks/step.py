@@ -1,4 +1,4 @@
-"""A training step of PseudoSeg on batches that lie ready in memory."""
+"""A training step of a method on batches that lie ready in memory."""
 
 import functools
 from collections.abc import Sequence
@@ -32,6 +32,7 @@ def build(
     num_classes: int = 21,
     precision: str = "float32",
     backbone: str = "xception_65",
+    method: str = "PseudoSeg",
     parameters: Sequence[str] = (),
     jit_compile: bool = False,
     intra_op: int = 0,
@@ -44,6 +45,7 @@ def build(
         num_classes: Number of classes with the background.
         precision: Keras dtype policy.
         backbone: One of `wss.models.backbones.registry.BACKBONES`.
+        method: Name of the method.
         parameters: Gin bindings, such as "PseudoSeg.cam_statistics = 'batch'".
         jit_compile: Whether to compile the step by XLA.
         intra_op: As for `wss.runtime.cpu.set_cpu_threads`.
@@ -54,6 +56,7 @@ def build(
         num_classes=num_classes,
         precision=precision,
         backbone=backbone,
+        method=method,
         parameters=parameters,
         jit_compile=jit_compile,
         intra_op=intra_op,
@@ -70,7 +73,7 @@ def build(
         step.run(iterator, tf.constant(STEPS))
         step.results(STEPS)
 
-    return Workload(run, 2 * batch * STEPS, flops * STEPS)
+    return Workload(run, len(step.method.streams) * batch * STEPS, flops * STEPS)
 
 
 def first_step() -> None:
@@ -82,29 +85,32 @@ def first_step() -> None:
     step.results(1)
 
 
-def _step(*, crop, batch, num_classes, precision, backbone, parameters=(), jit_compile=False, intra_op=0):
+def _step(
+    *, crop, batch, num_classes, precision, backbone, method="PseudoSeg", parameters=(), jit_compile=False, intra_op=0
+):
     import gin
     import keras
     import tensorflow as tf
 
     from wss import configurables  # noqa: F401  registers what gin configures
-    from wss.methods.pseudoseg.pseudoseg import PseudoSeg
     from wss.runtime.cpu import set_cpu_threads
     from wss.runtime.precision import set_precision
     from wss.training.optimizers import build_optimizer
     from wss.training.step import TrainStep
     from wss.training.train import build_network
 
-    gin.parse_config(["train.method = @PseudoSeg()", *parameters])
+    gin.parse_config([f"train.method = @{method}()", *parameters])
     set_cpu_threads(intra_op)
     set_precision(precision)
     keras.utils.set_random_seed(0)
     strategy = tf.distribute.MirroredStrategy([f"{_device()}:0"])
-    method = PseudoSeg()
+    built = gin.query_parameter("train.method").scoped_configurable_fn()
     with strategy.scope():
-        model = build_network(dataset_of(num_classes), method, backbone=backbone)
+        info = dataset_of(num_classes)
+        model = build_network(info, built, backbone=backbone)
+        model.state = built.build_state(model, info)
         optimizer = build_optimizer(30_000)
-    step = TrainStep(strategy, model, method, optimizer=optimizer, weight_decay=4e-5, jit_compile=jit_compile)
+    step = TrainStep(strategy, model, built, optimizer=optimizer, weight_decay=4e-5, jit_compile=jit_compile)
     data = tf.data.Dataset.from_tensors(batch_of(crop, batch, num_classes)).repeat()
     iterator = iter(strategy.distribute_datasets_from_function(lambda _: data))
     return step, iterator

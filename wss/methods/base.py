@@ -73,6 +73,14 @@ class Method(abc.ABC):
         del network, info
         return None
 
+    def check(self, data: TrainingData) -> None:
+        """Checks before anything is written what the method needs of the training data besides its `streams`.
+
+        Raises:
+            UserError: It is not there.
+        """
+        del data
+
     def prepare(self, network: DeepLab, data: TrainingData) -> None:
         """Does what is due before step 0 of a run, outside of any replica; a resumed run finds it in its checkpoint."""
         del network, data

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import re
 import sys
 import tempfile
@@ -167,5 +168,11 @@ def _readable(saved: SavedCheckpoint) -> Iterator[str]:
         with literal_prefix(saved.prefix) as prefix:
             yield prefix
     except (ValueError, AssertionError, KeyError, tf.errors.OpError) as error:
+        # When the half-restored object goes, TensorFlow would list what it lacks, over many lines.
+        tf.get_logger().addFilter(_is_not_of_restoring)
         reason = textwrap.shorten(reason_of(error), 120, placeholder=" ...")
         raise UserError(f"{saved.prefix}: does not fit what is to be trained ({reason})") from error
+
+
+def _is_not_of_restoring(record: logging.LogRecord) -> bool:
+    return "/checkpoint/" not in record.pathname

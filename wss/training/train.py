@@ -111,6 +111,7 @@ class Training:
             average = averaged_weights(network, self.method, self.ema_decay)
         data = TrainingData(info, network.mean_pixel, seed=self.seed)
         data.check(self.method.streams)
+        self.method.check(data)
         evaluated = self.evaluate_at_end or self.evaluate_every
         return Trainer(
             self._step(network, average, data, strategy),

@@ -11,7 +11,8 @@ from networks import network_of, random_batch, take_steps, train_step
 
 from wss import config, experiment
 from wss.errors import UserError
-from wss.methods.esl.esl import ESL, part_colors, teacher_quality
+from wss.methods.esl.esl import ESL
+from wss.methods.esl.monitoring import part_colors, teacher_quality
 from wss.methods.supervised import Supervised
 from wss.models.layers.dropout import dropout_seed
 from wss.ops.losses import consistency_loss, segmentation_loss
@@ -126,7 +127,7 @@ def test_gradient_flows_through_the_mixed_view_alone(filled):
     unlabeled = random_batch()["unlabeled"]
     with tf.GradientTape() as tape:
         tape.watch(unlabeled["weak"])
-        view = method._teacher_pass(network, random_batch()["labeled"]["image"], unlabeled["weak"])
+        view = method._teacher_view(network, random_batch()["labeled"]["image"], unlabeled["weak"])
         total = tf.add_n([tf.reduce_sum(value) for value in view])
     assert tape.gradient(total, unlabeled["weak"]) is None
 
@@ -167,6 +168,57 @@ def test_prototypes_and_memory_are_the_same_on_two_replicas(two_replicas):
             np.testing.assert_array_equal(*two_replicas.experimental_local_results(average))
 
 
+@pytest.mark.parametrize("label", ["dynamic", "hard", "top_k"])
+def test_without_contrast_there_is_no_projector(label):
+    method = ESL(contrast_weight=0.0, label=label)
+    network = network_of(method)
+    result = losses_of(method, network, random_batch())
+    assert network.branches is None and network.state.parts is None
+    assert result.losses.keys() == {"segmentation", "consistency"} and result.losses["consistency"] > 0
+    method.after_step(network, result.tensors, tf.constant(0, tf.int64))
+    figures = method.training_figures(network, random_batch())
+    assert [figure.title for figure in figures] == ["image", "label", "teacher", "soft label's entropy"]
+    kinds = {
+        "dynamic": 1 < result.metrics["soft_label/classes"] <= 4,
+        "hard": result.metrics["soft_label/one_hot"] == 1,
+    }
+    assert kinds.get(label, True)
+
+
+def test_an_auxiliary_head_learns_from_masks_alone():
+    method = ESL()
+    network = network_of(method, auxiliary_head=True)
+    labeled, more = losses_of(method, network, random_batch()).losses, {}
+    with_two = ESL(auxiliary_weight=0.8)
+    more = losses_of(with_two, network, random_batch()).losses
+    none = losses_of(ESL(auxiliary_weight=0.0), network, random_batch()).losses
+    np.testing.assert_allclose(
+        more["segmentation"] - labeled["segmentation"], labeled["segmentation"] - none["segmentation"], rtol=1e-3
+    )
+    assert labeled["segmentation"] > none["segmentation"]
+    np.testing.assert_allclose(more["consistency"], none["consistency"], rtol=1e-4)
+
+
+def test_hard_examples_are_an_option():
+    method = ESL(hard_examples=0.7, least_hard_examples=5, auxiliary_weight=0.0)
+    network = network_of(method)
+    batch = random_batch()
+    plain = losses_of(ESL(auxiliary_weight=0.0), network, batch).losses["segmentation"]
+    assert losses_of(method, network, batch).losses["segmentation"] >= plain
+
+
+def test_the_contrast_can_be_a_mean_over_present_classes(filled):
+    _, network = filled
+    batch = random_batch()
+    # All labels are of class 1, and no unlabelled pixel is sure.
+    batch["labeled"]["label"] = tf.ones_like(batch["labeled"]["label"])
+    gin.bind_parameter("PartContrast.anchor_confidence", 0.999)
+    every = losses_of(ESL(), network, batch).losses["contrast"]
+    gin.bind_parameter("PartContrast.average", "present")
+    present = losses_of(ESL(), network, batch).losses["contrast"]
+    np.testing.assert_allclose(present, 4 * every, rtol=1e-5)
+
+
 def test_consistency_with_one_hot_labels_is_cross_entropy():
     rng = np.random.default_rng(0)
     logits = tf.Variable(rng.normal(size=[1, 5, 4, 3]), dtype=tf.float32)
@@ -202,8 +254,13 @@ def test_parts_are_shades_of_their_class():
 
 
 def test_figures_show_label_entropy_and_parts(filled):
-    method, network = filled
+    _, network = filled
+    method = ESL(teacher_statistics="refresh")
+    network.state.teacher.statistics = "refresh"
+    before = [np.array(average) for average in network.state.teacher.averages]
     figures = method.training_figures(network, random_batch())
+    for average, value in zip(network.state.teacher.averages, before, strict=True):
+        np.testing.assert_array_equal(average, value)  # a picture moves no statistics
     titles = ["image", "label", "teacher", "soft label's entropy", "parts"]
     assert [figure.title for figure in figures] == titles
     assert 0 <= figures[3].values.numpy().min() <= figures[3].values.numpy().max() <= 1
@@ -211,6 +268,13 @@ def test_figures_show_label_entropy_and_parts(filled):
     logits = network.segment(features)
     maps = method.intermediate_maps(network, features, logits=logits, valid=random_batch()["unlabeled"]["valid"])
     assert [figure.title for figure in maps] == ["soft label's entropy", "soft label"]
+
+
+def test_a_single_unlabelled_image_cannot_be_mixed(tmp_path, small_parameters):
+    parameters = [*small_parameters, "train.method = @ESL()", "TrainingData.unlabeled_batch_size = 1"]
+    with pytest.raises(UserError, match="TrainingData.unlabeled_batch_size = 1: CutMix needs another image"):
+        train(tmp_path / "run", parameters)
+    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
 
 
 def test_a_network_without_a_decoder_is_refused():
@@ -269,3 +333,11 @@ def test_a_run_that_is_stopped_resumes_to_the_same_bits(tmp_path, parameters):
     averages = dict(zip((v.path for v in state.teacher._followed()), state.teacher.averages, strict=True))
     for variable in opened.model.trainable_variables:
         np.testing.assert_array_equal(variable, averages[variable.path], err_msg=variable.path)
+
+
+@pytest.mark.slow
+def test_a_run_cannot_go_on_with_other_parts(tmp_path, parameters):
+    few = [*parameters, "train.num_steps = 2"]
+    train(tmp_path, few)
+    with pytest.raises(UserError, match="does not fit.*PartContrast.parts was 2, is 3"):
+        train(tmp_path, [*parameters, "PartContrast.parts = 3"])

@@ -41,6 +41,14 @@ def test_parts_are_those_of_resized_features(grids, compiled):
     np.testing.assert_array_equal(find(features, classes, prototypes), plain_parts(features, classes, prototypes))
 
 
+def test_the_order_of_prototypes_does_not_matter():
+    features, classes, prototypes = drawn(4)
+    order = np.array([2, 0, 3, 1])
+    found = nearest_part(features, classes, tf.gather(prototypes, order, axis=1)).numpy()
+    expected = nearest_part(features, classes, prototypes).numpy()
+    np.testing.assert_array_equal(np.where(classes < 0, 0, order[found]), expected)
+
+
 def test_one_part_is_always_the_first():
     features, classes, prototypes = drawn(2)
     assert not nearest_part(features, classes, prototypes[:, :1]).numpy().any()

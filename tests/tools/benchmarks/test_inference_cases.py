@@ -1,7 +1,7 @@
 """The cases of inference and of CAMs in small, through the harness."""
 
 import pytest
-from benchmarks import cam, inference
+from benchmarks import cam, esl, inference, step
 from benchmarks.measure import Case, measure
 
 SMALL = {"size": 65, "backbone": "mobilenet_v2"}
@@ -31,7 +31,23 @@ def test_cams_in_small():
     assert closed.gflops * closed.seconds * 1e9 == pytest.approx(2 * 4 * 5 * 5 * 8 * 3)
 
 
+@pytest.mark.slow
+def test_esl_in_small():
+    """A supervised step of as many images is a part of ESL's; a part runs by itself."""
+    small = {"backbone": "mobilenet_v2", "batch": 2, "num_classes": 3, "crop": 33}
+    parts = [Case("contrast", esl.build_part, {**small, "part": "contrast", "parameters": (esl.SEPARABLE,)})]
+    steps = [
+        Case("supervised", step.build, {**small, "batch": 4, "method": "Supervised"}),
+        Case("ESL", step.build, {**small, "method": "ESL", "parameters": (esl.SEPARABLE,)}),
+    ]
+    supervised, all_of_it, *rest = measure([*steps, *parts], repeats=1)
+    assert supervised.images_per_second * supervised.seconds == pytest.approx(4 * step.STEPS)
+    assert all_of_it.images_per_second * all_of_it.seconds == pytest.approx(4 * step.STEPS)
+    assert all_of_it.gflops * all_of_it.seconds > 1.5 * supervised.gflops * supervised.seconds
+    assert min(row.seconds for row in rest) > 0
+
+
 def test_the_cases_have_names_of_their_own():
-    for module in (inference, cam):
+    for module in (inference, cam, esl):
         names = [case.name for case in module.cases()]
         assert len(set(names)) == len(names) >= 4

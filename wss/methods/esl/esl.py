@@ -14,17 +14,18 @@ import tensorflow as tf
 from wss.data.dataset_info import DatasetInfo
 from wss.data.streams import MASKS, NO_MASKS, Views
 from wss.data.training_data import TrainingData
-from wss.methods.base import Batch, Figure, Losses, Method, Scalars
+from wss.errors import UserError
+from wss.methods.base import Batch, Figure, Losses, Method
 from wss.methods.components.cut_mix import CutMix
 from wss.methods.components.teacher import STATISTICS, Teacher
-from wss.methods.esl.part_contrast import PartContrast, PartState, TeacherView, predicted_classes
-from wss.methods.esl.parts import nearest_part
+from wss.methods.esl.monitoring import teacher_quality
+from wss.methods.esl.part_contrast import PartContrast, PartState, TeacherView
 from wss.methods.esl.projector import Projector, build_projector
-from wss.methods.esl.soft_label import KINDS, entropy, soft_label, support_size
+from wss.methods.esl.soft_label import KINDS, entropy, soft_label
+from wss.methods.supervised import decoder_figures
 from wss.models.deeplab import DeepLab, Features
 from wss.models.layers.dropout import next_seed
 from wss.ops.losses import consistency_loss, hard_example_loss, segmentation_loss
-from wss.ops.metrics import calibration_histogram, confusion_matrix
 from wss.ops.resizing import resize_bilinear, resize_nearest
 from wss.parameter_ranges import in_ranges
 from wss.ranges import Integer, Number, OneOf, OrNone, Switch
@@ -35,10 +36,9 @@ RESOLUTIONS = ("image", "logits")
 class ESLState(tf.Module):
     """What ESL remembers: the teacher, and what the contrast does."""
 
-    def __init__(self, teacher: Teacher, parts: PartState | None, colors: tuple[tuple[int, int, int], ...]):
+    def __init__(self, teacher: Teacher, parts: PartState | None):
         super().__init__()
         self.teacher, self.parts = teacher, parts
-        self.colors = colors
         self.replicas = tf.distribute.get_strategy().num_replicas_in_sync
 
 
@@ -76,7 +76,7 @@ class ESL(Method):
         contrast_weight: Weight lambda_2 of L_CTR, see `PartContrast`; with 0 there is no projector.
         cut_mix_probability: Share of the batches whose unlabelled images are mixed; a choice, as in U2PL.
         supervised_epochs: Passes over the unlabelled images before the student learns from the teacher, which until then
-            copies it; a choice, as U2PL on VOC. Both weights 0 leave nothing but supervised training.
+            copies it; a choice, as U2PL on VOC.
         teacher_decay: Largest share of the teacher that a step keeps; a choice, as in U2PL.
         teacher_warm_up: See `Teacher`, its `warm_up`.
         teacher_statistics: See `Teacher`, its `statistics`; "refresh" takes a pass more.
@@ -131,7 +131,20 @@ class ESL(Method):
             statistics=self.teacher_statistics,
         )
         parts = self.contrast.build_state(network, info) if self.contrast_weight else None
-        return ESLState(teacher, parts, info.colors)
+        return ESLState(teacher, parts)
+
+    def check(self, data: TrainingData) -> None:
+        """Checks that CutMix has another image to mix in.
+
+        Raises:
+            UserError: A replica's batch has a single unlabelled image.
+        """
+        mixes = self._learns_from_unlabeled and self.cut_mix_probability > 0
+        if mixes and data.batch_sizes["unlabeled"] < 2:
+            raise UserError(
+                "TrainingData.unlabeled_batch_size = 1: CutMix needs another image of a replica's batch; expected 2 or "
+                "more, or ESL.cut_mix_probability = 0.0"
+            )
 
     def prepare(self, network: DeepLab, data: TrainingData) -> None:
         """Says at which step the teacher starts, and finds the first prototypes."""
@@ -151,22 +164,21 @@ class ESL(Method):
         """
         labeled = batch["labeled"]
         if not self._learns_from_unlabeled:
-            _, logits, auxiliary, _ = self._student_pass(network, labeled["image"])
+            logits, auxiliary, _ = self._student_pass(network, labeled["image"])
             return Losses({"segmentation": self._supervised(logits, auxiliary, labeled["label"])})
-        unlabeled, state = batch["unlabeled"], network.state
-        number, size = labeled["image"].shape[0], unlabeled["weak"].shape[1:3]
-        view = self._teacher_pass(network, labeled["image"], unlabeled["weak"])
-        unlabeled_logits = view.logits[-unlabeled["weak"].shape[0] :]
+        unlabeled, state, number = batch["unlabeled"], network.state, labeled["image"].shape[0]
+        batch_size, height, width, _ = unlabeled["weak"].shape
+        view = self._teacher_view(network, labeled["image"], unlabeled["weak"], refresh=True)
+        unlabeled_logits = view.logits[-batch_size:]
         label, valid = self._soft_label(unlabeled_logits, unlabeled["valid"])
 
-        mix = CutMix.draw(next_seed(), unlabeled["weak"].shape[0], size, self.cut_mix_probability)
-        images = tf.concat([labeled["image"], mix(unlabeled["weak"])], 0)
-        logits, auxiliary, hidden = self._student_pass(network, images)[1:]
-        auxiliary = None if auxiliary is None else auxiliary[:number]
+        mix = CutMix.draw(next_seed(), batch_size, (height, width), self.cut_mix_probability)
+        mixed = mix(unlabeled["weak"])
+        logits, auxiliary, hidden = self._student_pass(network, tf.concat([labeled["image"], mixed], 0))
         strong_logits = resize_bilinear(logits[number:], label.shape[1:3])
         started = tf.cast(state.teacher.has_started(step), tf.float32)
         losses = {
-            "segmentation": self._supervised(logits[:number], auxiliary, labeled["label"]),
+            "segmentation": self._supervised(logits, auxiliary, labeled["label"]),
             "consistency": started * self.soft_label_weight * consistency_loss(strong_logits, mix(label), mix(valid)),
         }
         metrics = teacher_quality(unlabeled_logits, unlabeled, label, valid)
@@ -197,31 +209,23 @@ class ESL(Method):
         return network.state.teacher
 
     def training_figures(self, network: DeepLab, batch: Batch) -> list[Figure]:
-        """Returns the unlabelled weak view, its held label, the teacher's classes, the soft label's entropy and parts."""
+        """Returns the weak view, its held label, what the teacher says, and parts; the labelled stream where all is 0."""
         if not self._learns_from_unlabeled:
-            labeled = batch["labeled"]
-            probabilities = tf.nn.softmax(network.state.teacher.predict(labeled["image"]))
-            return [
-                Figure("image", "image", labeled["image"]),
-                Figure("label", "label", labeled["label"]),
-                Figure("teacher", "probabilities", probabilities),
-            ]
-        unlabeled, state = batch["unlabeled"], network.state
-        view = self._teacher_pass(network, batch["labeled"]["image"], unlabeled["weak"])
-        number = unlabeled["weak"].shape[0]
-        logits = view.logits[-number:]
-        label, _ = self._soft_label(logits, unlabeled["valid"])
+            return decoder_figures(network, batch["labeled"])
+        unlabeled, parts = batch["unlabeled"], network.state.parts
+        number, *size, _ = unlabeled["weak"].shape
+        view = self._teacher_view(network, batch["labeled"]["image"], unlabeled["weak"])
+        logits = resize_bilinear(view.logits[-number:], size)
+        probabilities = tf.nn.softmax(logits)
+        label = soft_label(probabilities, **self._label_settings)
         figures = [
             Figure("image", "image", unlabeled["weak"]),
             Figure("label", "label", unlabeled["label"]),
-            Figure("teacher", "probabilities", tf.nn.softmax(logits)),
+            Figure("teacher", "probabilities", probabilities),
             Figure("soft label's entropy", "heat", entropy(label)[..., None]),
         ]
-        if state.parts is not None and view.hidden is not None:
-            classes, _ = predicted_classes(logits, unlabeled["valid"], view.hidden.shape[1:3])
-            prototypes = tf.convert_to_tensor(state.parts.prototypes.values)
-            part = nearest_part(view.features[-number:], classes, prototypes)
-            figures.append(Figure("parts", "image", part_colors(classes, part, state.colors, self.contrast.parts)))
+        if parts is not None:
+            figures.append(self.contrast.figure(parts, view.features[-number:], logits, unlabeled["valid"]))
         return figures
 
     def intermediate_maps(
@@ -241,8 +245,13 @@ class ESL(Method):
     def _projector(self, network: DeepLab) -> Projector | None:
         return network.branches if self.contrast_weight else None
 
-    def _teacher_pass(self, network: DeepLab, labeled: tf.Tensor, unlabeled: tf.Tensor) -> TeacherView:
-        """Returns the teacher's view of the weak views; of the unlabelled ones alone if there is no contrast."""
+    def _teacher_view(
+        self, network: DeepLab, labeled: tf.Tensor, unlabeled: tf.Tensor, *, refresh: bool = False
+    ) -> TeacherView:
+        """Returns what the teacher says of the weak views; of the unlabelled ones alone if there is no contrast.
+
+        With `refresh` a training pass may move the teacher's statistics afterwards, see `Teacher.refresh`.
+        """
         teacher, projector = network.state.teacher, self._projector(network)
         images = unlabeled if projector is None else tf.concat([labeled, unlabeled], 0)
 
@@ -255,20 +264,21 @@ class ESL(Method):
             return TeacherView(encoded, logits, hidden)
 
         view = teacher.run(lambda: run(training=False))
-        teacher.refresh(lambda: run(training=True))
+        if refresh:
+            teacher.refresh(lambda: run(training=True))
         return view
 
     def _student_pass(
         self, network: DeepLab, images: tf.Tensor
-    ) -> tuple[Features, tf.Tensor, tf.Tensor | None, tf.Tensor | None]:
-        """Returns features, logits, those of the auxiliary head and the projector's hidden features, if there are any."""
+    ) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor | None]:
+        """Returns logits, those of the auxiliary head and the projector's hidden features, None where there are none."""
         features, projector, hidden = network.features(images, training=True), self._projector(network), None
         if projector is None:
             logits = network.segment(features, training=True)
         else:
             logits, hidden = projector(features, training=True)
         auxiliary = network.auxiliary(features, training=True) if self.auxiliary_weight else None
-        return features, logits, auxiliary, hidden
+        return logits, auxiliary, hidden
 
     def _soft_label(self, logits: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the soft label [B, h, w, C] and valid [B, h, w, 1] on the grid of `resolution`."""
@@ -277,56 +287,13 @@ class ESL(Method):
         return soft_label(probabilities, **self._label_settings), resize_nearest(valid, size, align_corners=True)
 
     def _supervised(self, logits: tf.Tensor, auxiliary: tf.Tensor | None, label: tf.Tensor) -> tf.Tensor:
-        """Returns L_CE, with the auxiliary head's."""
+        """Returns L_CE of the images with a label, which come first, with the auxiliary head's."""
 
         def loss(logits: tf.Tensor) -> tf.Tensor:
+            logits = logits[: label.shape[0]]
             if self.hard_examples is None:
                 return segmentation_loss(logits, label)
             return hard_example_loss(logits, label, threshold=self.hard_examples, least=self.least_hard_examples)
 
         total = loss(logits)
         return total if auxiliary is None else total + self.auxiliary_weight * loss(auxiliary)
-
-
-def teacher_quality(
-    logits: tf.Tensor, unlabeled: Mapping[str, tf.Tensor], label: tf.Tensor, valid: tf.Tensor
-) -> Scalars:
-    """Measures soft labels, and the teacher on the weak view where truth is held.
-
-    Args:
-        logits: float32 [B, h, w, C] of the teacher.
-        unlabeled: The unlabelled stream; pixels of its label that are 255 count in no IoU or calibration.
-        label: float32 [B, h', w', C], the soft label.
-        valid: float32 [B, h', w', 1], pixels that count.
-    """
-    sizes = tf.cast(support_size(label), tf.float32)
-    counted = valid[..., 0]
-    share = lambda values: tf.math.divide_no_nan(tf.reduce_sum(values * counted), tf.reduce_sum(counted))
-    truth = resize_nearest(unlabeled["label"], logits.shape[1:3], align_corners=True)
-    probabilities = tf.nn.softmax(logits)
-    count, confidence, correct = tf.unstack(tf.cast(calibration_histogram(truth, probabilities), tf.float32), axis=1)
-    prediction = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
-    confusion = tf.cast(confusion_matrix(truth, prediction, logits.shape[-1]), tf.float32)
-    hits, of_truth = tf.linalg.diag_part(confusion), tf.reduce_sum(confusion, 1)
-    iou = tf.math.divide_no_nan(hits, of_truth + tf.reduce_sum(confusion, 0) - hits)
-    present = tf.cast(of_truth > 0, tf.float32)
-    return {
-        "soft_label/classes": share(sizes),
-        "soft_label/one_hot": share(tf.cast(sizes == 1, tf.float32)),
-        "teacher/ece": tf.math.divide_no_nan(tf.reduce_sum(tf.abs(correct - confidence)), tf.reduce_sum(count)),
-        "teacher/mean_iou": tf.math.divide_no_nan(tf.reduce_sum(iou * present), tf.reduce_sum(present)),
-    }
-
-
-def part_colors(classes: tf.Tensor, part: tf.Tensor, colors: tuple[tuple[int, int, int], ...], parts: int) -> tf.Tensor:
-    """Returns float32 [B, h, w, 3] in 0 .. 255: the class's colour, the lighter the larger the number of the part.
-
-    Args:
-        classes: int32 [B, h, w], negative for none.
-        part: int32 [B, h, w].
-        colors: RGB by class.
-        parts: K.
-    """
-    color = tf.gather(tf.constant(colors, tf.float32), tf.maximum(classes, 0))
-    light = tf.cast(part, tf.float32)[..., None] / max(parts - 1, 1) * 0.7
-    return tf.where(classes[..., None] >= 0, color + light * (255.0 - color), 255.0)

@@ -11,10 +11,11 @@ from wss.data.dataset_info import DatasetInfo
 from wss.data.evaluation_data import evaluation_batches
 from wss.data.record_damage import damage_told
 from wss.data.training_data import TrainingData
-from wss.methods.base import Scalars
+from wss.methods.base import Figure, Scalars
 from wss.methods.components.cut_mix import CutMix
 from wss.methods.components.teacher import Teacher
 from wss.methods.esl.contrast import choose_anchors, info_nce
+from wss.methods.esl.monitoring import part_colors
 from wss.methods.esl.part_memory import DRAWS, PartMemory
 from wss.methods.esl.parts import (
     NO_CLASS,
@@ -54,10 +55,10 @@ class TeacherView(NamedTuple):
 class PartState(tf.Module):
     """What the contrast remembers: prototypes and memory."""
 
-    def __init__(self, prototypes: PartPrototypes, memory: PartMemory, class_names: tuple[str, ...]):
+    def __init__(self, prototypes: PartPrototypes, memory: PartMemory, info: DatasetInfo):
         super().__init__()
         self.prototypes, self.memory = prototypes, memory
-        self.class_names = class_names
+        self.class_names, self.colors = info.class_names, info.colors
 
 
 @gin.configurable
@@ -124,7 +125,7 @@ class PartContrast:
             unit=self.prototype_metric == "cosine",
         )
         memory = PartMemory(info.num_classes * self.parts, self.queue_capacity, network.branches.dimension)
-        return PartState(prototypes, memory, info.class_names)
+        return PartState(prototypes, memory, info)
 
     def prepare(self, state: PartState, network: DeepLab, data: TrainingData) -> None:
         """Finds the first prototypes by K-means over the encoder's features of the labelled images."""
@@ -205,6 +206,19 @@ class PartContrast:
         state.memory.push(tensors["vectors"], tensors["present"])
         state.prototypes.update(tensors["sums"], tensors["counts"])
 
+    def figure(self, state: PartState, features: tf.Tensor, logits: tf.Tensor, valid: tf.Tensor) -> Figure:
+        """Returns a picture of the parts that the teacher sees.
+
+        Args:
+            state: Prototypes and memory.
+            features: float32 [B, h', w', D] of the teacher's encoder.
+            logits: float32 [B, h, w, C] of the teacher, on whose grid the parts are shown.
+            valid: float32 [B, H, W, 1].
+        """
+        classes, _ = predicted_classes(logits, valid, tuple(logits.shape[1:3]))
+        part = nearest_part(features, classes, tf.convert_to_tensor(state.prototypes.values))
+        return Figure("parts", "image", part_colors(classes, part, state.colors, self.parts))
+
     def _contrast(
         self, state: PartState, projector: Projector, student: tf.Tensor, *, candidates: tf.Tensor, part: tf.Tensor
     ) -> tuple[tf.Tensor, Scalars]:
@@ -229,7 +243,7 @@ class PartContrast:
             "contrast/anchors": chosen,
             "contrast/skipped": tf.math.divide_no_nan(chosen - tf.reduce_sum(usable), chosen),
             "contrast/queue_fill": tf.reduce_mean(tf.cast(memory.sizes, tf.float32)) / self.queue_capacity,
-            **{f"contrast/{name}": value for name, value in zip(names, tf.unstack(by_class), strict=True)},
+            **{f"contrast_by_class/{name}": value for name, value in zip(names, tf.unstack(by_class), strict=True)},
         }
         return tf.math.divide_no_nan(tf.reduce_sum(by_class), divisor), metrics
 

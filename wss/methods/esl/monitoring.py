@@ -1,0 +1,54 @@
+"""What TensorBoard shows of ESL: how good soft labels and teacher are, and the parts in colours."""
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from wss.methods.base import Scalars
+from wss.methods.esl.soft_label import support_size
+from wss.ops.metrics import calibration_histogram, confusion_matrix
+from wss.ops.resizing import resize_nearest
+
+
+def teacher_quality(
+    logits: tf.Tensor, unlabeled: Mapping[str, tf.Tensor], label: tf.Tensor, valid: tf.Tensor
+) -> Scalars:
+    """Measures soft labels, and the teacher on the weak view where truth is held.
+
+    Args:
+        logits: float32 [B, h, w, C] of the teacher.
+        unlabeled: The unlabelled stream; pixels of its label that are 255 count in no IoU or calibration.
+        label: float32 [B, h', w', C], the soft label.
+        valid: float32 [B, h', w', 1], pixels that count.
+    """
+    sizes = tf.cast(support_size(label), tf.float32)
+    counted = valid[..., 0]
+    share = lambda values: tf.math.divide_no_nan(tf.reduce_sum(values * counted), tf.reduce_sum(counted))
+    truth = resize_nearest(unlabeled["label"], logits.shape[1:3], align_corners=True)
+    probabilities = tf.nn.softmax(logits)
+    count, confidence, correct = tf.unstack(tf.cast(calibration_histogram(truth, probabilities), tf.float32), axis=1)
+    prediction = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
+    confusion = tf.cast(confusion_matrix(truth, prediction, logits.shape[-1]), tf.float32)
+    hits, of_truth = tf.linalg.diag_part(confusion), tf.reduce_sum(confusion, 1)
+    iou = tf.math.divide_no_nan(hits, of_truth + tf.reduce_sum(confusion, 0) - hits)
+    present = tf.cast(of_truth > 0, tf.float32)
+    return {
+        "soft_label/classes": share(sizes),
+        "soft_label/one_hot": share(tf.cast(sizes == 1, tf.float32)),
+        "teacher/ece": tf.math.divide_no_nan(tf.reduce_sum(tf.abs(correct - confidence)), tf.reduce_sum(count)),
+        "teacher/mean_iou": tf.math.divide_no_nan(tf.reduce_sum(iou * present), tf.reduce_sum(present)),
+    }
+
+
+def part_colors(classes: tf.Tensor, part: tf.Tensor, colors: tuple[tuple[int, int, int], ...], parts: int) -> tf.Tensor:
+    """Returns float32 [B, h, w, 3] in 0 .. 255: the class's colour, the lighter the larger the number of the part.
+
+    Args:
+        classes: int32 [B, h, w], negative for none.
+        part: int32 [B, h, w].
+        colors: RGB by class.
+        parts: K.
+    """
+    color = tf.gather(tf.constant(colors, tf.float32), tf.maximum(classes, 0))
+    light = tf.cast(part, tf.float32)[..., None] / max(parts - 1, 1) * 0.7
+    return tf.where(classes[..., None] >= 0, color + light * (255.0 - color), 255.0)
