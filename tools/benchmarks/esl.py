@@ -53,6 +53,7 @@ def build_part(
     from wss import configurables  # noqa: F401  registers what gin configures
     from wss.methods.components.cut_mix import CutMix
     from wss.methods.esl.esl import ESL
+    from wss.methods.esl.passes import teacher_view
     from wss.methods.esl.soft_label import soft_label
     from wss.models.layers.dropout import dropout_seed
     from wss.runtime.cpu import set_cpu_threads
@@ -68,7 +69,8 @@ def build_part(
     stream = step.batch_of(crop, batch, num_classes)
     labeled, unlabeled = stream["labeled"], stream["unlabeled"]
     probabilities = tf.nn.softmax(3 * tf.random.stateless_normal([batch, crop, crop, num_classes], seed))
-    run_teacher = functools.partial(method._teacher_view, network, labeled["image"], unlabeled["weak"], refresh=True)
+    images = tf.concat([labeled["image"], unlabeled["weak"]], 0)
+    run_teacher = functools.partial(teacher_view, network.state.teacher, network, network.branches, images)
 
     def contrast(view, hidden: tf.Tensor) -> tf.Tensor:
         with dropout_seed(seed), tf.GradientTape() as tape:

@@ -13,6 +13,7 @@ from wss import config, experiment
 from wss.errors import UserError
 from wss.methods.esl.esl import ESL
 from wss.methods.esl.monitoring import part_colors, teacher_quality
+from wss.methods.esl.passes import teacher_view
 from wss.methods.supervised import Supervised
 from wss.models.layers.dropout import dropout_seed
 from wss.ops.losses import consistency_loss, segmentation_loss
@@ -123,12 +124,12 @@ def test_each_loss_trains_its_parts(filled):
 
 def test_gradient_flows_through_the_mixed_view_alone(filled):
     """The weak view is mixed into the student's input; the teacher's pass over it takes no gradient."""
-    method, network = filled
+    _, network = filled
     unlabeled = random_batch()["unlabeled"]
     with tf.GradientTape() as tape:
         tape.watch(unlabeled["weak"])
-        view = method._teacher_view(network, random_batch()["labeled"]["image"], unlabeled["weak"])
-        total = tf.add_n([tf.reduce_sum(value) for value in view])
+        view = teacher_view(network.state.teacher, network, network.branches, unlabeled["weak"])
+        total = tf.add_n([tf.reduce_sum(value) for value in (view.encoded, view.logits, view.hidden)])
     assert tape.gradient(total, unlabeled["weak"]) is None
 
 
@@ -197,6 +198,25 @@ def test_an_auxiliary_head_learns_from_masks_alone():
     )
     assert labeled["segmentation"] > none["segmentation"]
     np.testing.assert_allclose(more["consistency"], none["consistency"], rtol=1e-4)
+
+
+def test_two_passes_differ_in_batch_norm_alone():
+    """With frozen statistics the losses are the same; otherwise labelled images alone move the averages."""
+    batch = random_batch()
+    for fine_tune in (False, True):
+        together, apart = ESL(), ESL(join=False)
+        network = network_of(together, fine_tune_batch_norm=fine_tune)
+        together.after_step(network, losses_of(together, network, batch).tensors, tf.constant(0, tf.int64))
+        one, two = losses_of(together, network, batch).losses, losses_of(apart, network, batch).losses
+        for name in one:
+            assert np.isclose(one[name], two[name], rtol=1e-5) == (not fine_tune), name
+    moved = []
+    for method in (Supervised(), ESL(join=False, contrast_weight=0.0)):
+        network = network_of(method)
+        losses_of(method, network, batch)
+        moved.append([np.array(variable) for variable in network.non_trainable_variables])
+    for one, two in zip(*moved, strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_hard_examples_are_an_option():

@@ -19,7 +19,8 @@ from wss.methods.base import Batch, Figure, Losses, Method
 from wss.methods.components.cut_mix import CutMix
 from wss.methods.components.teacher import STATISTICS, Teacher
 from wss.methods.esl.monitoring import teacher_quality
-from wss.methods.esl.part_contrast import PartContrast, PartState, TeacherView
+from wss.methods.esl.part_contrast import PartContrast, PartState
+from wss.methods.esl.passes import View, run, student_view, teacher_view
 from wss.methods.esl.projector import Projector, build_projector
 from wss.methods.esl.soft_label import KINDS, entropy, soft_label
 from wss.methods.supervised import decoder_figures
@@ -60,6 +61,7 @@ class ESLState(tf.Module):
     hard_examples=OrNone(Number(above=0, maximum=1)),
     least_hard_examples=Integer(1, 2**30),
     auxiliary_weight=Number(minimum=0),
+    join=Switch(),
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ESL(Method):
@@ -83,6 +85,7 @@ class ESL(Method):
         hard_examples: Probability of the true class up to which labelled pixels count in L_CE; None counts all.
         least_hard_examples: See `hard_example_loss`, its `least`.
         auxiliary_weight: Weight of an auxiliary head's L_CE, if the network has one.
+        join: See `student_view`; as in U2PL.
     """
 
     label: str = "dynamic"
@@ -100,6 +103,7 @@ class ESL(Method):
     hard_examples: float | None = None
     least_hard_examples: int = 100_000
     auxiliary_weight: float = 0.4
+    join: bool = True
 
     def __post_init__(self):
         self.contrast  # noqa: B018  # read now, so that a mistake shows before the network is built
@@ -160,26 +164,27 @@ class ESL(Method):
     def losses(self, network: DeepLab, batch: Batch, step: tf.Tensor) -> Losses:
         """Returns the losses of one training step, see `Method.losses`.
 
-        There are two passes: the teacher's on the weak views, the student's on labelled and mixed images together.
+        There are two passes: the teacher's on the weak views, the student's on labelled and mixed images (see `join`).
         """
-        labeled = batch["labeled"]
+        labeled, projector = batch["labeled"], self._projector(network)
         if not self._learns_from_unlabeled:
-            logits, auxiliary, _ = self._student_pass(network, labeled["image"])
-            return Losses({"segmentation": self._supervised(logits, auxiliary, labeled["label"])})
+            student = run(network, projector, labeled["image"], training=True)
+            return Losses({"segmentation": self._supervised(network, student, labeled["label"])})
         unlabeled, state, number = batch["unlabeled"], network.state, labeled["image"].shape[0]
-        batch_size, height, width, _ = unlabeled["weak"].shape
-        view = self._teacher_view(network, labeled["image"], unlabeled["weak"], refresh=True)
-        unlabeled_logits = view.logits[-batch_size:]
+        weak = unlabeled["weak"]
+        # The contrast needs the teacher's view of the labelled images too.
+        images = weak if projector is None else tf.concat([labeled["image"], weak], 0)
+        teacher = teacher_view(state.teacher, network, projector, images, refresh=True)
+        unlabeled_logits = teacher.logits[-weak.shape[0] :]
         label, valid = self._soft_label(unlabeled_logits, unlabeled["valid"])
 
-        mix = CutMix.draw(next_seed(), batch_size, (height, width), self.cut_mix_probability)
-        mixed = mix(unlabeled["weak"])
-        logits, auxiliary, hidden = self._student_pass(network, tf.concat([labeled["image"], mixed], 0))
-        strong_logits = resize_bilinear(logits[number:], label.shape[1:3])
+        mix = CutMix.draw(next_seed(), weak.shape[0], (weak.shape[1], weak.shape[2]), self.cut_mix_probability)
+        student = student_view(network, projector, labeled["image"], mix(weak), join=self.join)
+        mixed_logits = resize_bilinear(student.logits[number:], label.shape[1:3])
         started = tf.cast(state.teacher.has_started(step), tf.float32)
         losses = {
-            "segmentation": self._supervised(logits, auxiliary, labeled["label"]),
-            "consistency": started * self.soft_label_weight * consistency_loss(strong_logits, mix(label), mix(valid)),
+            "segmentation": self._supervised(network, student, labeled["label"]),
+            "consistency": started * self.soft_label_weight * consistency_loss(mixed_logits, mix(label), mix(valid)),
         }
         metrics = teacher_quality(unlabeled_logits, unlabeled, label, valid)
         tensors: dict[str, tf.Tensor] = {}
@@ -189,9 +194,9 @@ class ESL(Method):
                 network.branches,
                 label=labeled["label"],
                 teacher=state.teacher,
-                view=view,
+                view=teacher,
                 valid=unlabeled["valid"],
-                student=hidden,
+                student=student.hidden,
                 mix=mix,
             )
             losses["contrast"] = started * self.contrast_weight * contrast
@@ -213,9 +218,9 @@ class ESL(Method):
         if not self._learns_from_unlabeled:
             return decoder_figures(network, batch["labeled"])
         unlabeled, parts = batch["unlabeled"], network.state.parts
-        number, *size, _ = unlabeled["weak"].shape
-        view = self._teacher_view(network, batch["labeled"]["image"], unlabeled["weak"])
-        logits = resize_bilinear(view.logits[-number:], size)
+        size = unlabeled["weak"].shape[1:3]
+        teacher = teacher_view(network.state.teacher, network, None, unlabeled["weak"])
+        logits = resize_bilinear(teacher.logits, size)
         probabilities = tf.nn.softmax(logits)
         label = soft_label(probabilities, **self._label_settings)
         figures = [
@@ -225,7 +230,7 @@ class ESL(Method):
             Figure("soft label's entropy", "heat", entropy(label)[..., None]),
         ]
         if parts is not None:
-            figures.append(self.contrast.figure(parts, view.features[-number:], logits, unlabeled["valid"]))
+            figures.append(self.contrast.figure(parts, teacher.encoded, logits, unlabeled["valid"]))
         return figures
 
     def intermediate_maps(
@@ -245,48 +250,13 @@ class ESL(Method):
     def _projector(self, network: DeepLab) -> Projector | None:
         return network.branches if self.contrast_weight else None
 
-    def _teacher_view(
-        self, network: DeepLab, labeled: tf.Tensor, unlabeled: tf.Tensor, *, refresh: bool = False
-    ) -> TeacherView:
-        """Returns what the teacher says of the weak views; of the unlabelled ones alone if there is no contrast.
-
-        With `refresh` a training pass may move the teacher's statistics afterwards, see `Teacher.refresh`.
-        """
-        teacher, projector = network.state.teacher, self._projector(network)
-        images = unlabeled if projector is None else tf.concat([labeled, unlabeled], 0)
-
-        def run(training: bool) -> TeacherView:
-            features = network.features(images, training=training)
-            encoded = tf.cast(features["features"], tf.float32)
-            if projector is None:
-                return TeacherView(encoded, network.segment(features, training=training))
-            logits, hidden = projector(features, training=training)
-            return TeacherView(encoded, logits, hidden)
-
-        view = teacher.run(lambda: run(training=False))
-        if refresh:
-            teacher.refresh(lambda: run(training=True))
-        return view
-
-    def _student_pass(
-        self, network: DeepLab, images: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor | None]:
-        """Returns logits, those of the auxiliary head and the projector's hidden features, None where there are none."""
-        features, projector, hidden = network.features(images, training=True), self._projector(network), None
-        if projector is None:
-            logits = network.segment(features, training=True)
-        else:
-            logits, hidden = projector(features, training=True)
-        auxiliary = network.auxiliary(features, training=True) if self.auxiliary_weight else None
-        return logits, auxiliary, hidden
-
     def _soft_label(self, logits: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the soft label [B, h, w, C] and valid [B, h, w, 1] on the grid of `resolution`."""
         size = valid.shape[1:3] if self.resolution == "image" else logits.shape[1:3]
         probabilities = tf.nn.softmax(resize_bilinear(logits, size))
         return soft_label(probabilities, **self._label_settings), resize_nearest(valid, size, align_corners=True)
 
-    def _supervised(self, logits: tf.Tensor, auxiliary: tf.Tensor | None, label: tf.Tensor) -> tf.Tensor:
+    def _supervised(self, network: DeepLab, student: View, label: tf.Tensor) -> tf.Tensor:
         """Returns L_CE of the images with a label, which come first, with the auxiliary head's."""
 
         def loss(logits: tf.Tensor) -> tf.Tensor:
@@ -295,5 +265,6 @@ class ESL(Method):
                 return segmentation_loss(logits, label)
             return hard_example_loss(logits, label, threshold=self.hard_examples, least=self.least_hard_examples)
 
-        total = loss(logits)
+        total = loss(student.logits)
+        auxiliary = network.auxiliary(student.features, training=True) if self.auxiliary_weight else None
         return total if auxiliary is None else total + self.auxiliary_weight * loss(auxiliary)

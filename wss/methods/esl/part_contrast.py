@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import gin
 import tensorflow as tf
@@ -25,6 +24,7 @@ from wss.methods.esl.parts import (
     part_means_by_image,
     part_sums,
 )
+from wss.methods.esl.passes import View
 from wss.methods.esl.projector import Projector
 from wss.methods.esl.prototypes import METRICS, FeatureSample, k_means
 from wss.models.deeplab import DeepLab
@@ -36,20 +36,6 @@ from wss.ranges import Integer, Number, OneOf
 
 AVERAGES = ("all", "present")
 LARGEST_QUEUE = 2**16
-
-
-class TeacherView(NamedTuple):
-    """What the teacher says of the weak views, labelled images first; all without gradient.
-
-    Attributes:
-        features: float32 [B, h', w', D], the encoder's last features.
-        logits: float32 [B, h, w, C].
-        hidden: float32 [B, h4, w4, depth], what `Projector.project` takes; None without a projector.
-    """
-
-    features: tf.Tensor
-    logits: tf.Tensor
-    hidden: tf.Tensor | None = None
 
 
 class PartState(tf.Module):
@@ -158,7 +144,7 @@ class PartContrast:
         *,
         label: tf.Tensor,
         teacher: Teacher,
-        view: TeacherView,
+        view: View,
         valid: tf.Tensor,
         student: tf.Tensor,
         mix: CutMix,
@@ -180,14 +166,14 @@ class PartContrast:
         of_labeled = coarse_classes(label, grid, len(state.class_names))
         of_unlabeled, confidence = predicted_classes(view.logits[labeled:], valid, grid)
         classes = tf.concat([of_labeled, of_unlabeled], 0)
-        part = nearest_part(view.features, classes, tf.convert_to_tensor(state.prototypes.values))
+        part = nearest_part(view.encoded, classes, tf.convert_to_tensor(state.prototypes.values))
 
         # What follows the step: means of z^t for the memory, of E^t for the prototypes (Eqs. 8 and 12).
         number = len(state.class_names) * self.parts
         sure = tf.concat([tf.ones_like(of_labeled, tf.bool), confidence >= self.memory_confidence], 0)
         pooled = tf.where((classes != NO_CLASS) & sure, classes * self.parts + part, -1)
         means, present = part_means_by_image(view.hidden, pooled, number)
-        sums, counts = part_sums(view.features, pooled, number)
+        sums, counts = part_sums(view.encoded, pooled, number)
         vectors = teacher.run(lambda: projector.project(means))
         tensors = {"vectors": vectors, "present": present, "sums": sums, "counts": counts}
 
