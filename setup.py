@@ -5,7 +5,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-CONVERT = ["ijson>=3.3", "pycocotools>=2.0.8", "scipy>=1.13"]  # COCO's JSON and masks, SBD's .mat
+CONVERT = ["ijson>=3.3", "pycocotools>=2.0.8"]  # COCO's JSON and masks
 BEAM = ["apache-beam>=2.70"]
 DEV = [
     "pytest>=8",
@@ -38,6 +38,7 @@ setup(
         "tensorflow-datasets>=4.9.9",
         "tensorboard>=2.20",
         "numpy>=1.26",
+        "scipy>=1.13",
         "absl-py>=2.1",
         "etils[epath]>=1.7",
         "importlib_resources>=6.0",

@@ -47,7 +47,7 @@ class SbdMask:
         Raises:
             UserError: The file is missing or broken, or has another content.
         """
-        from scipy.io import loadmat  # wss[convert]
+        from scipy.io import loadmat  # slow to import
 
         content = read_file(self.path)
         try:
