@@ -57,8 +57,10 @@ def hard_example_loss(
         labels=tf.where(counted, label, 0), logits=tf.reshape(logits, [-1, logits.shape[-1]])
     )
     probability = tf.where(counted, tf.exp(-tf.stop_gradient(loss)), 2.0)  # past every probability
-    smallest = -tf.math.top_k(-probability, tf.minimum(least, tf.size(label))).values[-1]
-    hard = tf.cast(counted & (probability <= tf.maximum(threshold, smallest)), tf.float32)
+    enough = tf.math.count_nonzero(probability <= threshold) >= least
+    sorted_limit = lambda: -tf.math.top_k(-probability, tf.minimum(least, tf.size(label))).values[-1]
+    limit = tf.cond(enough, lambda: tf.constant(threshold), sorted_limit)  # to sort millions of pixels takes long
+    hard = tf.cast(counted & (probability <= tf.maximum(threshold, limit)), tf.float32)
     return tf.math.divide_no_nan(tf.reduce_sum(loss * hard), tf.reduce_sum(hard))
 
 

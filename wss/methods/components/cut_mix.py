@@ -4,6 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from wss.ops.draws import integer_below
 from wss.ops.resizing import resize_nearest
 
 
@@ -29,9 +30,10 @@ class CutMix:
         """
         height, width = size
         draws = tf.random.stateless_uniform([4, batch_size], seed)
-        columns = _integer(draws[0], tf.constant(width // 2 + 1), tf.constant(width))
+        narrowest = width // 2 + 1
+        columns = narrowest + integer_below(draws[0], width - narrowest)
         rows = tf.cast(tf.round(height * width / 2 / tf.cast(columns, tf.float32)), tf.int32)
-        left, top = _integer(draws[1], 0, width - columns + 1), _integer(draws[2], 0, height - rows + 1)
+        left, top = integer_below(draws[1], width - columns + 1), integer_below(draws[2], height - rows + 1)
         x, y = tf.range(width)[None, None, :], tf.range(height)[None, :, None]
         left, top, columns, rows = (value[:, None, None] for value in (left, top, columns, rows))
         inside = (x >= left) & (x < left + columns) & (y >= top) & (y < top + rows)
@@ -42,8 +44,3 @@ class CutMix:
         inside = resize_nearest(self.inside, values.shape[1:3], align_corners=True)
         inside = inside if values.shape.rank == 4 else inside[..., 0]
         return tf.where(inside, tf.roll(values, -1, axis=0), values)
-
-
-def _integer(draw: tf.Tensor, minimum: tf.Tensor | int, end: tf.Tensor | int) -> tf.Tensor:
-    """Returns int32 in minimum .. end - 1 for a draw in [0, 1)."""
-    return minimum + tf.cast(draw * tf.cast(end - minimum, tf.float32), tf.int32)

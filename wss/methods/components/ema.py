@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 Result = TypeVar("Result")
@@ -29,15 +30,7 @@ class ExponentialMovingAverage(tf.Module):
         self._network = lambda: network
         followed = [variable for variable in network.variables if "float" in variable.dtype]
         self._followed = lambda: followed
-        self.averages = [
-            tf.Variable(
-                variable.numpy(),
-                trainable=False,
-                synchronization=tf.VariableSynchronization.ON_READ,
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
-            for variable in followed
-        ]
+        self.averages = [replica_variable(variable.numpy()) for variable in followed]
 
     def update(self, step: tf.Tensor) -> None:
         """Moves the averages towards the weights, in a replica context: a = d a + (1 - d) w.
@@ -95,3 +88,17 @@ class ExponentialMovingAverage(tf.Module):
         finally:
             for variable, value in zip(self._followed(), own, strict=True):
                 variable.assign(value)
+
+
+def replica_variable(initial: tf.Tensor | np.ndarray, name: str | None = None) -> tf.Variable:
+    """Returns a variable of which each replica has a copy, so that writing it needs no communication.
+
+    Read outside of a replica it is that of the first one. Where all must have the same, all write the same.
+    """
+    return tf.Variable(
+        initial,
+        trainable=False,
+        name=name,
+        synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )

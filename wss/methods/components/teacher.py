@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from wss.methods.components.ema import ExponentialMovingAverage
+from wss.methods.components.ema import ExponentialMovingAverage, replica_variable
 
 STATISTICS = ("average", "refresh")
 _STATISTIC_NAMES = ("moving_mean", "moving_variance")
@@ -29,14 +29,7 @@ class Teacher(ExponentialMovingAverage):
     def __init__(self, network: keras.Model, *, decay: float = 0.99, warm_up: bool = True, statistics: str = "average"):
         super().__init__(network, decay=decay, warm_up=warm_up)
         self.statistics = statistics
-        self.start = tf.Variable(
-            0,
-            trainable=False,
-            dtype=tf.int64,
-            name="start",
-            synchronization=tf.VariableSynchronization.ON_READ,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
+        self.start = replica_variable(tf.constant(0, tf.int64), "start")
 
     def decay_at(self, step: tf.Tensor) -> tf.Tensor:
         """Returns the share of the average that a step keeps, 0 before the start."""

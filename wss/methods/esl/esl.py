@@ -124,7 +124,7 @@ class ESL(Method):
 
     def build(self, network: DeepLab, info: DatasetInfo) -> Projector | None:
         """Builds the projector, if there is a contrast."""
-        return build_projector(network, info) if self.contrast_weight else None
+        return build_projector(network) if self.contrast_weight else None
 
     def build_state(self, network: DeepLab, info: DatasetInfo) -> ESLState:
         """Builds the teacher, prototypes and memory."""

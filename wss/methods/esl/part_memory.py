@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from wss.methods.esl.parts import replica_variable
+from wss.methods.components.ema import replica_variable
+from wss.ops.draws import integer_below
 
 DRAWS = ("entries", "queues")
 
@@ -67,7 +68,7 @@ class PartMemory(tf.Module):
             float32 [..., L] and bool [...], whether the queue has one.
         """
         size = tf.gather(self.sizes, part)
-        slot = _integer(tf.random.stateless_uniform(part.shape, seed), size)
+        slot = integer_below(tf.random.stateless_uniform(part.shape, seed), size)
         return tf.gather(tf.convert_to_tensor(self.vectors), part * self.capacity + slot), size > 0
 
     def draw_others(self, seed: tf.Tensor, number: int, uniform_over: str = "entries") -> tuple[tf.Tensor, tf.Tensor]:
@@ -88,17 +89,11 @@ class PartMemory(tf.Module):
         others = ends[-1] - weights
         first, second = tf.unstack(tf.random.stateless_uniform([2, self.parts, number], seed))
         # A number among the others: past the part's own it goes on behind them.
-        drawn = _integer(first, others[:, None])
+        drawn = integer_below(first, others[:, None])
         drawn += tf.where(drawn >= starts[:, None], weights[:, None], 0)
         queue = tf.searchsorted(ends, tf.reshape(drawn, [-1]), side="right")
         queue = tf.minimum(tf.reshape(queue, drawn.shape), self.parts - 1)
         slot = drawn - tf.gather(starts, queue)
         if uniform_over == "queues":
-            slot = _integer(second, tf.gather(sizes, queue))
+            slot = integer_below(second, tf.gather(sizes, queue))
         return tf.gather(tf.convert_to_tensor(self.vectors), queue * self.capacity + slot), others > 0
-
-
-def _integer(draw: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
-    """Returns int32 in 0 .. end - 1 for a draw in [0, 1); 0 for end 0."""
-    drawn = tf.cast(draw * tf.cast(end, tf.float32), tf.int32)
-    return tf.maximum(tf.minimum(drawn, end - 1), 0)

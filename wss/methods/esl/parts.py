@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from wss.methods.components.ema import replica_variable
 from wss.ops.resizing import resize_nearest
 
 NO_CLASS = -1
@@ -157,14 +158,3 @@ class PartPrototypes(tf.Module):
         present = tf.reshape(counts > 0, [*self.values.shape[:2], 1])
         values = tf.convert_to_tensor(self.values)
         self.values.assign(tf.where(present, self.decay * values + (1 - self.decay) * means, values))
-
-
-def replica_variable(initial: tf.Tensor, name: str) -> tf.Variable:
-    """Returns a variable of which each replica has a copy; who writes it writes the same on all, without communication."""
-    return tf.Variable(
-        initial,
-        trainable=False,
-        name=name,
-        synchronization=tf.VariableSynchronization.ON_READ,
-        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-    )

@@ -28,10 +28,6 @@ class View(NamedTuple):
         """The encoder's last features, float32 [B, h', w', D]."""
         return tf.cast(self.features["features"], tf.float32)
 
-    def images(self, which: slice) -> "View":
-        """Returns the view of some of the images."""
-        return tf.nest.map_structure(lambda values: None if values is None else values[which], self)
-
 
 def run(network: DeepLab, projector: Projector | None, images: tf.Tensor, *, training: bool) -> View:
     """Runs a network, and its projector if there is one, over raw images [B, H, W, 3]."""

@@ -6,17 +6,13 @@ import gin
 import keras
 import tensorflow as tf
 
-from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
 from wss.models.deeplab import DeepLab, Features
 from wss.models.heads.aspp_decoder import DECODER_INPUT
-from wss.models.layers.convolution import conv_bn, head_input, pytorch_uniform, separable_conv_bn
+from wss.models.layers.convolution import PYTORCH_BATCH_NORM, conv_bn, head_input, pytorch_uniform, separable_conv_bn
 from wss.models.layers.dropout import SpatialDropout
 from wss.parameter_ranges import in_ranges
 from wss.ranges import LARGEST_WIDTH, Integer, Number, SetByCode, Switch
-
-# PyTorch's defaults, as U2PL trains with.
-_BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
 
 
 class Projector(keras.layers.Layer):
@@ -38,7 +34,7 @@ class Projector(keras.layers.Layer):
         with_decoder_input = keras.Model(head.inputs, {"logits": head.output, "decoder_input": decoder_input})
         # In a container that Keras does not look into: the head is saved with the network.
         self._head = lambda: with_decoder_input
-        norm = {**_BATCH_NORM, **network.batch_norm.arguments()}
+        norm = {**PYTORCH_BATCH_NORM, **network.batch_norm.arguments()}
         x = inputs = head_input(decoder_input.shape[1:], DECODER_INPUT)
         convolution = separable_conv_bn if separable else functools.partial(conv_bn, initializer=pytorch_uniform())
         for number in (1, 2):
@@ -66,7 +62,6 @@ class Projector(keras.layers.Layer):
 @in_ranges(
     "build_projector",
     network=SetByCode(),
-    info=SetByCode(),
     depth=Integer(1, LARGEST_WIDTH),
     dimension=Integer(1, LARGEST_WIDTH),
     separable=Switch(),
@@ -74,7 +69,6 @@ class Projector(keras.layers.Layer):
 )
 def build_projector(
     network: DeepLab,
-    info: DatasetInfo,
     *,
     depth: int = 256,
     dimension: int = 512,
@@ -85,7 +79,6 @@ def build_projector(
 
     Args:
         network: The network, DeepLabv3+ with a decoder.
-        info: The data set.
         depth: Channels of the two convolutions.
         dimension: L, the length of the vectors that are compared; 512 in the paper.
         separable: Whether the convolutions are separable, for small networks.
@@ -94,7 +87,6 @@ def build_projector(
     Raises:
         UserError: The network has no decoder.
     """
-    del info
     if DECODER_INPUT not in [layer.name for layer in network.segmentation_head.layers]:
         raise UserError(
             "ESL.contrast_weight: the contrast reads what DeepLabv3+'s decoder reads, but the network has no decoder; set "

@@ -5,15 +5,13 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from wss.models.layers.convolution import Conv2D, ResizeLike, conv_bn, head_input, pytorch_uniform
+from wss.models.layers.convolution import PYTORCH_BATCH_NORM, Conv2D, ResizeLike, conv_bn, head_input, pytorch_uniform
 from wss.models.layers.dropout import SpatialDropout
 from wss.ops.resizing import sides
 
 BINS = (1, 2, 3, 6)
 DEPTH = 512
 AUXILIARY_DEPTH = 256
-# PyTorch's defaults, which the reference trains with.
-_BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
 
 
 def build_pspnet_head(
@@ -34,7 +32,7 @@ def build_pspnet_head(
     Returns:
         A model from [features] to logits [B, h, w, C], always float32.
     """
-    norm = {**_BATCH_NORM, **(batch_norm or {})}
+    norm = {**PYTORCH_BATCH_NORM, **(batch_norm or {})}
     features = head_input(features_shape, "features")
     x = pyramid_pooling(features, BINS, norm)
     x = conv_bn(x, DEPTH, 3, scope="pspnet/conv", batch_norm=norm, initializer=pytorch_uniform())
@@ -53,7 +51,7 @@ def build_auxiliary_head(
 
     Its arguments and what it returns are those of `build_pspnet_head`, for the backbone's "hypercolumn_previous".
     """
-    norm = {**_BATCH_NORM, **(batch_norm or {})}
+    norm = {**PYTORCH_BATCH_NORM, **(batch_norm or {})}
     features = head_input(features_shape, "hypercolumn_previous")
     x = conv_bn(features, AUXILIARY_DEPTH, 3, scope="auxiliary/conv", batch_norm=norm, initializer=pytorch_uniform())
     logits = _classifier(x, num_classes, dropout, "logits/auxiliary")

@@ -10,11 +10,8 @@ from collections.abc import Mapping, Sequence
 import keras
 
 from wss.models.heads.aspp_decoder import DECODER_INPUT, DEPTH, aspp_branches, scaled_rates
-from wss.models.layers.convolution import Conv2D, ResizeLike, conv_bn, head_input, pytorch_uniform
+from wss.models.layers.convolution import PYTORCH_BATCH_NORM, Conv2D, ResizeLike, conv_bn, head_input, pytorch_uniform
 from wss.models.layers.dropout import SpatialDropout
-
-# PyTorch's defaults, which U2PL trains with.
-_BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
 
 
 def build_u2pl_head(
@@ -43,7 +40,9 @@ def build_u2pl_head(
     Returns:
         A model from [features, low_level] to logits `[B, h4, w4, C]`, always float32.
     """
-    conv = functools.partial(conv_bn, batch_norm={**_BATCH_NORM, **(batch_norm or {})}, initializer=pytorch_uniform())
+    conv = functools.partial(
+        conv_bn, batch_norm={**PYTORCH_BATCH_NORM, **(batch_norm or {})}, initializer=pytorch_uniform()
+    )
     conv3x3 = lambda x, scope, rate=1, **options: conv(x, depth, 3, scope=scope, rate=rate, **options)
     features = head_input(features_shape, "features")
     low_level = head_input(low_level_shape, "low_level")

@@ -9,6 +9,8 @@ from wss.models.layers.normalization import BatchNorm
 from wss.ops.resizing import resize_bilinear, sides
 
 Shape = tuple[int | None, ...]
+# Of networks that were trained with PyTorch's defaults.
+PYTORCH_BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
 
 
 @keras.saving.register_keras_serializable(package="wss")
