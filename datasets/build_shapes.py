@@ -17,6 +17,7 @@ flags.DEFINE_integer("size", 64, "Side of the images, in pixels.", lower_bound=3
 flags.DEFINE_integer("seed", 0, "Of the scenes, the subsets and the order.", lower_bound=0)
 flags.DEFINE_integer("num_shards", 4, "Files of train and of val.", lower_bound=1)
 flags.DEFINE_integer("workers", 0, "Processes; 0 takes one per core for many images, else one.", lower_bound=0)
+flags.DEFINE_integer("boxes_from_masks", 0, "Boxes of parts of masks of so many pixels; 0: none.", lower_bound=0)
 flags.DEFINE_bool("overwrite", False, "Replace the data set that is in output_dir.")
 
 
@@ -30,6 +31,7 @@ def main(argv: list[str]) -> None:
         seed=FLAGS.seed,
         num_shards=FLAGS.num_shards,
         workers=FLAGS.workers,
+        boxes_from_masks=FLAGS.boxes_from_masks,
         overwrite=FLAGS.overwrite,
     )
     print_summary(info, statistics)

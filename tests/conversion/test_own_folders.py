@@ -116,7 +116,7 @@ def test_names_that_cannot_be_drawn_are_told(own, no_photo_is_read):
 def test_ids_of_any_source_are_checked(tmp_path):
     for id in ("../../evil", "/etc/x", "a\0", "", "a\nb", "."):
         source = encode.Source(id, encode.encode_mask(MASK), MASK)
-        checked, problems = encode.check_source(source, encode.LabelMap(lookup_table(3)))
+        checked, problems = encode.check_source(source, encode.Settings(encode.LabelMap(lookup_table(3))))
         assert checked is None and "can be no name of an image" in problems[0]
 
 

@@ -41,6 +41,13 @@ def define_flags(name: str | None = None) -> None:
         "Values of black and white in photos of more than 8 bits, such as 0,4095; by default 0,65535 for 16 bits, and none "
         "for integers of 32 bits and floating-point numbers.",
     )
+    flags.DEFINE_integer(
+        "boxes_from_masks",
+        0,
+        "Makes boxes of masks, for tests and studies: one around each connected component of a foreground class with at "
+        "least so many pixels. They replace the boxes of images that have a mask; 0 makes none.",
+        lower_bound=0,
+    )
     flags.DEFINE_bool("overwrite", False, "Replace the data set that is in output_dir.")
 
 
@@ -57,6 +64,8 @@ def convert(
 ) -> None:
     """Writes the data set with the settings of the flags, and prints its table and what was noticed; see `write_dataset`."""
     value_range = parse_value_range(FLAGS.value_range)
+    if FLAGS.boxes_from_masks:
+        provenance = {**(provenance or {}), "boxes_from_masks": FLAGS.boxes_from_masks}
     hide_accelerators()
     notes = Notes()
     info, statistics = write_dataset(
@@ -76,6 +85,7 @@ def convert(
         provenance=provenance,
         problems=problems,
         value_range=value_range,
+        boxes_from_masks=FLAGS.boxes_from_masks,
         notes=notes,
     )
     print_summary(info, statistics)

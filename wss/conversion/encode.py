@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from wss.conversion.mask_boxes import MaskBoxes
 from wss.conversion.notes import Notes
 from wss.conversion.sources import MaskReader, NotingMaskReader, Source
 from wss.data.boxes import Box
@@ -64,16 +65,30 @@ class EncodedImage(NamedTuple):
     size: tuple[int, int]
 
 
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What decides how images become records, besides the images; finished files of other settings are not kept.
+
+    Attributes:
+        labels: Map from the values of masks to classes.
+        value_range: Values of black and white in photos of more than 8 bits, see `photos.read_photo`.
+        mask_boxes: How masks become boxes, which then replace an image's own; None leaves boxes as they are.
+    """
+
+    labels: LabelMap
+    value_range: ValueRange | None = None
+    mask_boxes: MaskBoxes | None = None
+
+
 def check_source(
-    source: Source, labels: LabelMap, notes: Notes | None = None, value_range: ValueRange | None = None
+    source: Source, settings: Settings, notes: Notes | None = None
 ) -> tuple[tuple[bytes, Entry] | None, list[str]]:
     """Reads and checks one image with its mask.
 
     Args:
         source: The image.
-        labels: Map from the values of its mask to classes.
+        settings: Settings of the conversion.
         notes: Notes to which is added what a person should know of it, though it is no problem.
-        value_range: Values of black and white in photos of more than 8 bits, see `photos.read_photo`.
 
     Returns:
         The serialized example and its entry in the index, which has no offset yet; or None and all its problems.
@@ -83,24 +98,26 @@ def check_source(
     image = mask = stored = None
     photo_notes = PhotoNotes()
     try:
-        image, photo_notes = encode_photo(source.image, source.id, value_range)
+        image, photo_notes = encode_photo(source.image, source.id, settings.value_range)
     except UserError as error:
         problems.append(str(error))
     if source.mask is not None:
         try:
-            stored = _stored_mask(source.mask, labels, notes)
-            mask = _classes_of(stored, _name(source.mask, source.id), labels)
+            stored = _stored_mask(source.mask, settings.labels, notes)
+            mask = _classes_of(stored, _name(source.mask, source.id), settings.labels)
         except UserError as error:
             problems.append(str(error))
     if image is not None:
         problems += [
             *_wrong_sizes(source, image.size, mask, turned=photo_notes.turned),
-            *wrong_boxes(source, image.size),
+            *wrong_boxes(source, image.size, turned=photo_notes.turned),
         ]
     if image is None or problems:
         return None, problems
-    serialized, entry = _encode(source, image, mask, labels)
+    serialized, entry = _encode(source, image, mask, settings)
     notes.add_photo(_name(source.image, source.id), photo_notes)
+    if source.boxes and photo_notes.turned != UPRIGHT and source.annotated_size is None:
+        notes.count("boxes_turned", _name(source.image, source.id))
     if stored is not None and entry.pixels is not None:
         notes.add_mask(_name(source.mask, source.id), stored, entry.pixels, photo_turned=photo_notes.turned)
     return (serialized, entry), []
@@ -133,15 +150,27 @@ def _wrong_sizes(source: Source, size: tuple[int, int], mask: np.ndarray | None,
     return problems
 
 
-def wrong_boxes(source: Source, size: tuple[int, int]) -> list[str]:
-    """Returns a line for each box that has no area or does not lie in the image."""
+def wrong_boxes(source: Source, size: tuple[int, int], *, turned: int = UPRIGHT) -> list[str]:
+    """Returns a line for each box that has no area or does not lie in the image.
+
+    Args:
+        source: The image with its boxes.
+        size: Its (height, width) in pixels.
+        turned: EXIF orientation by which the photo was turned.
+    """
     height, width = size
+    wrong = [box for box in source.boxes or () if not _is_within(box, size)]
+    lies_turned = turned in SIDEWAYS and all(_is_within(box, size[::-1]) for box in source.boxes or ())
+    help_ = f"; the photo is turned by EXIF {turned}, its boxes are not: turn them too" if lies_turned else ""
     return [
         f"{_name(source.image, source.id)}: box ({box.xmin:g}, {box.ymin:g}) to ({box.xmax:g}, {box.ymax:g}) in an image "
-        f"of {width}x{height} pixels; expected a box with an area, inside of the image"
-        for box in source.boxes or ()
-        if not (0 <= box.ymin < box.ymax <= height and 0 <= box.xmin < box.xmax <= width)
+        f"of {width}x{height} pixels; expected a box with an area, inside of the image{help_}"
+        for box in wrong
     ]
+
+
+def _is_within(box: Box, size: tuple[int, int]) -> bool:
+    return 0 <= box.ymin < box.ymax <= size[0] and 0 <= box.xmin < box.xmax <= size[1]
 
 
 def load_image(image: str | os.PathLike | bytes, name: str) -> EncodedImage:
@@ -225,12 +254,15 @@ def raise_problems(problems: Iterable[str]) -> None:
     raise UserError("\n".join([f"nothing was written, {count}:", *shown]))
 
 
-def _encode(source: Source, image: EncodedImage, mask: np.ndarray | None, labels: LabelMap) -> tuple[bytes, Entry]:
+def _encode(source: Source, image: EncodedImage, mask: np.ndarray | None, settings: Settings) -> tuple[bytes, Entry]:
     """Returns a checked image as a serialized example and as its entry in the index."""
     from wss.data.example import encode_example  # here for TensorFlow, as in `load_image`
 
+    labels = settings.labels
     image_labels = None if source.image_labels is None else tuple(labels.image_labels(source.image_labels))
     boxes = None if source.boxes is None else labels.boxes(source.boxes)
+    if mask is not None and settings.mask_boxes is not None:
+        boxes = settings.mask_boxes(mask)
     serialized = encode_example(
         image.content,
         image.format,

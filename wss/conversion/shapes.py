@@ -69,6 +69,7 @@ def build_shapes(
     seed: int = 0,
     num_shards: int = 4,
     workers: int = 0,
+    boxes_from_masks: int = 0,
     overwrite: bool = False,
 ) -> tuple[DatasetInfo, dict[str, Statistics]]:
     """Writes train and val, and the class-balanced subsets train_1_4, train_1_8, train_1_16 of train, each in the last.
@@ -81,6 +82,7 @@ def build_shapes(
         seed: Seed of the scenes, of the subsets and of the order.
         num_shards: Number of files of train and of val.
         workers: Number of processes, see `processes.run_jobs`.
+        boxes_from_masks: Number of pixels from which on a component of a mask gets a box, see `write_dataset`.
         overwrite: Whether to replace a data set that is in `output_dir`.
 
     Returns:
@@ -107,6 +109,7 @@ def build_shapes(
         num_shards=num_shards,
         seed=seed,
         workers=workers,
+        boxes_from_masks=boxes_from_masks,
         overwrite=overwrite,
         provenance={"source": "wss.conversion.shapes", "size": size, "scene_seed": seed},
     )

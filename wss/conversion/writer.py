@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from etils import epath
 
-from wss.conversion.encode import LabelMap, check_source, raise_problems, wrong_ids
+from wss.conversion.encode import LabelMap, Settings, check_source, raise_problems, wrong_ids
+from wss.conversion.mask_boxes import MaskBoxes
 from wss.conversion.notes import Notes
 from wss.conversion.sources import ListPool, Pool, Shard, Source, assign
 from wss.data.dataset_info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
@@ -49,6 +50,7 @@ def write_dataset(
     provenance: dict | None = None,
     problems: Iterable[str] = (),
     value_range: ValueRange | None = None,
+    boxes_from_masks: int = 0,
     notes: Notes | None = None,
 ) -> tuple[DatasetInfo, dict[str, Statistics]]:
     """Checks and writes all images; the result does not depend on `workers`, nor on whether Beam did it.
@@ -70,6 +72,8 @@ def write_dataset(
         provenance: Origin of the data set, for `dataset.json`; the seed is added.
         problems: Lines on what the caller found wrong so far; with any of them, no image is read.
         value_range: Values of black and white in photos of more than 8 bits, see `photos.read_photo`.
+        boxes_from_masks: Number of pixels from which on a connected component of a foreground class becomes a box, in
+            place of an image's own boxes; 0 makes none.
         notes: Notes to which is added what a person should know.
 
     Returns:
@@ -83,10 +87,12 @@ def write_dataset(
     notes = Notes() if notes is None else notes
     sized, found = _sized(pools)
     raise_problems([*problems, *found])
+    mask_boxes = MaskBoxes(boxes_from_masks, has_background) if boxes_from_masks else None
+    settings = Settings(labels, value_range, mask_boxes)
     runner = Runner(workers, beam_pipeline_options)
     with replacing(output_dir, overwrite, content_file=FILE_NAME) as folder:
         plans = {
-            pool: _plan(folder, pool, images, settings=(labels, value_range), num_shards=num_shards, seed=seed)
+            pool: _plan(folder, pool, images, settings=settings, num_shards=num_shards, seed=seed)
             for pool, images in sized.items()
         }
         shards = {pool: {job.file: job.num_images for job in jobs} for pool, jobs in plans.items()}
@@ -131,23 +137,21 @@ def convert_file(job: FileJob, tick: Tick) -> None:
     plan = _plan_file(folder, file).read_bytes()
     if hashlib.sha256(plan).hexdigest() != job.checksum:
         raise ConversionStoppedError(f"{_plan_file(folder, file)}: was changed by somebody else; run the command again")
-    shard, labels, value_range = pickle.loads(plan)
-    fingerprint = hashlib.sha256(pickle.dumps((FORMAT_VERSION, labels, value_range, shard.fingerprint()))).hexdigest()
-    write = lambda: _write_records(folder / file, shard, labels, value_range, tick)
+    shard, settings = pickle.loads(plan)
+    fingerprint = hashlib.sha256(pickle.dumps((FORMAT_VERSION, settings, shard.fingerprint()))).hexdigest()
+    write = lambda: _write_records(folder / file, shard, settings, tick)
     if not run_once(done_file(folder, file), fingerprint, write):
         tick(job.num_images)
 
 
-def _write_records(
-    path: epath.Path, shard: Shard, labels: LabelMap, value_range: ValueRange | None, tick: Tick
-) -> dict:
+def _write_records(path: epath.Path, shard: Shard, settings: Settings, tick: Tick) -> dict:
     """Writes a record file and its index; returns a line for each problem, and notes, for JSON."""
     problems: list[str] = []
     notes = Notes()
 
     def examples() -> Iterator[tuple[bytes, Entry]]:
         for source in shard:
-            checked, found = check_source(source, labels, notes, value_range)
+            checked, found = check_source(source, settings, notes)
             problems.extend(found)
             if checked is not None:
                 yield checked
@@ -234,7 +238,7 @@ def _plan(
     pool: str,
     images: Pool,
     *,
-    settings: tuple[LabelMap, ValueRange | None],
+    settings: Settings,
     num_shards: int,
     seed: int,
 ) -> list[FileJob]:
@@ -247,7 +251,7 @@ def _plan(
     jobs: list[FileJob] = []
     shards = images.shards(assignment, intermediate)
     for file, numbers, shard in zip(shard_names(pool, len(assignment)), assignment, shards, strict=True):
-        plan = pickle.dumps((shard, *settings))
+        plan = pickle.dumps((shard, settings))
         with whole(_plan_file(folder, file)) as temporary:
             temporary.write_bytes(plan)
         jobs.append(FileJob(str(folder), file, len(numbers), hashlib.sha256(plan).hexdigest()))
