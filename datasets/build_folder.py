@@ -1,9 +1,10 @@
-"""Writes your own images, masks and photos as TFRecords with the splits train, val and unlabeled.
+"""Writes your own images, masks, boxes and photos as TFRecords with the splits train, val, boxes and unlabeled.
 
 python datasets/build_folder.py --images=photos --masks=masks --class_names=background,road,tree --output_dir=data/own
 
 A mask has the name of its image ("a.png" or "sub/a.png" for "sub/a.jpg"): palette or index PNG, the class id per pixel, 255
-where it does not count. Images with a mask go to train and val, all others to unlabeled, with those of --unlabeled.
+where it does not count. Images with a mask go to train and val, those with only boxes to boxes, all others to unlabeled,
+with those of --unlabeled. No kind of them is needed: photos and boxes alone make a data set.
 
 --class_names is a list or a text file with a line per class: its name, and perhaps its colour, "road 128 64 128"; the files
 of CVAT, labelme, Roboflow and CamVid, and tables in CSV or JSON, are read too. With colours, RGB masks in these colours are
@@ -14,6 +15,15 @@ read, and palette and grey masks by their colours; a line "ignore 0 0 0" gives t
   kitchen/0001.jpg,person;cat
   kitchen/0002.jpg,
 The second image is known to have none of the classes.
+
+--boxes is a CSV file with a row for each object. Edges are pixels from 0; the right and lower edge are where the box ends,
+0 <= xmin < xmax <= width. The header may have these columns in any order, and others, which are left out.
+  file,class,xmin,ymin,xmax,ymax
+  kitchen/0001.jpg,person,12,30,85,240
+  kitchen/0002.jpg
+The second image is known to have no object. Of images that the file does not name, the objects are unknown. Without a mask,
+the image-level labels follow from the boxes. Tables of TensorFlow's Object Detection API, Roboflow, make-sense and
+keras-retinanet are read as they are; so are a folder of PASCAL VOC's XML files, and a JSON file of COCO.
 """
 
 from absl import flags
@@ -22,6 +32,7 @@ from wss.command import run_main
 from wss.conversion.class_files import read_class_list
 from wss.conversion.converter_flags import convert, define_flags
 from wss.conversion.encode import LabelMap
+from wss.conversion.layouts.box_files import BoxedImages, read_boxes
 from wss.conversion.layouts.folder import Folder, check_folders, read_ids, read_image_labels, split_train_val
 from wss.conversion.sources import Source
 from wss.data.mask_colors import AUTO, READINGS
@@ -34,6 +45,9 @@ flags.DEFINE_string("images", None, "Folder of images, with or without masks.")
 flags.DEFINE_string("masks", None, "Folder of their masks.")
 flags.DEFINE_string("unlabeled", None, "Folder of further images, without masks.")
 flags.DEFINE_string("image_labels", None, "CSV file: file name, names of the classes in the image.")
+flags.DEFINE_string(
+    "boxes", None, "CSV file: file, class, xmin, ymin, xmax, ymax; or a folder of VOC's XML files, or COCO's JSON file."
+)
 flags.DEFINE_string(
     "class_names", None, "Names separated by commas, or a text file with a line per class.", required=True
 )
@@ -104,17 +118,37 @@ def read_pools(class_names: list[str]) -> tuple[dict[str, list[Source]], dict[st
     unlabeled = folder.read(FLAGS.unlabeled, None, flag="--unlabeled") if FLAGS.unlabeled else []
     print("".join(f"{line}\n" for line in folder.left_out), end="")
     folder.check_all_labels_used()
+    images, unlabeled = _with_boxes(images, unlabeled, class_names, problems=problems)
     masked = [source for source in images if source.mask is not None]
     train_ids, val_ids = (path and read_ids(path) for path in (FLAGS.train_list, FLAGS.val_list))
     train, val = split_train_val(
         masked, train_ids, val_ids, val_fraction=FLAGS.val_fraction, seed=FLAGS.seed, problems=problems
     )
-    unlabeled = [source for source in images if source.mask is None] + unlabeled
-    pools = {name: images for name, images in (("train", train), ("val", val), ("unlabeled", unlabeled)) if images}
+    others = [source for source in images if source.mask is None] + unlabeled
+    by_pool = {
+        "train": train,
+        "val": val,
+        "boxes": [source for source in others if source.boxes is not None],
+        "unlabeled": [source for source in others if source.boxes is None],
+    }
+    pools = {name: images for name, images in by_pool.items() if images}
     splits = {pool: Split((pool,)) for pool in pools}
     if FLAGS.unlabeled_has_train:
         splits["unlabeled"] = Split(tuple(pool for pool in ("train", "unlabeled") if pool in pools))
     return pools, splits, problems
+
+
+def _with_boxes(
+    images: list[Source], unlabeled: list[Source], class_names: list[str], *, problems: list[str]
+) -> tuple[list[Source], list[Source]]:
+    """Returns the images of both folders with the boxes of --boxes."""
+    if not FLAGS.boxes:
+        return images, unlabeled
+    table = read_boxes(FLAGS.boxes, class_names, class_names[int(FLAGS.has_background) :])
+    problems += table.problems
+    boxed = BoxedImages(table, problems)([*images, *unlabeled])
+    print("".join(f"{line}\n" for line in table.lines()), end="")
+    return boxed[: len(images)], boxed[len(images) :]
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ _COUNTS = {
         "instead; such as {example}"
     ),
     "photos_turned": "{} photos were turned by EXIF; their masks are taken as upright, such as that of {example}",
+    "boxes_turned": "{} photos with boxes were turned by EXIF; their boxes are taken as upright, such as those of {example}",
     "reduced": "{} photos of 16 bits and more were reduced to 8 bits, such as {example}",
     "empty": "{} of {annotations} annotations cover no pixel, such as {example}",
 }

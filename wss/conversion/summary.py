@@ -19,7 +19,10 @@ def print_summary(info: DatasetInfo, statistics: dict[str, Statistics]) -> None:
 
 
 def summary(info: DatasetInfo, statistics: dict[str, Statistics]) -> str:
-    """Returns a table: a column per split; its counts, then percent of the labelled pixels per class, then of void."""
+    """Returns a table: a column per split; its counts, then percent of the labelled pixels per class, then of void.
+
+    Without any mask there are only the counts.
+    """
     splits = list(statistics)
     rows = [["", *splits]]
     for title, attribute in (
@@ -30,6 +33,8 @@ def summary(info: DatasetInfo, statistics: dict[str, Statistics]) -> str:
     ):
         rows.append([title, *(str(getattr(statistics[split], attribute)) for split in splits)])
     rows.append(["largest (h x w)", *("{}x{}".format(*statistics[split].max_size) for split in splits)])
+    if not any(found.num_masks for found in statistics.values()):
+        return format_columns(rows)
     for label, name in [*enumerate(info.class_names), (info.ignore_label, "ignored")]:
         rows.append([f"{label} {name} %", *(_share(statistics[split], label, info.ignore_label) for split in splits)])
     return format_columns(rows)

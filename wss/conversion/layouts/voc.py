@@ -181,8 +181,14 @@ def read_boxes(path: Path) -> tuple[Box, ...]:
     return read_annotation(path)[0]
 
 
-def read_annotation(path: Path) -> tuple[tuple[Box, ...], tuple[int, int] | None]:
+def read_annotation(
+    path: Path, class_names: Sequence[str] = VOC_CLASSES
+) -> tuple[tuple[Box, ...], tuple[int, int] | None]:
     """Reads an annotation file of VOC, whose pixels count from 1 and whose edges are inclusive.
+
+    Args:
+        path: The file.
+        class_names: Names of the classes, by their ids.
 
     Returns:
         The objects, and the (height, width) of the image, None if the file does not tell.
@@ -197,23 +203,23 @@ def read_annotation(path: Path) -> tuple[tuple[Box, ...], tuple[int, int] | None
         root = ElementTree.fromstring(content)
         height, width = (int(float(root.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
         size = (height, width) if height > 0 and width > 0 else None
-        return tuple(_box(element) for element in root.iter("object")), size
+        return tuple(_box(element, class_names) for element in root.iter("object")), size
     except (ElementTree.ParseError, LookupError, ValueError, OverflowError) as error:
         raise UserError(
             f"{path}: no annotation of PASCAL VOC ({error}); expected objects with name and bndbox"
         ) from error
 
 
-def _box(element: ElementTree.Element) -> Box:
+def _box(element: ElementTree.Element, class_names: Sequence[str]) -> Box:
     texts = {edge: element.findtext(f"bndbox/{edge}") for edge in ("ymin", "xmin", "ymax", "xmax")}
     ymin, xmin, ymax, xmax = (float(text or "nan") for text in texts.values())
     name = element.findtext("name")
-    if name not in VOC_CLASSES:
+    if name not in class_names:
         raise ValueError(f"class {name!r}")
     if np.isnan([ymin, xmin, ymax, xmax]).any():
         raise ValueError(f"bndbox of {name} {texts}")
     return Box(
-        VOC_CLASSES.index(name),
+        class_names.index(name),
         ymin=max(ymin - 1, 0),
         xmin=max(xmin - 1, 0),
         ymax=ymax,
