@@ -112,7 +112,8 @@ class Augmentation:
             see `wss.data.streams`. valid is 0 on padding and in the corners that a rotation leaves.
         """
         geometry = self._draw_geometry(tf.shape(image)[:2], seed)
-        return {**self.views(image, label, geometry)[0], **self._companions(companions, geometry)}
+        view = self.views(image, label, geometry)[0]
+        return {**view, **self._companions(companions, geometry, view["valid"])}
 
     def weak_and_strong(
         self,
@@ -150,7 +151,7 @@ class Augmentation:
         for number, (pixels, (_, cutout_seed)) in enumerate(zip(images, seeds, strict=True), 1):
             suffix = "" if number == 1 else f"_{number}"
             views[f"strong{suffix}"], views[f"valid{suffix}"] = self._cut_out(pixels, view["valid"], cutout_seed)
-        return {**views, **self._companions(companions, geometry)}
+        return {**views, **self._companions(companions, geometry, view["valid"])}
 
     def _cut_out(self, image: tf.Tensor, valid: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if not self.cutout_half_side:
@@ -159,7 +160,7 @@ class Augmentation:
         image = cut_out(image, center, half_side=self.cutout_half_side, value=self.mean_pixel)
         return image, cut_out(valid, center, half_side=self.cutout_half_side, value=[0.0])
 
-    def _companions(self, companions: Companions | None, geometry: Geometry) -> dict[str, tf.Tensor]:
+    def _companions(self, companions: Companions | None, geometry: Geometry, valid: tf.Tensor) -> dict[str, tf.Tensor]:
         found: dict[str, tf.Tensor] = {}
         if companions is None:
             return found
@@ -167,7 +168,7 @@ class Augmentation:
             label = self._padded_label(companions.second_label, geometry)
             found["second_label"] = tf.where(label != NOTHING, label, self.ignore_label)
         if companions.boxes is not None:
-            found |= boxes_in_view(companions, geometry, self.crop_size)
+            found |= boxes_in_view(companions, geometry, self.crop_size, valid=valid)
         return found
 
     def _draw_geometry(self, shape: tf.Tensor, seed: tf.Tensor) -> Geometry:

@@ -11,6 +11,7 @@ from wss.data.streams import Views
 
 SECOND_MASK = "image/segmentation/second/encoded"
 NO_BOX = -1
+ROUNDING = 1e-3  # pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,24 +22,27 @@ class Companions:
         second_label: int32 [H, W, 1]; None without one.
         boxes: float32 [n, 4], edges (ymin, xmin, ymax, xmax) in parts of height and width; None where nobody asks for them.
         box_labels: int32 [n], class ids.
+        is_crowd: bool [n], whether a box is around a region of many objects; None where none is.
         max_boxes: Number of boxes that a view has room for.
     """
 
     second_label: tf.Tensor | None = None
     boxes: tf.Tensor | None = None
     box_labels: tf.Tensor | None = None
+    is_crowd: tf.Tensor | None = None
     max_boxes: int = 0
 
 
 def parse_companions(serialized: tf.Tensor, views: Views, size: tf.Tensor, info: DatasetInfo) -> Companions:
     """Returns what a method asks of a serialized example besides its mask; `size` is that of its image, once resized."""
-    second = boxes = labels = None
+    second = None
     if views.second_mask:
         second = parse_second_mask(serialized, size, info.ignore_label, num_classes=info.num_classes)
     if views.boxes:
         objects = parse_boxes(serialized, info.num_classes, info.has_background)
-        boxes, labels = (tf.boolean_mask(objects[name], ~objects["is_crowd"]) for name in ("boxes", "label"))
-    return Companions(second_label=second, boxes=boxes, box_labels=labels, max_boxes=views.boxes)
+        boxes, labels, is_crowd = (objects[name] for name in ("boxes", "label", "is_crowd"))
+        return Companions(second, boxes, box_labels=labels, is_crowd=is_crowd, max_boxes=views.boxes)
+    return Companions(second)
 
 
 def parse_second_mask(
@@ -80,42 +84,67 @@ def with_second_mask(serialized: bytes, mask_png: bytes) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
-def boxes_in_view(companions: Companions, geometry: Geometry, crop_size: tuple[int, int]) -> dict[str, tf.Tensor]:
-    """Returns the boxes of a view: scaled, turned, cropped, flipped, the largest first.
+def boxes_in_view(
+    companions: Companions, geometry: Geometry, crop_size: tuple[int, int], *, valid: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Returns the boxes of a view: scaled, turned, cropped, flipped, the largest first; and what lies outside of all.
 
     A turned box is the smallest upright one around it. What is left of a box inside the crop counts if its sides are a
-    pixel or more.
+    pixel or more, and if it is no crowd.
 
     Args:
         companions: The boxes of the image.
         geometry: Geometry of the view.
         crop_size: (height, width) of the view.
+        valid: float32 [h, w, 1] of the view, 0 where the image has no pixel.
 
     Returns:
         boxes float32 [N, 4] in pixels of the view, box_labels int32 [N], box_count int32 []; N = `max_boxes`.
+        outside_boxes float32 [h, w, 1], 1 where the image has a pixel in none of its boxes, which are all that it has.
     """
     size = tf.cast(geometry.size, tf.float32)
     boxes = companions.boxes * tf.tile(size, [2])
     if geometry.angle is not None:
         boxes = _rotated(boxes, size, geometry.angle)
-    offset = tf.tile(tf.cast(geometry.offset, tf.float32), [2])
+    boxes -= tf.tile(tf.cast(geometry.offset, tf.float32), [2])
     extent = tf.tile(tf.cast(tf.minimum(geometry.size, crop_size), tf.float32), [2])
-    ymin, xmin, ymax, xmax = tf.unstack(tf.clip_by_value(boxes - offset, 0.0, extent), axis=-1)
+    ymin, xmin, ymax, xmax = tf.unstack(tf.clip_by_value(boxes, 0.0, extent), axis=-1)
     # The padding is mirrored with the image.
     left, right = tf.where(geometry.flip, crop_size[1] - xmax, xmin), tf.where(geometry.flip, crop_size[1] - xmin, xmax)
-    inside = (ymax - ymin >= 1.0) & (xmax - xmin >= 1.0)
-    area = tf.boolean_mask((ymax - ymin) * (xmax - xmin), inside)
+    shown = (ymax - ymin >= 1.0) & (xmax - xmin >= 1.0)
+    if companions.is_crowd is not None:
+        shown &= ~companions.is_crowd
+    area = tf.boolean_mask((ymax - ymin) * (xmax - xmin), shown)
     largest = tf.argsort(area, direction="DESCENDING", stable=True)[: companions.max_boxes]
-    kept = lambda values: tf.gather(tf.boolean_mask(values, inside), largest)
+    kept = lambda values: tf.gather(tf.boolean_mask(values, shown), largest)
     count = tf.size(largest)
     spare = companions.max_boxes - count
-    shown = tf.pad(kept(tf.stack([ymin, left, ymax, right], axis=-1)), [[0, spare], [0, 0]])
+    edges = tf.pad(kept(tf.stack([ymin, left, ymax, right], axis=-1)), [[0, spare], [0, 0]])
     labels = tf.pad(kept(companions.box_labels), [[0, spare]], constant_values=NO_BOX)
     return {
-        "boxes": tf.ensure_shape(shown, [companions.max_boxes, 4]),
+        "boxes": tf.ensure_shape(edges, [companions.max_boxes, 4]),
         "box_labels": tf.ensure_shape(labels, [companions.max_boxes]),
         "box_count": count,
+        "outside_boxes": (1.0 - _covered(boxes, crop_size, geometry.flip)) * valid,
     }
+
+
+def _covered(boxes: tf.Tensor, crop_size: tuple[int, int], flip: tf.Tensor) -> tf.Tensor:
+    """Returns which pixels of a view have their middle in a box, float32 [h, w, 1] in {0, 1}.
+
+    Args:
+        boxes: float32 [n, 4], edges in pixels of the view before it is flipped; they may lie outside of it.
+        crop_size: (height, width) of the view.
+        flip: bool [], whether the view is flipped.
+    """
+    # An edge in the middle of a pixel belongs to the pixel after it, as in nearest resizing, however the edge was rounded.
+    ymin, xmin, ymax, xmax = (edge[:, None] for edge in tf.unstack(boxes - ROUNDING, axis=-1))
+    y, x = (tf.range(side, dtype=tf.float32) + 0.5 for side in crop_size)
+    x = tf.where(flip, tf.reverse(x, [0]), x)
+    rows, columns = (ymin <= y) & (y < ymax), (xmin <= x) & (x < xmax)
+    # [n, h] and [n, w]: their product counts the boxes of each pixel.
+    counts = tf.matmul(tf.cast(rows, tf.float32), tf.cast(columns, tf.float32), transpose_a=True)
+    return tf.cast(counts > 0, tf.float32)[..., None]
 
 
 def _rotated(boxes: tf.Tensor, size: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:

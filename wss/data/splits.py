@@ -181,6 +181,16 @@ def records_of(info: DatasetInfo, split: str) -> list[Record]:
     return records
 
 
+def num_with_boxes(info: DatasetInfo, split: str) -> int:
+    """Returns the number of images of a split whose objects are known; of a data set that does not tell, by its indexes."""
+    if count := info.split(split).num_with_boxes:
+        return count
+    try:
+        return sum(record.entry.num_boxes is not None for record in records_of(info, split))
+    except UserError:
+        return 0  # without an index nobody knows
+
+
 def pick(records: Sequence[Record], ids: Sequence[str], *, what: str, from_split: str) -> list[Record]:
     """Returns the records of a list of ids, in the order of `records`.
 

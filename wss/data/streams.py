@@ -18,6 +18,8 @@ With `Views.boxes` = N > 0:
     boxes: float32 [B, N, 4], edges (ymin, xmin, ymax, xmax) in pixels of the view; 0 past the count.
     box_labels: int32 [B, N], class ids; -1 past the count.
     box_count: int32 [B], the number of boxes in the view.
+    outside_boxes: float32 [B, H, W, 1], 1 on pixels outside of all boxes of the image, those included that the view has no
+        room for, crowds and tiny ones; 0 on padding and in the corners that a rotation leaves.
 
 With `Views.second_mask`:
     second_label: int32 [B, H, W, 1], a second mask of the same image, with the ignore label where there is none.
@@ -34,7 +36,8 @@ class Views:
 
     Attributes:
         strong: Number of strong views.
-        boxes: Number of boxes that a view has at most, the largest ones; 0 reads no boxes.
+        boxes: Number of boxes that a view has at most, the largest ones; 0 reads no boxes. The objects of every image must
+            be known.
         second_mask: Whether a second mask is read.
         image_labels: Whether the images need image-level labels, or masks that tell them.
         masks: Whether every image needs a mask.

@@ -23,19 +23,15 @@ from wss.data.record_damage import damage_told, validate_records
 from wss.data.record_files import RecordFiles
 from wss.data.record_order import shuffled_records
 from wss.data.resize import ResizeToRange
+from wss.data.stream_checks import check_views
 from wss.data.streams import Views
 from wss.errors import UserError
 from wss.parameter_ranges import Relation, in_ranges
-from wss.project import converter
 from wss.ranges import LARGEST_BATCH, LARGEST_STEP, Integer, OneOf, OrNone, SetByCode, Size, Text
 
 STREAM_KEYS = {"labeled": 1, "unlabeled": 2, "pseudo": 3}
 # Of one stream and replica: 3 GiB as float32, before any network.
 LARGEST_BATCH_PIXELS = 2**28
-MASKS_FROM = {
-    "labeled": f"make a split of those with {converter('make_split')}",
-    "pseudo": "label the images with wss-label",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +151,7 @@ class TrainingData:
         """Checks that the streams have what a method asks of them.
 
         Raises:
-            UserError: A stream has no split, no folder, other classes, too few masks or no image-level labels.
+            UserError: A stream has no split, no folder, other classes, too few masks or boxes, or no image-level labels.
         """
         for stream, views in streams.items():
             if not self.splits[stream]:
@@ -167,7 +163,7 @@ class TrainingData:
                 )
             self._check_classes(stream)
             validate_records(self.infos[stream], self.splits[stream])
-            self._check_views(stream, views)
+            check_views(self.infos[stream], stream, self.splits[stream], views=views)
 
     def checksums(self, streams: Iterable[str]) -> dict[str, str]:
         """Returns the checksum of the images of each stream's split, by "stream: split"."""
@@ -184,20 +180,6 @@ class TrainingData:
                     f"TrainingData.{stream}_directory = {info.directory!r}: class {number} is {names[0]!r}, expected "
                     f"{names[1]!r} as in {self.info.directory}; label images with a model of these classes"
                 )
-
-    def _check_views(self, stream: str, views: Views) -> None:
-        split = self.splits[stream]
-        found = self.infos[stream].split(split)
-        if views.masks and found.num_masks < found.num_examples:
-            raise UserError(
-                f"TrainingData.{stream}_split = {split!r}: {found.num_masks} of its {found.num_examples} images have "
-                f"masks; {MASKS_FROM[stream]}"
-            )
-        if views.image_labels and not found.num_masks and not found.num_image_labels:
-            raise UserError(
-                f"TrainingData.{stream}_split = {split!r} has neither image-level labels nor masks; "
-                "set PseudoSeg.use_image_labels = False or build the records with image labels"
-            )
 
     def batches(
         self, streams: Mapping[str, Views], replicas: int = 1, *, start_step: int = 0, shard: Shard = Shard()
