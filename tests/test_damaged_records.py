@@ -89,7 +89,9 @@ class Passes:
         inspection = inspect_split(self.info, "train")
         sheet = [candidate.serialized for candidate in inspection.candidates.choose([1, 2])]
         contact_sheet(self.info, sheet)
-        problems = [f for f in find(self.info, [inspection], ()) if f.kind in ("file", "record", "size", "class_range")]
+        problems = [
+            f for f in find(self.info, [inspection], ()) if f.kind in ("file", "record", "size", "class_range", "box")
+        ]
         if problems:
             raise UserError(problems[0].message)
 

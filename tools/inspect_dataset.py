@@ -6,9 +6,10 @@ Prints report.txt; beside it in --output are report.json with all numbers, and <
 masks and boxes. Nothing that dataset.json says is believed: every record is read.
 
 Exit code 0: nothing is wrong; there may be notes. 2: wrong flags, or the report cannot be written.
-1: there are problems: damaged files or records, masks of another size than their images, labels that are no class, masks of
-only 0 and "ignored", a class that a split for training with masks never shows, an id twice in a split, images or
-ids of an evaluation split in a training split, or a dataset.json or index that does not fit the records.
+1: there are problems: damaged files or records, masks of another size than their images, labels that are no class, boxes
+outside of their images or with swapped edges, masks of only 0 and "ignored", a class that a split for training with masks
+never shows, an id twice in a split, images or ids of an evaluation split in a training split, or a dataset.json or index
+that does not fit the records.
 """
 
 import dataclasses

@@ -111,9 +111,9 @@ WRONG = {
         lambda: with_bytes(SECOND_MASK, encode_mask(mask_of() + 9)),
         "second mask of image 'a': label value",
     ),
-    "box of NaN": (lambda: boxes_of("ymin", [np.nan, 0.0]), r"image 'a': box \(nan, .*expected edges"),
-    "box beyond the edge": (lambda: boxes_of("xmax", [0.5, 1.5]), "image 'a': box .*expected edges"),
-    "box of negative height": (lambda: boxes_of("ymin", [0.9, 0.0]), "image 'a': box .*expected edges"),
+    "box of NaN": (lambda: boxes_of("ymin", [np.nan, 0.0]), r"image 'a': box \(nan, .* no number; expected edges"),
+    "box beyond the edge": (lambda: boxes_of("xmax", [0.5, 1.5]), "box .* lies outside of its image; expected"),
+    "box of negative height": (lambda: boxes_of("ymin", [0.9, 0.0]), "box .* has its edges swapped; expected"),
     "an edge too few": (lambda: boxes_of("ymin", [0.1]), "image 'a': boxes that cannot be read"),
     "a class too few": (
         lambda: changed(record(), "image/object/class/label", "int64_list", [1]),

@@ -166,6 +166,7 @@ def test_a_clean_data_set_has_no_findings(clean, tmp_path, capsys):
         "name": "cat",
         "images": 6,
         "pixels": 6,
+        "boxes": 0,
         "share": pytest.approx(1 / 3),
     }
     names = {"report.txt", "report.json", "train.png", "val.png", "train_1_2.png"}
@@ -252,6 +253,50 @@ def test_a_label_that_is_no_class_is_named(tmp_path):
     assert "mask of 'x': 7 (2 pixels); expected 0 .. 2 or 255 (ignored)" in message
     summary = inspect_split(info, "train").summary(info)
     assert summary["class_ids"] == [0, 1, 2, 7, 255]
+
+
+def test_boxes_that_cannot_be_are_named_by_their_fault(tmp_path):
+    """Of 2 x 2 pixels: two boxes outside, one with swapped edges, one without area, and one that is no number."""
+    wrong = {
+        "out": [Box(1, 0, 0, 1, 3), Box(1, -1, 0, 1, 1), Box(2, 0, 0, 2, 2)],
+        "swap": [Box(1, 2, 0, 1, 2)],
+        "nan": [Box(1, float("nan"), 0, 1, 2)],
+    }
+    good = [record(id) for id in "abc"]
+    records = [record(id, boxes=boxes) for id, boxes in wrong.items()]
+    info = hand_made(tmp_path, train=[*good, *records, record("flat", boxes=[Box(1, 1, 0, 1, 2), Box(2, 0, 0, 1, 2)])])
+    findings = {finding.kind: finding for finding in findings_of(info)}
+    assert findings["box"].level == "problem" and findings["empty_box"].level == "note"
+    for part in (
+        "boxes that cannot be (3): box (0, 0, 0.5, 1.5) of 'out' lies outside of its image (and 1 more); box (1, 0, 0.5, 1)",
+        "of 'swap' has its edges swapped; box (nan, 0, 0.5, 1) of 'nan' has an edge that is no number; expected edges",
+    ):
+        assert part in findings["box"].message
+    assert findings["empty_box"].message.startswith("images with a box that has no area (1): 'flat'; training leaves")
+    assert inspect_split(info, "train").summary(info)["classes"][1]["boxes"] == 5
+
+
+def test_a_split_of_boxes_is_counted_by_class(tmp_path, capsys):
+    """Without masks and image labels, boxes tell which classes are in an image."""
+    boxes = {"a": [Box(1, 0, 0, 1, 1), Box(1, 0, 0, 2, 2)], "b": [Box(1, 0, 0, 1, 2)], "c": []}
+    pools = {"boxes": [Source(id, png(plain(color_of(id))), boxes=tuple(found)) for id, found in boxes.items()]}
+    write_dataset(tmp_path / "toy", "toy", pools, **SETTINGS)
+    info = DatasetInfo.load(tmp_path / "toy")
+    inspection = inspect_split(info, "boxes")
+    summary = inspection.summary(info)
+    assert [(row["images"], row["boxes"]) for row in summary["classes"]] == [(0, 0), (2, 3), (0, 0)]
+    assert (summary["num_with_boxes"], summary["num_boxes"], summary["num_without_boxes"]) == (3, 3, 1)
+    findings = {finding.kind: finding for finding in findings_of(info)}
+    assert findings.keys() == {"no_boxes", "class_without_boxes"}
+    assert findings["no_boxes"].message.startswith(
+        "1 of 3 images are known to have no object, such as 'c'; if they show"
+    )
+    assert "classes without any box (1 of 2): dog; they cannot be learned" in findings["class_without_boxes"].message
+    assert run(f"--dataset={info.directory}", f"--output={tmp_path / 'out'}") == 0
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    for row in (["images", "without", "an", "object", "1"], ["boxes", "boxes"], ["1", "cat", "3"], ["2", "dog", "0"]):
+        assert row in table
+    assert [candidate.number for candidate in inspection.candidates.choose([1])] == [0, 1, 2]
 
 
 def test_the_sheet_shows_wrong_labels_as_ignored(tmp_path):
@@ -410,7 +455,7 @@ def test_what_dataset_json_says_is_compared(tmp_path):
     info = save_info(tmp_path, train=SplitInfo({"train.tfrecord": 3}, 2, 1, (2, 5), num_with_boxes=1))
     level, kind, _, message = only(findings_of(info))
     assert (level, kind) == ("problem", "index")
-    for part in ("masks: 2, found 3", "image-level labels: 1, found 3", "boxes: 1, found 0", "width: 2x5, found 2x2"):
+    for part in ("masks: 2, found 3", "image-level labels: 1, found 3", "objects: 1, found 0", "width: 2x5, found 2x2"):
         assert part in message
 
 
@@ -543,6 +588,28 @@ def test_boxes_are_drawn_in_the_color_of_their_class():
         assert (view[y, x] == BLUE).all()
     assert (view[60, 100] == 85 + 40).all() and (view[91, 151] == 85 + 40).all()
     assert (sheet[-40 + 6 + 9, LEFT + 9] == BLUE).all()
+
+
+def test_the_name_of_a_class_is_written_at_its_box():
+    """In a tag of 13 pixels at the upper left corner, in the colour of the class; a box that is too small has none."""
+    for boxes, has_tag in (([Box(2, 30, 50, 90, 150)], True), ([Box(2, 30, 50, 40, 150)], False)):
+        record_ = record("x", None, plain([60, 60, 60], 150, 200), boxes=boxes)
+        view = contact_sheet(INFO, [record_])[TOP : TOP + 150, OVERLAY : OVERLAY + 200]
+        tag = view[33:42, 53:70] if has_tag else view[33:37, 53:70]
+        assert (tag == BLUE).all(-1).any() == has_tag and (len(np.unique(tag)) > 3) == has_tag
+
+
+def test_an_image_without_an_object_says_so():
+    sheets = [
+        contact_sheet(INFO, [record("x", None, plain([60, 60, 60], 150, 200), boxes=boxes)]) for boxes in ([], None)
+    ]
+    assert len(np.unique(sheets[0][TOP + 170 :])) > 3 and sheets[1].shape != sheets[0].shape
+
+
+def test_a_large_box_does_not_hide_a_small_one():
+    boxes = [Box(2, 60, 60, 80, 80), Box(1, 60, 60, 150, 200)]
+    sheet = contact_sheet(INFO, [record("x", None, plain([60, 60, 60], 150, 200), boxes=boxes)])
+    assert (sheet[TOP + 60, OVERLAY + 70] == BLUE).all() and (sheet[TOP + 60, OVERLAY + 180] == RED).all()
 
 
 def test_large_images_are_reduced_and_small_ones_enlarged():

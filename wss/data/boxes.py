@@ -1,6 +1,8 @@
 """The objects of an image: boxes with classes."""
 
 import dataclasses
+import math
+from collections.abc import Sequence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,3 +26,15 @@ class Box:
     xmax: float
     is_crowd: bool = False
     is_difficult: bool = False
+
+
+def fault_of(edges: Sequence[float]) -> str:
+    """Says what is wrong with a box of a record, "" if nothing is: edges ymin, xmin, ymax, xmax in parts of the sides."""
+    ymin, xmin, ymax, xmax = edges
+    if not all(map(math.isfinite, edges)):
+        return "has an edge that is no number"
+    if ymin > ymax or xmin > xmax:
+        return "has its edges swapped"
+    if min(ymin, xmin) < 0 or max(ymax, xmax) > 1:
+        return "lies outside of its image"
+    return ""

@@ -4,8 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
+from wss.data.boxes import fault_of
 from wss.data.companions import second_mask_of
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import (
@@ -117,10 +116,9 @@ def _check_boxes(serialized: bytes, info: DatasetInfo, what: str) -> None:
     with _errors_told(f"{what}: boxes that cannot be read"):
         objects = {key: value.numpy() for key, value in parse_boxes(serialized, only_sane=True).items()}
     first, last = int(info.has_background), info.num_classes - 1
-    ymin, xmin, ymax, xmax = objects["boxes"].T
-    inside = (ymin >= 0) & (xmin >= 0) & (ymin <= ymax) & (xmin <= xmax) & (ymax <= 1) & (xmax <= 1)
-    if not inside.all():
-        edges = ", ".join(f"{edge:g}" for edge in objects["boxes"][np.argmin(inside)])
-        raise UserError(f"{what}: box ({edges}); expected edges ymin, xmin, ymax, xmax in 0 .. 1")
+    for edges in objects["boxes"].tolist():
+        if fault := fault_of(edges):
+            shown = ", ".join(f"{edge:g}" for edge in edges)
+            raise UserError(f"{what}: box ({shown}) {fault}; expected edges ymin, xmin, ymax, xmax in 0 .. 1")
     if wrong := [label for label in objects["label"].tolist() if not first <= label <= last]:
         raise UserError(f"{what}: a box of class {wrong[0]}, expected {first} .. {last}")

@@ -26,6 +26,10 @@ DEFECTS = {
         "labels that are no class",
         "expected {classes}; correct them, or name all classes of the masks, and build (or describe) the records again",
     ),
+    "box": (
+        "boxes that cannot be",
+        "expected edges ymin < ymax and xmin < xmax, in 0 .. 1 of the sides; correct them and build the data set again",
+    ),
     "index": ("records that differ from dataset.json or from the index beside them", "build the data set again"),
 }
 
@@ -64,6 +68,7 @@ def find(info: DatasetInfo, inspections: Sequence[Inspection], eval_splits: Coll
             *_counts(info, inspection),
             *_duplicates(inspection),
             *_masks(info, inspection, is_training),
+            *_boxes(info, inspection, is_training),
             *([] if is_training else _leaks(inspection, training)),
         ]
         findings += [Finding(level, kind, inspection.name, message) for level, kind, message in found]
@@ -97,7 +102,7 @@ def _counts(info: DatasetInfo, inspection: Inspection) -> Found:
     pairs: dict[str, tuple] = {
         "masks": (said.num_masks, inspection.num_masks),
         "image-level labels": (said.num_image_labels, inspection.num_image_labels),
-        "images with boxes": (said.num_with_boxes, inspection.num_with_boxes),
+        "images with known objects": (said.num_with_boxes, inspection.num_with_boxes),
     }
     if not inspection.sampled:
         pairs["the largest height x width"] = tuple("{}x{}".format(*a.max_size) for a in (said, inspection))
@@ -169,6 +174,32 @@ def _masks(info: DatasetInfo, inspection: Inspection, is_training: bool) -> Foun
             "empty_masks",
             f"{empty} of {total} masks show no object ({shown}); if there are some in the images, their labels are missing",
         )
+
+
+def _boxes(info: DatasetInfo, inspection: Inspection, is_training: bool) -> Found:
+    if empty := inspection.empty_boxes:
+        shown = _listed([repr(id) for id in empty], MAX_EXAMPLES)
+        yield (
+            NOTE,
+            "empty_box",
+            f"images with a box that has no area ({len(empty)}): {shown}; training leaves such boxes out",
+        )
+    if not inspection.num_with_boxes or inspection.num_masks:
+        return  # masks tell what is missing
+    without = inspection.without_boxes
+    if len(without) > EMPTY_SHARE * inspection.num_with_boxes:
+        shown = _listed([repr(id) for id in without], MAX_EXAMPLES)
+        yield (
+            NOTE,
+            "no_boxes",
+            f"{len(without)} of {inspection.num_with_boxes} images are known to have no object, such as {shown}; if they "
+            "show some, the boxes are missing",
+        )
+    classes = range(int(info.has_background), info.num_classes)
+    absent = [info.class_names[c] for c in classes if not inspection.boxes_per_class[c]]
+    if absent and inspection.num_boxes and is_training:
+        shown = f"({len(absent)} of {len(classes)}): {_listed(absent, MAX_NAMES)}"
+        yield NOTE, "class_without_boxes", f"classes without any box {shown}; they cannot be learned from boxes"
 
 
 def _leaves_classes_out(info: DatasetInfo) -> bool:

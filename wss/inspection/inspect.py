@@ -32,6 +32,9 @@ class Inspection:
         num_image_labels: Number of images with image-level labels of their own.
         num_with_boxes: Number of images whose objects are known.
         num_boxes: Number of their objects.
+        boxes_per_class: int64 [256], number of boxes of each class, of all images.
+        empty_boxes: Ids of the images that have a box without area.
+        without_boxes: Ids of the images that are known to have no object.
         num_background: Number of masks that are all background.
         num_ignored: Number of masks that are all ignored.
         num_both: Number of masks that have background and ignored pixels, and no others.
@@ -56,6 +59,9 @@ class Inspection:
     num_image_labels: int = 0
     num_with_boxes: int = 0
     num_boxes: int = 0
+    boxes_per_class: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
+    empty_boxes: list[str] = dataclasses.field(default_factory=list)
+    without_boxes: list[str] = dataclasses.field(default_factory=list)
     num_background: int = 0
     num_ignored: int = 0
     num_both: int = 0
@@ -78,7 +84,7 @@ class Inspection:
         self.num_masks += has_mask
         self.num_image_labels += entry.image_labels is not None
         self.num_with_boxes += entry.num_boxes is not None
-        self.num_boxes += entry.num_boxes or 0
+        self._count_boxes(measured, entry.id)
         self.ids.append(entry.id)
         self.hashes.append(entry.image_hash)
         if not measured.decoded:
@@ -90,11 +96,22 @@ class Inspection:
             self._count_pixels(entry.pixels, info)
             shares = {value: count / sum(entry.pixels.values()) for value, count in entry.pixels.items()}
         else:
-            shares = dict.fromkeys(entry.image_labels or (), 1.0)
+            labels = measured.box_labels if entry.image_labels is None else entry.image_labels
+            shares = dict.fromkeys(labels, 1.0)
         shares = {label: share for label, share in shares.items() if 0 <= label < info.num_classes}
         self.images_per_class[list(shares)] += 1
         if not any(defect.kind == "size" for defect in measured.defects):
             self.candidates.add(measured.located.number, measured.located.serialized, shares)
+
+    def _count_boxes(self, measured: Measurement, id: str) -> None:
+        self.num_boxes += len(measured.box_labels)
+        for label in measured.box_labels:
+            if 0 <= label < len(self.boxes_per_class):
+                self.boxes_per_class[label] += 1
+        if measured.empty_boxes:
+            self.empty_boxes.append(id)
+        if measured.entry is not None and measured.entry.num_boxes == 0:
+            self.without_boxes.append(id)
 
     def _count_pixels(self, pixels: dict[int, int], info: DatasetInfo) -> None:
         self.num_decoded_masks += 1
@@ -131,12 +148,14 @@ class Inspection:
             "num_image_labels": self.num_image_labels,
             "num_with_boxes": self.num_with_boxes,
             "num_boxes": self.num_boxes,
+            "num_without_boxes": len(self.without_boxes),
             "classes": [
                 {
                     "id": c,
                     "name": name,
                     "images": int(images[c]),
                     "pixels": int(self.pixels[c]),
+                    "boxes": int(self.boxes_per_class[c]),
                     "share": share(self.pixels[c], masks - ignored),
                 }
                 for c, name in enumerate(info.class_names)

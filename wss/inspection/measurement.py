@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
+from wss.data.boxes import fault_of
 from wss.data.companions import second_mask_of
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import IMAGE, MASK, RECORD_ERRORS, parse_boxes, parse_example, parse_features
@@ -37,6 +38,8 @@ class Measurement:
         has_mask: Whether there is a mask, decoded or not.
         colors: int64 [3, 256], number of pixels that have each value of red, green and blue; None without decoding.
         defects: Its defects.
+        box_labels: Classes of its boxes, which may be none of the data set.
+        empty_boxes: Number of its boxes that have no area.
     """
 
     located: Located
@@ -45,6 +48,8 @@ class Measurement:
     has_mask: bool = False
     colors: np.ndarray | None = None
     defects: tuple[Defect, ...] = ()
+    box_labels: tuple[int, ...] = ()
+    empty_boxes: int = 0
 
 
 def measurements(
@@ -88,14 +93,22 @@ class _Meter:
             num_boxes=len(parsed["box_labels"]) if parsed["boxes_known"] else None,
             image_hash=image_hash(parsed["image"]),
         )
-        defects = list(self._wrong_labels(entry, parsed["box_labels"].tolist()))
-        if not is_id(entry.id) or parsed["boxes_wrong"] or parsed["has_second"]:
+        box_labels, boxes = parsed["box_labels"].tolist(), parsed["boxes"]
+        defects = [*self._wrong_labels(entry, box_labels), *_wrong_boxes(entry.id, boxes.tolist())]
+        if not is_id(entry.id) or parsed["has_second"]:
             defects += self._others(located, defects)
-        measured = Measurement(located, entry, has_mask=bool(parsed["has_mask"]), defects=tuple(defects))
+        measured = Measurement(
+            located,
+            entry,
+            has_mask=bool(parsed["has_mask"]),
+            defects=tuple(defects),
+            box_labels=tuple(box_labels),
+            empty_boxes=int(np.any(boxes[:, :2] == boxes[:, 2:], axis=1).sum()),
+        )
         return self._decoded(measured, entry) if self._numbers is None or located.number in self._numbers else measured
 
     def _others(self, located: Located, known: Sequence[Defect]) -> Iterator[Defect]:
-        """Yields what is wrong with id, boxes or second mask of a record, if nothing else is known to be."""
+        """Yields what is wrong with id or second mask of a record, if nothing else is known to be."""
         reason = self._reason(located)
         if reason and not known:
             yield Defect("record", f"{located.place}: {reason}")
@@ -147,6 +160,18 @@ class _Meter:
         return ""
 
 
+def _wrong_boxes(id: str, boxes: list[list[float]]) -> Iterator[Defect]:
+    """Yields the first box of each fault, and how many have it."""
+    faults: dict[str, list[list[float]]] = {}
+    for edges in boxes:
+        if fault := fault_of(edges):
+            faults.setdefault(fault, []).append(edges)
+    for fault, wrong in faults.items():
+        shown = ", ".join(f"{edge:g}" for edge in wrong[0])
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        yield Defect("box", f"box ({shown}) of {id!r} {fault}{more}")
+
+
 # Tracing takes longer than reading a small split, and all splits of a data set are read in the same way.
 @functools.cache
 def _parser() -> Callable:
@@ -168,7 +193,6 @@ def _decoder(num_classes: int, has_background: bool, ignore_label: int, max_size
 def _parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
     """Returns all that is known of an image without decoding it."""
     boxes, features = parse_boxes(record, only_sane=True), parse_features(record)
-    edges = boxes["boxes"]
     return {
         "image": features[IMAGE],
         "name": features["image/filename"],
@@ -178,7 +202,7 @@ def _parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
         "labels_known": features["image/class/known"] > 0,
         "box_labels": boxes["label"],
         "boxes_known": boxes["known"],
-        "boxes_wrong": ~tf.reduce_all((edges >= 0) & (edges <= 1)) | tf.reduce_any(edges[:, :2] > edges[:, 2:]),
+        "boxes": boxes["boxes"],
     }
 
 

@@ -25,6 +25,9 @@ def report(info: DatasetInfo, summaries: Mapping[str, dict], findings: Sequence[
             _class_table("pixels", info, summaries, lambda row, summary: _if_masks(summary, str(row["pixels"]))),
             _class_table("percent of the labelled pixels", info, summaries, lambda row, _: _percent(row["share"])),
         ]
+    if any(summary["num_boxes"] for summary in summaries.values()):
+        of_boxes = lambda row, summary: str(row["boxes"]) if summary["num_with_boxes"] else "-"
+        sections.append(_class_table("boxes", info, summaries, of_boxes))
     sections += [_notes(summaries), _findings(findings)]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -35,7 +38,8 @@ def _overview(summaries: Mapping[str, dict]) -> str:
         "decoded": lambda s: str(s["num_decoded"]),
         "masks": lambda s: "hidden" if s["masks_hidden"] else str(s["num_masks"]),
         "image-level labels": lambda s: str(s["num_image_labels"]),
-        "images with boxes": lambda s: str(s["num_with_boxes"]),
+        "images with known objects": lambda s: str(s["num_with_boxes"]),
+        "images without an object": lambda s: str(s["num_without_boxes"]) if s["num_with_boxes"] else "-",
         "boxes": lambda s: str(s["num_boxes"]),
         "smallest (h x w)": lambda s: _size(s["smallest_size"]),
         "median": lambda s: _size(s["median_size"]),
