@@ -289,3 +289,25 @@ def test_a_data_set_that_does_not_count_its_boxes_is_asked_by_its_index(info, tm
     )
     with pytest.raises(UserError, match="the objects of 3 of its 4 images are known"):
         batch_of(old, boxes=2)
+
+
+def test_images_with_boxes_and_no_mask_can_be_labelled_images(tmp_path):
+    """Nothing of their views has a label, and the image-level labels are the stored ones."""
+    image = tf.io.encode_png(np.zeros([24, 30, 3], np.uint8)).numpy()
+    with tf.io.TFRecordWriter(str(tmp_path / "boxes-0")) as writer:
+        for label in (1, 2):
+            boxes = [Box(label=label, xmin=3, ymin=4, xmax=13, ymax=16)]
+            name = str(label)
+            writer.write(encode_example(image, "png", name, size=(24, 30), image_labels=[label], boxes=boxes))
+    split = SplitInfo({"boxes-0": 2}, num_masks=0, num_image_labels=2, max_size=(24, 30), num_with_boxes=2)
+    info = DatasetInfo("toy", ("background", "a", "b"), ((0, 0, 0),) * 3, {"boxes": split}, directory=str(tmp_path))
+    data = TrainingData(info, GREY, seed=3, labeled_split="boxes", labeled_batch_size=8, crop_size=(65, 65))
+    streams = {"labeled": Views(boxes=1, masks=False)}
+    data.check(streams)
+    (batch,) = data.batches(streams).take(1).as_numpy_iterator()
+    part = batch["labeled"]
+    assert np.all(part["label"] == 255) and np.all(part["image_label_known"] == 1)
+    for labels, box_labels in zip(part["image_label"], part["box_labels"], strict=True):
+        assert labels.sum() == 1 and box_labels[0] in (-1, np.argmax(labels) + 1)
+    with pytest.raises(UserError, match="labeled_split = 'boxes': 0 of its 2 images have masks"):
+        data.check({"labeled": Views(boxes=1)})

@@ -7,7 +7,7 @@ dicts of tensors of one replica:
     label: int32 [B, H, W, 1] of the weak view, with the data set's ignore label; of "unlabeled" for monitoring.
     valid: float32 [B, H, W, 1], 0 on padding and in the CutOut hole of the strong view.
     image_label: float32 [B, K] in {0, 1}, the image-level classes.
-    image_label_known ("unlabeled"): float32 [B] in {0, 1}.
+    image_label_known ("unlabeled", or without `Views.masks`): float32 [B] in {0, 1}.
     not_padding ("unlabeled", or with strong views): float32 [B, H, W, 1], 0 on padding only.
 
 With `Views.strong` = n > 0:

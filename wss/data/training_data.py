@@ -240,7 +240,7 @@ class TrainingData:
         hide_mask = info.split(split).hide_masks
 
         def labeled(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-            _, image, label = read_example(serialized, info, split, self.resize)
+            example, image, label = read_example(serialized, info, split, self.resize)
             companions = parse_companions(serialized, views, tf.shape(image)[:2], info)
             seed = tf.random.fold_in(key, number)
             if views.strong:
@@ -248,6 +248,8 @@ class TrainingData:
                 view["image"] = view.pop("weak")
             else:
                 view = self.augmentation.weak(image, label, seed, companions=companions)
+            if not views.masks:
+                return {**view, **self._image_label(example, view["label"], info)}
             return {**view, "image_label": image_label_of(view["label"], info.num_classes, info.has_background)}
 
         def unlabeled(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -260,7 +262,7 @@ class TrainingData:
         return unlabeled if stream == "unlabeled" else labeled
 
     def _image_label(self, example: dict[str, tf.Tensor], crop: tf.Tensor, info: DatasetInfo) -> dict[str, tf.Tensor]:
-        """Returns the image-level label of an unlabelled example, and whether it is known; `crop` is the view's label."""
+        """Returns the image-level label of an example, and whether it is known; `crop` is its view's label."""
         of_crop = self.image_label_scope == "crop"
         stored = example["has_image_label"]
         if of_crop:
