@@ -10,7 +10,8 @@ from networks import dataset_of, pseudoseg_network, tiny_model
 
 from wss.errors import UserError
 from wss.methods.components.ema import ExponentialMovingAverage
-from wss.training.optimizers import Momentum, PolySchedule, build_optimizer
+from wss.training.optimizers import Momentum, build_optimizer
+from wss.training.schedules import PolySchedule
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,21 @@ def test_last_layers_have_their_gradient_multipliers():
     }
 
 
+def test_a_multiplier_of_all_biases_takes_the_place_of_those_of_the_last_layers():
+    model = tiny_model(backbone="resnet_v1_50_keras", depth_multiplier=1.0)
+    named = _tf1(model)
+    names = {variable.path: name for name, variable in named.items()}
+    factors = {names[path]: factor for path, factor in model.rate_factors(last_layer=3.0, head=10.0, bias=2.0).items()}
+    biases = {name for name in named if name.endswith("/biases")}
+    assert "resnet_v1_50/conv1/biases" in biases and factors["resnet_v1_50/conv1/biases"] == 2.0
+    assert factors["logits/semantic/weights"] == 30.0 and factors["logits/semantic/biases"] == 60.0
+    assert factors["aspp0/weights"] == factors["aspp0/BatchNorm/beta"] == 10.0
+    assert {name for name in biases if factors[name] not in (2.0, 60.0)} == set()
+    assert not any(name in factors for name in named if name.startswith("resnet_v1_50/block") and name not in biases)
+    decayed = {names[variable.path] for variable in model.decayed_kernels()}
+    assert not decayed & biases
+
+
 def test_weight_average_by_hand():
     model = keras.Sequential(
         [keras.layers.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")]
@@ -150,6 +166,38 @@ def test_slow_start_is_over_after_the_first_round():
     np.testing.assert_allclose(rates(0), [0.01, 0.01, 0.1], rtol=1e-6)
     # 20 steps, of which 18 decay: at step 11 half of them are over.
     np.testing.assert_allclose(rates(10), [0.1 * 10 / 18, 0.05, 0.1 * 8 / 18], rtol=1e-6)
+
+
+def test_steps_by_hand():
+    """The paper's first stage, a tenth from step 5000 of 8000 on; and two milestones after a slow start."""
+    rates = lambda optimizer, steps: [float(optimizer._learning_rate(tf.constant(step))) for step in steps]
+    optimizer = build_optimizer(8000, learning_rate=1e-3, schedule="step", milestones=(5000,))
+    np.testing.assert_allclose(rates(optimizer, (0, 4999, 5000, 7999)), [1e-3, 1e-3, 1e-4, 1e-4], rtol=1e-6)
+    optimizer = build_optimizer(
+        10, learning_rate=1.0, schedule="step", milestones=[4, 8], step_factor=0.5, slow_start_steps=2,
+        slow_start_rate=0.01,
+    )  # fmt: skip
+    np.testing.assert_allclose(rates(optimizer, (0, 1, 2, 3, 4, 7, 8, 100)), [0.01, 0.01, 1, 1, 0.5, 0.5, 0.25, 0.25])
+
+
+def test_the_steps_of_a_round_count_those_of_the_one_before():
+    optimizer = build_optimizer(10, learning_rate=1.0, schedule="step", milestones=(8, 12), steps_before=10)
+    rates = [float(optimizer._learning_rate(tf.constant(step))) for step in (0, 1, 2)]
+    np.testing.assert_allclose(rates, [0.1, 0.1, 0.01], rtol=1e-6)
+
+
+def test_the_papers_poly_schedule():
+    """23 805 steps with power 0.9: half the way 0.5^0.9."""
+    optimizer = build_optimizer(23805, learning_rate=1e-3, power=0.9)
+    np.testing.assert_allclose(optimizer._learning_rate(tf.constant(11902.5)), 1e-3 * 0.5**0.9, rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"schedule": "step"}, {"milestones": (5,)}])
+def test_milestones_and_the_schedule_in_steps_go_together(options):
+    with pytest.raises(
+        UserError, match=r"build_optimizer.schedule = .* and build_optimizer.milestones = .*, expected mil"
+    ):
+        build_optimizer(10, **options)
 
 
 def test_unknown_scaling_names_the_nearest():

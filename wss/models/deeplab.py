@@ -1,7 +1,7 @@
 """DeepLabv3+, PSPNet and DeepLabv2: a backbone, its segmentation head, and room for a method's own layers."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gin
@@ -9,19 +9,17 @@ import keras
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
+from wss.errors import UserError
 from wss.models.backbones.registry import BACKBONES, OUTPUT_STRIDES, backbone_spec, build_backbone
-from wss.models.heads.aspp_decoder import build_segmentation_head
-from wss.models.heads.deeplab_v2 import build_deeplab_v2_head, freeze_scales_and_offsets
-from wss.models.heads.pspnet import build_auxiliary_head, build_pspnet_head
-from wss.models.heads.u2pl_decoder import build_u2pl_head
-from wss.models.tf1_names import tf1_variables
+from wss.models.heads.deeplab_v2 import freeze_scales_and_offsets
+from wss.models.heads.registry import HEADS, SUMS, build_heads
+from wss.models.layers.classifier import CLASSIFIERS, COSINE_SCALE, Classifier, FinalClassifier
+from wss.models.variable_factors import decayed_kernels, rate_factors
 from wss.parameter_ranges import Relation, in_ranges
 from wss.ranges import LARGEST_WIDTH, Integer, Number, OneOf, OrNone, Several, Switch
 
 Features = dict[str, tf.Tensor]
-HEADS = ("deeplab_v3_plus", "deeplab_v3_plus_u2pl", "pspnet", "deeplab_v2")
 LARGEST_RATE = 1024
-SGC_SCOPES = ("hyper_column/", "pixel_normalization/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +76,7 @@ class DeepLab(keras.Model):
         self.classifier_scope = f"{spec.scope}/logits/"
         self.backbone = backbone
         self.segmentation_head = segmentation_head
+        self.final_classifier = FinalClassifier.of(segmentation_head)
         self.auxiliary_head = auxiliary_head
         self.bias_multiplier = bias_multiplier
         self.batch_norm = batch_norm
@@ -105,26 +104,34 @@ class DeepLab(keras.Model):
         """Returns logits [B, h, w, C], float32."""
         return _apply(self.segmentation_head, features, training)
 
+    def segment_with_cosines(self, features: Features, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the logits of `segment` and cos(phi, W_c), both [B, h, w, C], float32, by one pass.
+
+        phi is what the last layer of the head takes, W_c the kernel of a class. With `build_model.classifier = "cosine"`
+        the logits are the cosines times the scale.
+
+        Raises:
+            UserError: The head does not end in one classifier.
+        """
+        if self.final_classifier is None:
+            raise UserError(
+                "build_model.head: the cosines of features and classes need a head that ends in one classifier, found a sum "
+                f"of several; set one of {', '.join(head for head in HEADS if head not in SUMS)}"
+            )
+        phi = _apply(self.final_classifier.before, features, training)
+        return self.final_classifier.logits_and_cosines(phi)
+
     def auxiliary(self, features: Features, training: bool = False) -> tf.Tensor | None:
         """Returns logits [B, h, w, C], float32, of the auxiliary head; None if there is none."""
         return None if self.auxiliary_head is None else _apply(self.auxiliary_head, features, training)
 
     def decayed_kernels(self) -> list[keras.Variable]:
         """Returns what DeepLab's L2 loss covers: kernels, but depthwise and SGC's."""
-        named = tf1_variables(self)
-        kernels = [
-            variable
-            for name, variable in named.items()
-            if name.endswith("/weights") and not name.startswith(SGC_SCOPES)
-        ]
-        known = {id(variable) for variable in named.values()}
-        return kernels + [
-            variable
-            for variable in self._own_variables()
-            if id(variable) not in known and variable.path.endswith("/kernel")
-        ]
+        return decayed_kernels(self)
 
-    def rate_factors(self, *, last_layer: float = 1.0, head: float = 1.0, sgc: float = 1.0) -> dict[str, float]:
+    def rate_factors(
+        self, *, last_layer: float = 1.0, head: float = 1.0, sgc: float = 1.0, bias: float | None = None
+    ) -> dict[str, float]:
         """Returns {variable path: factor of the learning rate}; it is 1 elsewhere.
 
         Args:
@@ -132,24 +139,9 @@ class DeepLab(keras.Model):
                 with that of their biases twice as large in DeepLabv3+.
             head: Factor of everything but the backbone and SGC, over that of the last layers.
             sgc: Factor of self-attention Grad-CAM.
+            bias: Factor of every bias, over those above. None is `bias_multiplier` for those of the last layers, else 1.
         """
-        named = tf1_variables(self)
-        of_sgc = {variable.path for name, variable in named.items() if name.startswith(SGC_SCOPES)}
-        heads = [part.trainable_variables for part in (self.segmentation_head, self.auxiliary_head) if part is not None]
-        factors = {
-            variable.path: sgc if variable.path in of_sgc else head
-            for variables in (*heads, self._own_variables())
-            for variable in variables
-        }
-        for name, variable in named.items():
-            if name.startswith(("logits/", self.classifier_scope)):
-                bias = self.bias_multiplier if name.endswith("/biases") else 1.0
-                factors[variable.path] = factors.get(variable.path, 1.0) * last_layer * bias
-        return {path: factor for path, factor in factors.items() if factor != 1.0}
-
-    def _own_variables(self) -> list[keras.Variable]:
-        """Returns the trainable variables of the method's own layers."""
-        return [] if self.branches is None else self.branches.trainable_variables
+        return rate_factors(self, last_layer=last_layer, head=head, sgc=sgc, bias=bias)
 
 
 def _apply(head: keras.Model, features: Features, training: bool) -> tf.Tensor:
@@ -164,13 +156,21 @@ def _apply(head: keras.Model, features: Features, training: bool) -> tf.Tensor:
         lambda head, use_decoder: use_decoder or head != "deeplab_v3_plus_u2pl",
         "a head other than deeplab_v3_plus_u2pl, which always has a decoder",
     ),
+    Relation(
+        ("head", "classifier"),
+        lambda head, classifier: classifier == "linear" or head not in SUMS,
+        "classifier = 'linear', or another head than deeplab_v2, which sums four classifiers; deeplab_v2_features has one",
+    ),
     backbone=OneOf(BACKBONES),
     head=OneOf(HEADS),
+    classifier=OneOf(CLASSIFIERS),
+    cosine_scale=Number(above=0),
     auxiliary_head=Switch(),
     output_stride=OneOf(OUTPUT_STRIDES),
     multi_grid=OrNone(Several(Integer(1, LARGEST_RATE), 3, 3)),
     depth_multiplier=Number(above=0, maximum=16),
     depth_divisor=Number(minimum=1, maximum=LARGEST_WIDTH),
+    fc6_rate=OrNone(Integer(1, LARGEST_RATE)),
     aspp_rates=Several(Number(above=0, maximum=LARGEST_RATE), 0),
     use_decoder=Switch(),
     head_depth=Integer(1, LARGEST_WIDTH),
@@ -187,13 +187,19 @@ class NetworkSettings:
     Attributes:
         backbone: One of `wss.models.backbones.registry.BACKBONES`.
         head: "deeplab_v3_plus" (Chen et al., ECCV 2018), the same as U2PL builds it, "deeplab_v3_plus_u2pl", "pspnet" (Zhao
-            et al., CVPR 2017), with an auxiliary head, or "deeplab_v2" (Chen et al., 2016). With the last, gamma and beta of
-            the backbone's batch norms do not train. The last two are for output stride 8 and crops of 8 n + 1 pixels.
+            et al., CVPR 2017), with an auxiliary head, or "deeplab_v2" (Chen et al., 2016). "deeplab_v2_features" has
+            its sum of features before one classifier, "large_fov" (Chen et al., ICLR 2015) the classifier alone. With
+            "deeplab_v2" alone gamma and beta of the backbone's batch norms do not train. All but the first two are for
+            output stride 8 and crops of 8 n + 1 pixels.
+        classifier: Last layer of the head: "linear" (with a bias), "dot_product" (without) or "cosine", whose logits are
+            cosine_scale cos(phi, W_c). "deeplab_v2" has "linear" only.
+        cosine_scale: Scale tau of "cosine".
         auxiliary_head: Whether DeepLabv3+ has PSPNet's auxiliary head too, on the stage before the last.
         output_stride: Ratio of image to feature resolution: 8, 16 or 32.
         multi_grid: Unit rates of the last block; DeepLab's ResNets take (1, 2, 4).
         depth_multiplier: Width of MobileNetV2.
         depth_divisor: Number of whose multiples its channels are: 8, or 1 for DeepLab's checkpoints of a multiplier below 1.
+        fc6_rate: Atrous rate of fc6 in VGG16-LargeFOV, 1 or more; None for 12 at output stride 8, 6 at 16 and 3 at 32.
         aspp_rates: Atrous rates of DeepLabv3+ at output stride 16; empty for ASPP without atrous branches.
         use_decoder: Whether DeepLabv3+ refines at stride 4 by low-level features.
         head_depth: Channels of its ASPP and decoder.
@@ -210,11 +216,14 @@ class NetworkSettings:
 
     backbone: str = "xception_65"
     head: str = "deeplab_v3_plus"
+    classifier: str = "linear"
+    cosine_scale: float = COSINE_SCALE
     auxiliary_head: bool = False
     output_stride: int = 16
     multi_grid: Sequence[int] | None = None
     depth_multiplier: float = 1.0
     depth_divisor: int = 8
+    fc6_rate: int | None = None
     aspp_rates: Sequence[int] = (6, 12, 18)
     use_decoder: bool = True
     head_depth: int = 256
@@ -229,6 +238,11 @@ class NetworkSettings:
         """The settings that all batch norms of the network share."""
         return BatchNormSettings(self.fine_tune_batch_norm, self.synchronized_batch_norm, self.batch_norm_momentum)
 
+    @property
+    def last_layer(self) -> Classifier:
+        """The last layer of the head."""
+        return Classifier(self.classifier, self.cosine_scale)
+
     def build(self, info: DatasetInfo) -> DeepLab:
         """Builds the network for a data set, under the current Keras dtype policy.
 
@@ -242,10 +256,11 @@ class NetworkSettings:
             batch_norm=self.batch_norm.arguments(),
             depth_multiplier=self.depth_multiplier,
             depth_divisor=self.depth_divisor,
-            ceil_pool=self.head == "deeplab_v2",
+            ceil_pool=self.head.startswith("deeplab_v2"),
+            fc6_rate=self.fc6_rate,
         )
         shapes = {role: tensor.shape[1:] for role, tensor in backbone.output.items()}
-        segmentation_head, auxiliary_head = self._heads(info.num_classes, shapes)
+        segmentation_head, auxiliary_head = build_heads(self, info.num_classes, shapes)
         if self.head == "deeplab_v2":
             freeze_scales_and_offsets(backbone)
         return DeepLab(
@@ -257,24 +272,6 @@ class NetworkSettings:
             batch_norm=self.batch_norm,
             name="deeplab",
         )
-
-    def _heads(self, num_classes: int, shapes: Mapping[str, tuple]) -> tuple[keras.Model, keras.Model | None]:
-        """Returns the segmentation head and the auxiliary one, if there is one."""
-        common: dict = {"dropout": self.dropout, "batch_norm": self.batch_norm.arguments()}
-        auxiliary = None
-        if self.auxiliary_head or self.head == "pspnet":
-            auxiliary = build_auxiliary_head(num_classes, shapes["hypercolumn_previous"], **common)
-        if self.head == "pspnet":
-            return build_pspnet_head(num_classes, shapes["features"], **common), auxiliary
-        if self.head == "deeplab_v2":
-            return build_deeplab_v2_head(num_classes, shapes["features"], self.aspp_first_two_only), auxiliary
-        common |= {"output_stride": self.output_stride, "aspp_rates": self.aspp_rates, "depth": self.head_depth}
-        shapes_of_inputs = shapes["features"], shapes["low_level"]
-        if self.head == "deeplab_v3_plus":
-            return build_segmentation_head(
-                num_classes, *shapes_of_inputs, use_decoder=self.use_decoder, **common
-            ), auxiliary
-        return build_u2pl_head(num_classes, *shapes_of_inputs, **common), auxiliary
 
 
 def build_model(info: DatasetInfo, **settings) -> DeepLab:

@@ -1,6 +1,6 @@
-"""Optimizers and the learning-rate schedule of DeepLab."""
+"""Optimizers with a learning rate for each variable."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import gin
@@ -8,53 +8,9 @@ import keras
 import tensorflow as tf
 
 from wss.errors import UserError
-from wss.parameter_ranges import in_ranges
-from wss.ranges import LARGEST_STEP, Integer, Number, OneOf, SetByCode
-
-
-class PolySchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """The learning rate base (1 - (step - s) / (total - s))^power, after a constant one for the first s steps.
-
-    All these count from the beginning of the schedule, which the optimizer enters after `steps_before`.
-
-    Source: DeepLab's train_utils.get_model_learning_rate.
-
-    Args:
-        base_rate: Learning rate at the beginning.
-        total_steps: Length of the schedule, after which the rate is 0.
-        power: Exponent of the decay.
-        slow_start_steps: Number s of steps with the constant rate.
-        slow_start_rate: The constant rate.
-        steps_before: Steps of the schedule that were taken before the optimizer's first.
-    """
-
-    def __init__(
-        self,
-        base_rate: float,
-        total_steps: int,
-        *,
-        power: float = 0.9,
-        slow_start_steps: int = 0,
-        slow_start_rate: float = 1e-4,
-        steps_before: int = 0,
-    ):
-        self.base_rate = base_rate
-        self.total_steps = total_steps
-        self.power = power
-        self.slow_start_steps = slow_start_steps
-        self.slow_start_rate = slow_start_rate
-        self.steps_before = steps_before
-
-    def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        """Returns the rate of an optimizer's step, float32."""
-        step = tf.cast(step, tf.float32) + self.steps_before
-        done = (step - self.slow_start_steps) / (self.total_steps - self.slow_start_steps)
-        rate = self.base_rate * tf.clip_by_value(1.0 - done, 0.0, 1.0) ** self.power
-        return tf.where(step < self.slow_start_steps, self.slow_start_rate, rate)
-
-    def get_config(self) -> dict:
-        """Returns the arguments of the constructor."""
-        return dict(vars(self))
+from wss.parameter_ranges import Relation, in_ranges
+from wss.ranges import LARGEST_STEP, Integer, Number, OneOf, SetByCode, Several
+from wss.training.schedules import PolySchedule, StepSchedule
 
 
 class VariableRates:
@@ -128,16 +84,25 @@ class Momentum(VariableRates, keras.optimizers.Optimizer):
 
 
 OPTIMIZERS = ("momentum", "adam", "adamw")
+SCHEDULES = ("poly", "step")
 SCALINGS = ("none", "linear", "sqrt")
 
 
 @gin.configurable
 @in_ranges(
     "build_optimizer",
+    Relation(
+        ("schedule", "milestones"),
+        lambda schedule, milestones: (schedule == "step") == bool(milestones),
+        "milestones such as (5000,) with schedule = 'step', and none with 'poly'",
+    ),
     num_steps=SetByCode("train.num_steps"),
     name=OneOf(OPTIMIZERS),
     learning_rate=Number(minimum=0),
+    schedule=OneOf(SCHEDULES),
     power=Number(minimum=0),
+    milestones=Several(Integer(1, LARGEST_STEP), 0),
+    step_factor=Number(minimum=0),
     slow_start_steps=Integer(0, LARGEST_STEP),
     slow_start_rate=Number(minimum=0),
     momentum=Number(minimum=0, below=1),
@@ -152,7 +117,10 @@ def build_optimizer(
     *,
     name: str = "momentum",
     learning_rate: float = 0.007,
+    schedule: str = "poly",
     power: float = 0.9,
+    milestones: Sequence[int] = (),
+    step_factor: float = 0.1,
     slow_start_steps: int = 0,
     slow_start_rate: float = 1e-4,
     momentum: float = 0.9,
@@ -162,14 +130,17 @@ def build_optimizer(
     batch_size: int | None = None,
     steps_before: int = 0,
 ) -> keras.optimizers.Optimizer:
-    """Builds an optimizer with a poly schedule, wrapped for loss scaling under mixed_float16.
+    """Builds an optimizer with its schedule, wrapped for loss scaling under mixed_float16.
 
     Args:
         num_steps: Length of the schedule, after `steps_before`. Scaling the rate does not shorten it: with k times the
             batch, set `train.num_steps` to 1/k for as many epochs.
         name: Name of the optimizer: "momentum" (DeepLab), "adam" or "adamw".
-        learning_rate: Base rate of the `PolySchedule`.
+        learning_rate: Base rate of the schedule.
+        schedule: Schedule of the rate: "poly", see `PolySchedule`, or "step", see `StepSchedule`.
         power: See `PolySchedule`.
+        milestones: Steps of "step" from which on the rate is multiplied once more, counted over all rounds.
+        step_factor: Factor of the rate at each milestone.
         slow_start_steps: See `PolySchedule`.
         slow_start_rate: See `PolySchedule`.
         momentum: Momentum of "momentum".
@@ -183,20 +154,20 @@ def build_optimizer(
             goes on where they stopped, past its slow start if that is over. 0 starts afresh.
     """
     learning_rate *= rate_factor(scaling, batch_size, reference_batch_size)
-    schedule = PolySchedule(
-        learning_rate,
-        steps_before + num_steps,
-        power=power,
-        slow_start_steps=slow_start_steps,
-        slow_start_rate=slow_start_rate,
-        steps_before=steps_before,
-    )
-    if name == "momentum":
-        optimizer = Momentum(schedule, momentum)
-    elif name == "adam":
-        optimizer = Adam(schedule)
-    else:
-        optimizer = AdamW(schedule, weight_decay=decoupled_weight_decay)
+    start: dict = {
+        "slow_start_steps": slow_start_steps,
+        "slow_start_rate": slow_start_rate,
+        "steps_before": steps_before,
+    }
+    poly = PolySchedule(learning_rate, steps_before + num_steps, power=power, **start)
+    steps = StepSchedule(learning_rate, milestones, factor=step_factor, **start)
+    rate = steps if schedule == "step" else poly
+    builders = {
+        "momentum": lambda: Momentum(rate, momentum),
+        "adam": lambda: Adam(rate),
+        "adamw": lambda: AdamW(rate, weight_decay=decoupled_weight_decay),
+    }
+    optimizer = builders[name]()
     if keras.config.dtype_policy().name == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer

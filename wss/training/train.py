@@ -47,6 +47,7 @@ from wss.training.step import TrainStep
     last_layer_multiplier=Number(minimum=0),
     head_multiplier=Number(minimum=0),
     sgc_multiplier=Number(minimum=0),
+    bias_multiplier=OrNone(Number(minimum=0)),
     ema_decay=OrNone(Number(minimum=0, below=1)),
     jit_compile=Switch(),
 )
@@ -73,6 +74,8 @@ class Training:
         last_layer_multiplier: Factor of the learning rate of the last layers.
         head_multiplier: Factor for the heads and a method's own layers, which start afresh, over that of their last layers.
         sgc_multiplier: Factor for self-attention Grad-CAM, which starts afresh too.
+        bias_multiplier: Factor for all biases, over those above; Caffe's networks take 2. None is DeepLab's: 2 for those of
+            DeepLabv3+'s last layers, else 1. Biases have no weight decay either way.
         ema_decay: Decay of a moving average of the weights, which is evaluated and exported; None for the weights
             themselves.
         jit_compile: Whether XLA compiles the step, on a single device; several times slower on a CPU, always done on a TPU.
@@ -95,6 +98,7 @@ class Training:
     last_layer_multiplier: float = 1.0
     head_multiplier: float = 1.0
     sgc_multiplier: float = 1.0
+    bias_multiplier: float | None = None
     ema_decay: float | None = None
     jit_compile: bool = False
 
@@ -148,7 +152,10 @@ class Training:
             seed=self.seed,
             clip_norm=self.clip_norm,
             rate_factors=network.rate_factors(
-                last_layer=self.last_layer_multiplier, head=self.head_multiplier, sgc=self.sgc_multiplier
+                last_layer=self.last_layer_multiplier,
+                head=self.head_multiplier,
+                sgc=self.sgc_multiplier,
+                bias=self.bias_multiplier,
             ),
             average=average,
             jit_compile=self.jit_compile,

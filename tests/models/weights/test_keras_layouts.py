@@ -45,6 +45,11 @@ MOBILENET = {
     "Conv_1/kernel": "MobilenetV2/Conv_1/weights",
     "Conv_1_bn/moving_mean": "MobilenetV2/Conv_1/BatchNorm/moving_mean",
 }
+VGG16 = {
+    "block1_conv1/kernel": "vgg_16/conv1/conv1_1/weights",
+    "block2_conv2__bias": "vgg_16/conv2/conv2_2/biases",
+    "block5_conv3/kernel:0": "vgg_16/conv5/conv5_3/weights",
+}
 TOPS = ("predictions/kernel", "fc1000__bias", "Logits/kernel")
 
 
@@ -55,6 +60,7 @@ TOPS = ("predictions/kernel", "fc1000__bias", "Logits/kernel")
         ("resnet_v1_50_keras", OLD_RESNET_50),
         ("resnet_v1_101_keras", RESNET_101),
         ("mobilenet_v2", MOBILENET),
+        ("vgg16_large_fov", VGG16),
     ],
 )
 def test_names(backbone, names):
@@ -76,7 +82,7 @@ def test_names(backbone, names):
         "xception_65/entry_flow/conv1_1/weights",
         "global_step",
         "conv1/weights",
-        "block1_conv1/kernel",
+        "block1_sepconv1/kernel",
     ],
 )
 def test_other_names_are_no_keras_layout(name):
@@ -108,6 +114,9 @@ def resnet_of(units):
         (resnet_of(36), "resnet_v1_101_keras", "36 units in block 3"),
         (["conv1_conv/kernel"], RESNET, "0 units in block 3"),
         ([*MOBILENET, *RESNET_50], RESNET, "mobilenet and resnet"),
+        (VGG16, RESNET, "VGG16, which do not fit .*build_model.backbone = 'vgg16_large_fov'"),
+        (RESNET_50, "vgg16_large_fov", "ResNet50, which do not fit vgg16_large_fov; .* 'resnet_v1_50_keras'"),
+        ([*VGG16, "block3_conv4/kernel"], "vgg16_large_fov", "4 convolutions in block 3 .VGG19., expected 3 .VGG16"),
         (TOPS, RESNET, "no network"),
     ],
 )
@@ -204,7 +213,7 @@ def test_a_failed_download_is_one_line(monkeypatch):
 
 
 def test_backbones_without_weights_in_keras_are_refused():
-    served = {"resnet_v1_50_keras", "resnet_v1_101_keras", "mobilenet_v2"}
+    served = {"resnet_v1_50_keras", "resnet_v1_101_keras", "mobilenet_v2", "vgg16_large_fov"}
     for backbone in BACKBONES.keys() - served:
         with pytest.raises(UserError, match=f"no ImageNet weights for {backbone}, only for"):
             keras_application_values(backbone)

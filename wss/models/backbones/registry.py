@@ -8,6 +8,8 @@ import keras
 from wss.errors import UserError, did_you_mean
 from wss.models.backbones.mobilenet_v2 import mobilenet_v2
 from wss.models.backbones.resnet import resnet_v1
+from wss.models.backbones.vgg import SCOPE as VGG_SCOPE
+from wss.models.backbones.vgg import vgg16_large_fov
 from wss.models.backbones.xception import xception
 from wss.models.layers.convolution import Preprocess
 
@@ -26,8 +28,8 @@ class BackboneSpec:
             in the order BGR.
         mean_pixel: RGB, 0 .. 255, the colour that normalises to 0, with which images are padded.
         weight_decay: Default factor of sum(w^2) / 2.
-        momentum: Momentum of its batch normalisation.
-        epsilon: Epsilon of its batch normalisation.
+        momentum: Momentum of its batch normalisation, if it has any.
+        epsilon: Epsilon of its batch normalisation, if it has any.
         classifier_dropout: Drop rate before the image classifier.
         multi_grid: Whether it takes unit rates for its last block.
     """
@@ -78,6 +80,15 @@ _MOBILENET_V2 = BackboneSpec(
     momentum=0.997,
     multi_grid=False,
 )
+_VGG16_LARGE_FOV = BackboneSpec(
+    "vgg16_large_fov",
+    VGG_SCOPE,
+    _roles(f"{VGG_SCOPE}/fc7", f"{VGG_SCOPE}/conv5/conv5_3", f"{VGG_SCOPE}/conv3/conv3_3"),
+    normalization="mean_bgr",
+    mean_pixel=(122.675, 116.669, 104.008),
+    weight_decay=5e-4,
+    multi_grid=False,
+)
 BACKBONES: dict[str, BackboneSpec] = {
     spec.name: spec
     for spec in (
@@ -96,6 +107,7 @@ BACKBONES: dict[str, BackboneSpec] = {
             ),
         ),
         _MOBILENET_V2,
+        _VGG16_LARGE_FOV,
     )
 }
 
@@ -117,6 +129,7 @@ def build_backbone(
     depth_multiplier: float = 1.0,
     depth_divisor: int = 8,
     ceil_pool: bool = False,
+    fc6_rate: int | None = None,
 ) -> keras.Model:
     """Builds a backbone as a functional model under the current Keras dtype policy.
 
@@ -129,8 +142,9 @@ def build_backbone(
         depth_multiplier: Factor of the width of MobileNetV2.
         depth_divisor: Number of whose multiples MobileNetV2's widths are: 8 as in ImageNet weights. DeepLab's own
             checkpoints with a multiplier below 1 need 1.
-        ceil_pool: Whether the max pool of a ResNet is padded by one pixel and keeps a last window that is not full. So do
+        ceil_pool: Whether max pools (ResNet, VGG) are padded by one pixel and keep a last window that is not full. So do
             Caffe and PyTorch's ceil_mode. It matters only if the pooled side is even, as for images of 8 n rows.
+        fc6_rate: Atrous rate of VGG16-LargeFOV's fc6; None for 12 at output stride 8, 6 at 16 and 3 at 32.
 
     Returns:
         A model from raw RGB images `[B, H, W, 3]`, float 0 .. 255, to a dict of tensors `[B, h, w, C]`. It normalises the
@@ -142,13 +156,14 @@ def build_backbone(
         - "hypercolumn_last", "hypercolumn_previous": the two last stages, for self-attention; the latter also for an
           auxiliary head.
 
-        In MobileNetV2 cam_features and hypercolumn_last are Conv_1 (1280 channels), not the features.
+        In MobileNetV2 cam_features and hypercolumn_last are Conv_1 (1280 channels), not the features. In VGG16-LargeFOV
+        the last stage is fc7 (1024 channels), the one before conv5_3.
 
     Raises:
-        UserError: An unknown name, output stride, multi grid or depth.
+        UserError: An unknown name, output stride, multi grid, depth or rate of fc6.
     """
     spec = backbone_spec(name)
-    _check(spec, output_stride, multi_grid, depth_multiplier)
+    _check(spec, output_stride, multi_grid, depth_multiplier=depth_multiplier, fc6_rate=fc6_rate)
     norm = {"momentum": spec.momentum, "epsilon": spec.epsilon, **(batch_norm or {})}
     images = keras.Input(input_shape, dtype="float32", name="images")
     x = _preprocess(spec)(images)
@@ -158,6 +173,8 @@ def build_backbone(
         points = mobilenet_v2(x, depth_multiplier=depth_multiplier, depth_divisor=depth_divisor, **common)
     elif name.startswith("xception"):
         points = xception(x, name, multi_grid=unit_rates, **common)
+    elif name == "vgg16_large_fov":
+        points = vgg16_large_fov(x, output_stride=output_stride, fc6_rate=fc6_rate, ceil_pool=ceil_pool)
     else:
         layout = name.removeprefix(spec.scope).removeprefix("_") or "slim"
         points = resnet_v1(x, spec.scope, layout=layout, multi_grid=unit_rates, ceil_pool=ceil_pool, **common)
@@ -171,7 +188,14 @@ def _preprocess(spec: BackboneSpec) -> Preprocess:
     return Preprocess(1.0, tuple(-value for value in spec.mean_pixel), bgr=spec.normalization == "mean_bgr")
 
 
-def _check(spec: BackboneSpec, output_stride: int, multi_grid: Sequence[int] | None, depth_multiplier: float) -> None:
+def _check(
+    spec: BackboneSpec,
+    output_stride: int,
+    multi_grid: Sequence[int] | None,
+    *,
+    depth_multiplier: float,
+    fc6_rate: int | None,
+) -> None:
     if output_stride not in OUTPUT_STRIDES:
         raise UserError(f"output_stride: {output_stride!r} for {spec.name}, expected one of {OUTPUT_STRIDES}")
     if multi_grid and not spec.multi_grid:
@@ -182,3 +206,7 @@ def _check(spec: BackboneSpec, output_stride: int, multi_grid: Sequence[int] | N
         raise UserError(f"depth_multiplier: {depth_multiplier} given, but {spec.name} has none; remove it")
     if depth_multiplier <= 0:
         raise UserError(f"depth_multiplier: {depth_multiplier}, expected a number above 0")
+    if fc6_rate is not None and spec.name != "vgg16_large_fov":
+        raise UserError(f"fc6_rate: {fc6_rate} given, but {spec.name} has no fc6; remove it, or take vgg16_large_fov")
+    if fc6_rate is not None and fc6_rate < 1:
+        raise UserError(f"fc6_rate: {fc6_rate}, expected an integer, 1 or more")

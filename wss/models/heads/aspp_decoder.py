@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 
 from wss.errors import UserError
-from wss.models.layers.convolution import Conv2D, ResizeLike, conv_bn, head_input, separable_conv_bn, truncated_normal
+from wss.models.layers.classifier import LINEAR, Classifier
+from wss.models.layers.convolution import ResizeLike, conv_bn, head_input, separable_conv_bn, truncated_normal
 from wss.models.layers.dropout import Dropout
 
 DEPTH = 256
@@ -30,6 +31,7 @@ def build_segmentation_head(
     dropout: float = 0.1,
     batch_norm: Mapping | None = None,
     depth: int = DEPTH,
+    classifier: Classifier = LINEAR,
 ) -> keras.Model:
     """Builds the head that turns backbone features into logits.
 
@@ -44,6 +46,7 @@ def build_segmentation_head(
         dropout: Drop rate after ASPP.
         batch_norm: Keyword arguments of `BatchNorm` that replace momentum 0.9997 and epsilon 1e-5.
         depth: Number of channels of ASPP and decoder.
+        classifier: The last layer.
 
     Returns:
         A model from [features, low_level] to logits `[B, h4, w4, C]` (no decoder: `[B, h, w, C]`), always float32. Its
@@ -66,14 +69,8 @@ def build_segmentation_head(
     )
     if use_decoder:
         x = build_decoder(x, low_level, batch_norm=norm, separable=separable, depth=depth)
-    logits = Conv2D(
-        num_classes,
-        1,
-        kernel_initializer=truncated_normal(0.01),
-        tf1_scope="logits/semantic",
-        dtype="float32",
-    )
-    return keras.Model([features, low_level], logits(x), name="segmentation_head")
+    logits = classifier(x, num_classes, initializer=truncated_normal(0.01))
+    return keras.Model([features, low_level], logits, name="segmentation_head")
 
 
 def build_aspp(

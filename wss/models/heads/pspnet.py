@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
+from wss.models.layers.classifier import LINEAR, Classifier
 from wss.models.layers.convolution import PYTORCH_BATCH_NORM, Conv2D, ResizeLike, conv_bn, head_input, pytorch_uniform
 from wss.models.layers.dropout import SpatialDropout
 from wss.ops.resizing import sides
@@ -20,6 +21,7 @@ def build_pspnet_head(
     *,
     dropout: float = 0.1,
     batch_norm: Mapping | None = None,
+    classifier: Classifier = LINEAR,
 ) -> keras.Model:
     """Builds the head that turns backbone features into logits.
 
@@ -28,6 +30,7 @@ def build_pspnet_head(
         features_shape: (h, w, D) of the backbone's "features"; None for any size.
         dropout: Rate at which whole channels are dropped before the last convolution.
         batch_norm: Keyword arguments of `BatchNorm` that replace momentum 0.9 and epsilon 1e-5.
+        classifier: The last layer.
 
     Returns:
         A model from [features] to logits [B, h, w, C], always float32.
@@ -36,7 +39,8 @@ def build_pspnet_head(
     features = head_input(features_shape, "features")
     x = pyramid_pooling(features, BINS, norm)
     x = conv_bn(x, DEPTH, 3, scope="pspnet/conv", batch_norm=norm, initializer=pytorch_uniform())
-    logits = _classifier(x, num_classes, dropout, "logits/semantic")
+    x = SpatialDropout(dropout, name="logits.semantic.dropout")(x)
+    logits = classifier(x, num_classes, initializer=pytorch_uniform())
     return keras.Model([features], logits, name="segmentation_head")
 
 
@@ -49,12 +53,16 @@ def build_auxiliary_head(
 ) -> keras.Model:
     """Builds the head that is trained on the stage before the last and not used afterwards.
 
-    Its arguments and what it returns are those of `build_pspnet_head`, for the backbone's "hypercolumn_previous".
+    Its arguments and what it returns are those of `build_pspnet_head`, for the backbone's "hypercolumn_previous". It always
+    ends in a linear layer.
     """
     norm = {**PYTORCH_BATCH_NORM, **(batch_norm or {})}
     features = head_input(features_shape, "hypercolumn_previous")
     x = conv_bn(features, AUXILIARY_DEPTH, 3, scope="auxiliary/conv", batch_norm=norm, initializer=pytorch_uniform())
-    logits = _classifier(x, num_classes, dropout, "logits/auxiliary")
+    x = SpatialDropout(dropout, name="logits.auxiliary.dropout")(x)
+    logits = Conv2D(
+        num_classes, 1, kernel_initializer=pytorch_uniform(), tf1_scope="logits/auxiliary", dtype="float32"
+    )(x)
     return keras.Model([features], logits, name="auxiliary_head")
 
 
@@ -114,8 +122,3 @@ def _cell_weights(side: tf.Tensor | int, bins: int) -> tf.Tensor:
     start, end = cell * side // bins, -(-(cell + 1) * side // bins)
     inside = tf.cast((pixel >= start) & (pixel < end), tf.float32)
     return inside / tf.cast(end - start, tf.float32)
-
-
-def _classifier(x: keras.KerasTensor, num_classes: int, dropout: float, scope: str) -> keras.KerasTensor:
-    x = SpatialDropout(dropout, name=f"{scope.replace('/', '.')}.dropout")(x)
-    return Conv2D(num_classes, 1, kernel_initializer=pytorch_uniform(), tf1_scope=scope, dtype="float32")(x)

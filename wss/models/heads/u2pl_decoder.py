@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 import keras
 
 from wss.models.heads.aspp_decoder import DECODER_INPUT, DEPTH, aspp_branches, scaled_rates
-from wss.models.layers.convolution import PYTORCH_BATCH_NORM, Conv2D, ResizeLike, conv_bn, head_input, pytorch_uniform
+from wss.models.layers.classifier import LINEAR, Classifier
+from wss.models.layers.convolution import PYTORCH_BATCH_NORM, ResizeLike, conv_bn, head_input, pytorch_uniform
 from wss.models.layers.dropout import SpatialDropout
 
 
@@ -24,6 +25,7 @@ def build_u2pl_head(
     dropout: float = 0.1,
     batch_norm: Mapping | None = None,
     depth: int = DEPTH,
+    classifier: Classifier = LINEAR,
 ) -> keras.Model:
     """Builds the head that turns backbone features into logits.
 
@@ -36,6 +38,7 @@ def build_u2pl_head(
         dropout: Rate at which whole channels are dropped after ASPP and after each convolution of the decoder.
         batch_norm: Keyword arguments of `BatchNorm` that replace momentum 0.9 and epsilon 1e-5.
         depth: Number of channels everywhere.
+        classifier: The last layer.
 
     Returns:
         A model from [features, low_level] to logits `[B, h4, w4, C]`, always float32.
@@ -54,5 +57,5 @@ def build_u2pl_head(
     for number in range(2):
         x = conv3x3(x, scope=f"decoder/decoder_conv{number}", use_bias=True)
         x = SpatialDropout(dropout, name=f"decoder.dropout{number}")(x)
-    logits = Conv2D(num_classes, 1, kernel_initializer=pytorch_uniform(), tf1_scope="logits/semantic", dtype="float32")
-    return keras.Model([features, low_level], logits(x), name="segmentation_head")
+    logits = classifier(x, num_classes, initializer=pytorch_uniform())
+    return keras.Model([features, low_level], logits, name="segmentation_head")

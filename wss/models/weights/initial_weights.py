@@ -10,6 +10,7 @@ from etils import epath
 
 from wss.errors import UserError
 from wss.files import whole, write_errors
+from wss.models.backbones.vgg import STARTS_AFRESH
 from wss.models.deeplab import DeepLab
 from wss.models.tf1_names import assign_tf1, only_classifies, tf1_shapes, tf1_values
 from wss.models.weights.checkpoint_files import is_finite
@@ -219,9 +220,10 @@ def _skipped(model: DeepLab, values: Values, shapes: dict, last_layer: bool) -> 
 
 
 def _check_backbone(model: DeepLab, initial: set[str], values: Values, path: str) -> None:
-    """Checks that a backbone is loaded whole, but for what `only_classifies`."""
+    """Checks that a backbone is loaded whole, but for what `only_classifies` and what VGG without a classifier lacks."""
     backbone = tf1_shapes(model.backbone)
-    unset = sorted(name for name in initial & backbone.keys() if not only_classifies(name))
+    spared = {name for name in initial if only_classifies(name) or name.startswith(STARTS_AFRESH)}
+    unset = sorted((initial - spared) & backbone.keys())
     if unset:
         found = f"it has {len(values)} variables such as {min(values)}" if values else "it has no variables"
         raise UserError(

@@ -1,7 +1,7 @@
-"""Weights under Keras' names: keras.applications' ResNet-50/101 and MobileNetV2, and older ResNet files.
+"""Weights under Keras' names: keras.applications' ResNet-50/101, MobileNetV2 and VGG16, and older ResNet files.
 
 keras.applications calls a ResNet's variables `conv2_block1_1_conv/kernel` and the like, its older versions
-`res2a_branch2a/kernel`; MobileNetV2's are `block_1_expand/kernel` and the like.
+`res2a_branch2a/kernel`; MobileNetV2's are `block_1_expand/kernel`, VGG16's `block1_conv1/kernel` and `fc1/kernel`.
 """
 
 import re
@@ -15,8 +15,16 @@ import numpy as np
 
 from wss.errors import UserError, first_line
 from wss.models.backbones.registry import backbone_spec
+from wss.models.weights.vgg_classifier import decimated
 
-_APPLICATIONS = {"resnet_v1_50_keras": "ResNet50", "resnet_v1_101_keras": "ResNet101", "mobilenet_v2": "MobileNetV2"}
+_APPLICATIONS = {
+    "resnet_v1_50_keras": "ResNet50",
+    "resnet_v1_101_keras": "ResNet101",
+    "mobilenet_v2": "MobileNetV2",
+    "vgg16_large_fov": "VGG16",
+}
+# The classifier of VGG16 is a part of the backbone.
+_WITH_TOP = ("VGG16",)
 _RESNET_OF_BLOCK3 = {6: "resnet_v1_50_keras", 23: "resnet_v1_101_keras"}
 _OLD_RESNET_EPSILON = 1e-3
 
@@ -29,6 +37,7 @@ _NAME = re.compile(rf"([^/]+?)(?:__|/)({'|'.join(_SUFFIXES)})(?::0)?")
 _RESNET = re.compile(r"conv([2-5])_block(\d+)_([0-3])_(conv|bn)")
 _OLD_RESNET = re.compile(r"(res|bn)([2-5])([a-z])_branch(1|2a|2b|2c)")
 _MOBILENET = re.compile(r"(?:expanded_conv|block(_\d+))_(expand|depthwise|project)(_BN)?")
+_VGG = re.compile(r"block([1-5])_conv([1-4])")
 _ENDS = {
     "conv1_conv": ("resnet", "conv1"),
     "conv1_bn": ("resnet", "conv1/BatchNorm"),
@@ -38,6 +47,8 @@ _ENDS = {
     "bn_Conv1": ("mobilenet", "Conv/BatchNorm"),
     "Conv_1": ("mobilenet", "Conv_1"),
     "Conv_1_bn": ("mobilenet", "Conv_1/BatchNorm"),
+    "fc1": ("vgg", "fc6"),
+    "fc2": ("vgg", "fc7"),
 }
 
 
@@ -58,12 +69,12 @@ def from_keras_layout(values: Mapping[str, np.ndarray], backbone: str) -> dict[s
 
     Args:
         values: Arrays by name, "layer/weight" or "layer__weight", convolutions as HWIO, of any float type.
-        backbone: "resnet_v1_50_keras", "resnet_v1_101_keras" or "mobilenet_v2".
+        backbone: "resnet_v1_50_keras", "resnet_v1_101_keras", "mobilenet_v2" or "vgg16_large_fov".
 
     Returns:
         {TensorFlow 1 name: float32 array}; what is not of the backbone, such as a classifier, keeps its name. The older
         ResNet files were made for an epsilon of 1e-3 in batch normalisation. The moving variance absorbs the difference,
-        so that inference is the same.
+        so that inference is the same. VGG16's two large layers are `decimated`.
 
     Raises:
         UserError: The variables are those of another network.
@@ -81,6 +92,8 @@ def from_keras_layout(values: Mapping[str, np.ndarray], backbone: str) -> dict[s
         value = np.asarray(values[name], np.float32)
         if place and place.family == "old resnet" and place.name.endswith("/moving_variance"):
             value = value + np.float32(_OLD_RESNET_EPSILON - spec.epsilon)
+        elif place and place.name.startswith(("fc6/", "fc7/")):
+            value = decimated(value, place.name)
         renamed[f"{spec.scope}/{place.name}" if place else name] = value
     return renamed
 
@@ -120,10 +133,11 @@ def read_keras_h5(path: str | Path) -> dict[str, np.ndarray]:
 def keras_application_values(backbone: str) -> dict[str, np.ndarray]:
     """Returns ImageNet weights {"layer/weight": float32 array} as keras.applications gives them, without the classifier.
 
-    Keras downloads them, if they are not in its cache.
+    Keras downloads them, if they are not in its cache. Those of VGG16 have the classifier, 550 MB, which gives fc6 and fc7.
 
     Args:
-        backbone: "resnet_v1_50_keras", "resnet_v1_101_keras" or "mobilenet_v2" (of depth multiplier 1).
+        backbone: "resnet_v1_50_keras", "resnet_v1_101_keras", "mobilenet_v2" (of depth multiplier 1) or
+            "vgg16_large_fov".
 
     Raises:
         UserError: Keras has no such weights, or they cannot be downloaded.
@@ -133,7 +147,7 @@ def keras_application_values(backbone: str) -> dict[str, np.ndarray]:
     application = _APPLICATIONS[backbone]
     build = getattr(keras.applications, application)
     try:
-        network = build(weights="imagenet", include_top=False, input_shape=(224, 224, 3))
+        network = build(weights="imagenet", include_top=application in _WITH_TOP, input_shape=(224, 224, 3))
     except Exception as error:  # Keras raises nothing narrower where a download fails.
         raise UserError(
             f"keras.applications.{application}: no ImageNet weights: {first_line(error)}; "
@@ -168,6 +182,9 @@ def _locate_layer(layer: str) -> tuple[str, str] | None:
     if match := _MOBILENET.fullmatch(layer):
         number, part, batch_norm = match.groups(default="")
         return "mobilenet", f"expanded_conv{number}/{part}" + ("/BatchNorm" if batch_norm else "")
+    if match := _VGG.fullmatch(layer):
+        block, number = match.groups()
+        return "vgg", f"conv{block}/conv{block}_{number}"
     return _ENDS.get(layer)
 
 
@@ -182,6 +199,10 @@ def _fitting_backbone(places: list[_Place]) -> str:
         raise UserError(f"weights: Keras names of {found}, expected those of one network")
     if families == {"mobilenet"}:
         return "mobilenet_v2"
+    if families == {"vgg"}:
+        if any(place.name.startswith("conv3/conv3_4/") for place in places):
+            raise UserError("weights: a VGG with 4 convolutions in block 3 (VGG19), expected 3 (VGG16)")
+        return "vgg16_large_fov"
     units = [int(match[1]) for place in places if (match := re.match(r"block3/unit_(\d+)/", place.name))]
     number = max(units, default=0)
     if number not in _RESNET_OF_BLOCK3:

@@ -1,0 +1,51 @@
+"""The heads that `build_model` knows, by name, and a function that builds those of a network."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import keras
+
+from wss.models.heads.aspp_decoder import build_segmentation_head
+from wss.models.heads.deeplab_v2 import build_deeplab_v2_features_head, build_deeplab_v2_head
+from wss.models.heads.large_fov import build_large_fov_head
+from wss.models.heads.pspnet import build_auxiliary_head, build_pspnet_head
+from wss.models.heads.u2pl_decoder import build_u2pl_head
+
+if TYPE_CHECKING:
+    from wss.models.deeplab import NetworkSettings
+
+HEADS = ("deeplab_v3_plus", "deeplab_v3_plus_u2pl", "pspnet", "deeplab_v2", "deeplab_v2_features", "large_fov")
+# Without one layer at the end that classifies.
+SUMS = ("deeplab_v2",)
+
+
+def build_heads(
+    settings: "NetworkSettings", num_classes: int, shapes: Mapping[str, tuple]
+) -> tuple[keras.Model, keras.Model | None]:
+    """Returns the segmentation head of a network and its auxiliary one, if there is one.
+
+    Args:
+        settings: The settings of the network.
+        num_classes: C, the background included if there is one.
+        shapes: (h, w, D) of the backbone's end points, by role.
+    """
+    common: dict = {"dropout": settings.dropout, "batch_norm": settings.batch_norm.arguments()}
+    auxiliary = None
+    if settings.auxiliary_head or settings.head == "pspnet":
+        auxiliary = build_auxiliary_head(num_classes, shapes["hypercolumn_previous"], **common)
+    features, low_level = shapes["features"], shapes["low_level"]
+    if settings.head == "deeplab_v2":
+        return build_deeplab_v2_head(num_classes, features, settings.aspp_first_two_only), auxiliary
+    classifier: dict = {"classifier": settings.last_layer}
+    if settings.head == "deeplab_v2_features":
+        return build_deeplab_v2_features_head(num_classes, features, **classifier), auxiliary
+    if settings.head == "large_fov":
+        return build_large_fov_head(num_classes, features, **classifier), auxiliary
+    common |= classifier
+    if settings.head == "pspnet":
+        return build_pspnet_head(num_classes, features, **common), auxiliary
+    common |= {"output_stride": settings.output_stride, "aspp_rates": settings.aspp_rates, "depth": settings.head_depth}
+    if settings.head == "deeplab_v3_plus":
+        head = build_segmentation_head(num_classes, features, low_level, use_decoder=settings.use_decoder, **common)
+        return head, auxiliary
+    return build_u2pl_head(num_classes, features, low_level, **common), auxiliary
