@@ -22,6 +22,9 @@ flags.DEFINE_string("value_range", None, "Black and white in photos of more than
 flags.DEFINE_integer(
     "batch_size", 4, "Images that go through the network at once; lower it if memory runs out.", lower_bound=1
 )
+flags.DEFINE_bool(
+    "crf", False, "Refines the predictions by a dense CRF (CRFSettings), as wss-eval does with Evaluation.crf = True."
+)
 
 
 def main(argv: list[str]) -> None:
@@ -31,6 +34,7 @@ def main(argv: list[str]) -> None:
     from wss.evaluation.evaluation import default_split
     from wss.experiment import open_run
     from wss.inference.photos import Examples, FolderExamples, SplitExamples
+    from wss.ops.dense_crf import CRFSettings
     from wss.runtime.strategy import build_strategy
     from wss.visualization.panels import visualize
 
@@ -44,7 +48,8 @@ def main(argv: list[str]) -> None:
     else:
         examples = SplitExamples(run.info, FLAGS.split or default_split(), mean_pixel, **shared)
     print(f"showing {run.weights}")
-    visualize(run.model, run.method, run.info, examples=examples, output=FLAGS.output)
+    crf = CRFSettings() if FLAGS.crf else None
+    visualize(run.model, run.method, run.info, examples=examples, output=FLAGS.output, crf=crf)
 
 
 def console_main() -> None:

@@ -16,6 +16,7 @@ from wss.evaluation.evaluator import Evaluator
 from wss.evaluation.result import read_json, write_json
 from wss.inference.prediction import predict
 from wss.ops import metrics
+from wss.ops.dense_crf import CRFSettings
 
 SHARDS = {"val-0": 3}
 INFO = DatasetInfo(
@@ -169,3 +170,22 @@ def test_scalars_reach_tensorboard(result, tmp_path):
         metrics.expected_calibration_error(result.calibration),
         rtol=1e-6,
     )
+
+
+def test_a_crf_repairs_a_single_pixel(two_replicas):
+    """A grey photo of one class, of which a pixel is called another; the padding is not looked at."""
+    image = np.zeros([2, 9, 9, 3], np.float32)
+    image[:, 4, 4] = 1
+    label = np.zeros([2, 9, 9, 1], np.int32)
+    label[:, 8:] = 255
+    examples = {"image": image, "label": label, "size": np.int32([[8, 9]] * 2)}
+    data = tf.data.Dataset.from_tensor_slices(examples).batch(2)
+    unsure = build_model()
+    unsure.layers[-1].set_weights([weight / 20 for weight in unsure.layers[-1].get_weights()])
+    assert Evaluator(unsure, INFO)(data, "val").confusion[0, 1] == 2
+    with two_replicas.scope():
+        mirrored = build_model()
+        mirrored.layers[-1].set_weights(unsure.layers[-1].get_weights())
+    for model, strategy in ((unsure, None), (mirrored, two_replicas)):
+        result = Evaluator(model, INFO, strategy=strategy, crf=CRFSettings())(data, "val")
+        assert result.confusion[0, 0] == 2 * 8 * 9 and result.confusion.sum() == 2 * 8 * 9

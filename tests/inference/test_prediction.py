@@ -16,6 +16,7 @@ from wss.inference.prediction import (
     valid_pixels,
 )
 from wss.methods.base import Figure
+from wss.ops.dense_crf import CRFSettings, dense_crf
 from wss.ops.resizing import resize_bilinear
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, [2, 9, 13, 3]).astype(np.float32)
@@ -267,3 +268,53 @@ def test_one_pass_of_the_network_gives_the_prediction_and_maps_of_each_image_alo
     np.testing.assert_allclose(outputs["mean"], 2 * strided(IMAGES, False), rtol=1e-6)
     assert outputs["inside"].dtype == tf.float32
     assert tf.reduce_sum(outputs["inside"], axis=[1, 2, 3]).numpy().tolist() == [9 * 13, 4 * 5]
+
+
+@pytest.mark.parametrize("window", [None, (5, 9)])
+def test_logits_may_be_averaged_instead(window):
+    """By column the logits of an image and of its mirror image differ: their mean is the same everywhere."""
+    images = np.zeros([1, 5, 9, 3], np.float32)
+    options = {"scales": (1.0,), "flip": True, "average": "logits"}
+    if window is None:
+        found = predict(by_column, images, **options)
+    else:
+        found = predict_sliding(by_column, images, window, pad_value=BLACK, **options)
+    np.testing.assert_allclose(found[..., 0], np.full([1, 5, 9], sigmoid(4)), rtol=1e-5)
+    probabilities = predict(by_column, images, flip=True)
+    np.testing.assert_allclose(
+        probabilities[0, 0, :, 0], (sigmoid(range(9)) + sigmoid(range(8, -1, -1))) / 2, rtol=1e-5
+    )
+
+
+def test_logits_are_averaged_over_scales():
+    seen = []
+
+    def model(images, training):
+        seen.append(len(seen))
+        return pixelwise(images, training) * (1 + len(seen))
+
+    found = predict(model, IMAGES[:, :1, :1], scales=(1.0, 2.0), average="logits")
+    np.testing.assert_allclose(found, softmax(IMAGES[:, :1, :1] @ KERNEL * 2.5), rtol=1e-4)
+
+
+def test_a_crf_refines_the_prediction_and_its_panel_shows_it_without():
+    class Nothing:
+        def intermediate_maps(self, network, features, *, logits, valid):
+            return []
+
+    class Network:
+        def features(self, images):
+            return {"x": images}
+
+        def segment(self, features):
+            return pixelwise(features["x"] / 255, False)
+
+    images = np.random.default_rng(3).uniform(0, 255, [1, 9, 13, 3]).astype(np.float32)
+    sizes, settings = tf.constant([[9, 13]]), CRFSettings(iterations=2)
+    plain, nothing = predict_and_explain(Network(), Nothing(), tf.constant(images), sizes)
+    prediction, (figure,) = predict_and_explain(Network(), Nothing(), tf.constant(images), sizes, crf=settings)
+    assert not nothing and figure.title == "without CRF"
+    np.testing.assert_array_equal(tf.argmax(figure.values, -1), plain)
+    expected = dense_crf(figure.values[0].numpy(), np.rint(images[0]).astype(np.uint8), settings)
+    np.testing.assert_array_equal(prediction[0], expected.argmax(-1))
+    assert np.any(prediction != plain)

@@ -13,7 +13,9 @@ from wss.errors import UserError
 from wss.evaluation.result import Result
 from wss.inference.pipelining import one_behind
 from wss.inference.prediction import predict
+from wss.inference.refinement import refine
 from wss.ops import metrics
+from wss.ops.dense_crf import CRFSettings
 from wss.progress import track
 
 
@@ -27,6 +29,7 @@ class Evaluator:
         predict_fn: Callable `predict_fn(model, images)` that returns probabilities `[B, H, W, C]`, such as
             `functools.partial(predict, flip=True)`.
         num_bins: Number of bins of the calibration error.
+        crf: Parameters of the dense CRF that refines the probabilities of each image, on the processor; None without one.
 
     Raises:
         UserError: The model does not have the data set's number of classes.
@@ -40,6 +43,7 @@ class Evaluator:
         strategy: tf.distribute.Strategy | None = None,
         predict_fn: Callable = predict,
         num_bins: int = metrics.NUM_BINS,
+        crf: CRFSettings | None = None,
     ):
         if model.num_classes != info.num_classes:
             raise UserError(
@@ -49,6 +53,9 @@ class Evaluator:
         self.info = info
         self.num_bins = num_bins
         self.strategy = strategy or tf.distribute.get_strategy()
+        self.crf = crf
+        if crf is not None and isinstance(self.strategy, tf.distribute.TPUStrategy):
+            raise UserError("Evaluation.crf = True: a TPU cannot call the processor for it; evaluate on a GPU or a CPU")
         self._predict = functools.partial(predict_fn, model)
         self._step = tf.function(self._sum_over_replicas)
 
@@ -57,7 +64,7 @@ class Evaluator:
 
         Args:
             batches: A finite data set of dicts with "image" float `[B, H, W, 3]`, 0 .. 255, and "label" integer
-                `[B, H, W, 1]`.
+                `[B, H, W, 1]`; for the CRF with "size" int32 `[B, 2]` without padding.
             split: Name of the split that the batches come from.
 
         Raises:
@@ -73,7 +80,7 @@ class Evaluator:
         total_batches = max(int(batches.cardinality()), 0) or None
         steps = track(self._distributed(batches), f"evaluating {split}", total_batches, unit="step")
         with damage_told((info, split)):
-            for counts in one_behind(self._step(images, labels) for images, labels in steps):
+            for counts in one_behind(self._step(*inputs) for inputs in steps):
                 if counts["unknown"]:
                     raise unknown_labels(info, split)
                 confusion += counts["confusion"].numpy()
@@ -92,19 +99,22 @@ class Evaluator:
 
     def _distributed(self, batches: tf.data.Dataset):
         # Only these go to the devices, which cannot hold strings.
-        pairs = batches.map(lambda batch: (batch["image"], batch["label"]))
+        names = ("image", "label") if self.crf is None else ("image", "label", "size")
+        inputs = batches.map(lambda batch: tuple(batch[name] for name in names))
         # By default hosts would share the files, and the last batches of each would be lost.
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-        return self.strategy.experimental_distribute_dataset(pairs.with_options(options))
+        return self.strategy.experimental_distribute_dataset(inputs.with_options(options))
 
-    def _sum_over_replicas(self, images, labels) -> dict[str, tf.Tensor]:
-        counts = self.strategy.run(self._count, args=(images, labels))
+    def _sum_over_replicas(self, *inputs) -> dict[str, tf.Tensor]:
+        counts = self.strategy.run(self._count, args=inputs)
         return {name: self.strategy.reduce("SUM", x, axis=None) for name, x in counts.items()}
 
-    def _count(self, images, label) -> dict[str, tf.Tensor]:
+    def _count(self, images, label, sizes=None) -> dict[str, tf.Tensor]:
         num_classes, ignore = self.info.num_classes, self.info.ignore_label
         probabilities = self._predict(images)
+        if self.crf is not None:
+            probabilities = refine(probabilities, images, sizes, self.crf)
         prediction = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
         labeled = tf.reduce_any(label != ignore, axis=[1, 2, 3])
         return {

@@ -1,6 +1,7 @@
 """From images to class probabilities: whole image, scaled and mirrored, or by sliding window."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 
@@ -8,14 +9,20 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from wss.inference.refinement import refine
 from wss.inference.sliding_window import SlidingWindows, mean_of_windows, pad_for_windows
 from wss.methods.base import Figure, Method
 from wss.models.deeplab import DeepLab
+from wss.ops.dense_crf import CRFSettings
 from wss.ops.resizing import resize_bilinear
 from wss.runtime.devices import on_cpu
 
+AVERAGES = ("probabilities", "logits")
 
-def predict(model, images, *, scales: Sequence[float] = (1.0,), flip: bool = False) -> tf.Tensor:
+
+def predict(
+    model, images, *, scales: Sequence[float] = (1.0,), flip: bool = False, average: str = "probabilities"
+) -> tf.Tensor:
     """Predicts whole images; with the defaults the argmax is the original's evaluation.
 
     An accelerator gets an image and its mirrored one in one batch, which takes the memory of two images. On processors
@@ -24,26 +31,34 @@ def predict(model, images, *, scales: Sequence[float] = (1.0,), flip: bool = Fal
     Args:
         model: Callable `model(images, training=False)` that returns logits `[B, h, w, C]`.
         images: float `[B, H, W, 3]`, 0 .. 255, H and W static.
-        scales: Factors of the image size; their probabilities are averaged.
+        scales: Factors of the image size, averaged.
         flip: Whether to average with the prediction of the mirrored image.
+        average: What is averaged, "probabilities" or "logits".
 
     Returns:
         Probabilities, float32 `[B, H, W, C]`.
 
     Source: `predict_labels` and `predict_labels_multi_scale` of deeplab/model.py.
     """
+    mean = _mean_prediction(model, images, scales=scales, flip=flip, average=average)
+    return tf.nn.softmax(mean) if average == "logits" else mean
+
+
+def _mean_prediction(model, images, *, scales: Sequence[float] = (1.0,), flip: bool, average: str) -> tf.Tensor:
+    """Returns the mean of what is averaged, see `predict`."""
     height, width = images.shape[1:3]
+    predicted = functools.partial(_predicted, model, size=(height, width), average=average)
     total = 0.0
     for scale in scales:
         scaled = resize_bilinear(images, scaled_size((height, width), scale))
         if not flip:
-            total += _probabilities(model, scaled, (height, width))
+            total += predicted(scaled)
             continue
         both = scaled, tf.reverse(scaled, [2])
         if on_cpu():
-            plain, mirrored = (_probabilities(model, one, (height, width)) for one in both)
+            plain, mirrored = (predicted(one) for one in both)
         else:
-            plain, mirrored = tf.split(_probabilities(model, tf.concat(both, axis=0), (height, width)), 2)
+            plain, mirrored = tf.split(predicted(tf.concat(both, axis=0)), 2)
         total += plain + tf.reverse(mirrored, [2])
     return total / (len(scales) * (2 if flip else 1))
 
@@ -58,10 +73,11 @@ def predict_sliding(
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
     windows_at_once: int | None = 4,
+    average: str = "probabilities",
 ) -> tf.Tensor:
-    """Predicts overlapping windows of the scaled images and averages the probabilities where they overlap.
+    """Predicts overlapping windows of the scaled images and averages the predictions where they overlap.
 
-    The model's memory is that of `windows_at_once` windows of each image. The probabilities of all windows are kept
+    The model's memory is that of `windows_at_once` windows of each image. The predictions of all windows are kept
     until they are averaged: with the default stride up to (3/2)^2 times as much as the scaled image's.
 
     Args:
@@ -70,9 +86,10 @@ def predict_sliding(
         window: (height, width) of the windows, in pixels of the scaled image; see `SlidingWindows`.
         pad_value: RGB around scaled images that are smaller than a window.
         stride: Distance of neighbouring windows as a fraction of the window, rounded up.
-        scales: Factors of the image size; their probabilities are averaged.
+        scales: Factors of the image size, averaged.
         flip: Whether to average with the prediction of each mirrored window.
         windows_at_once: Largest number of windows of each image in one batch; None for all.
+        average: What is averaged, "probabilities" or "logits".
 
     Returns:
         Probabilities, float32 `[B, H, W, C]`.
@@ -83,9 +100,10 @@ def predict_sliding(
         scaled = resize_bilinear(images, scaled_size(size, scale))
         windows = SlidingWindows(tuple(scaled.shape[1:3]), window, stride)
         padded = pad_for_windows(scaled, windows, pad_value)
-        predictions = _predict_windows(model, padded, windows, flip=flip, at_once=windows_at_once)
+        predictions = _predict_windows(model, padded, windows, flip=flip, at_once=windows_at_once, average=average)
         total += resize_bilinear(mean_of_windows(predictions, windows), size)
-    return total / len(scales)
+    mean = total / len(scales)
+    return tf.nn.softmax(mean) if average == "logits" else mean
 
 
 def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
@@ -95,15 +113,15 @@ def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
 
 
 def _predict_windows(
-    model, padded: tf.Tensor, windows: SlidingWindows, *, flip: bool, at_once: int | None
+    model, padded: tf.Tensor, windows: SlidingWindows, *, flip: bool, at_once: int | None, average: str
 ) -> list[tf.Tensor]:
-    """Returns the probabilities `[B, *window, C]` of each window, which go through the model a few at once."""
+    """Returns the mean predictions `[B, *window, C]` of each window, which go through the model a few at once."""
     corners, batch = windows.corners, padded.shape[0] or tf.shape(padded)[0]
     extent = [batch, *windows.window, padded.shape[-1]]
 
     def predict_group(corners: list[tf.Tensor]) -> tf.Tensor:
         crops = [tf.slice(padded, [0, *tf.unstack(corner), 0], extent) for corner in corners]
-        return predict(model, tf.concat(crops, axis=0), flip=flip)
+        return _mean_prediction(model, tf.concat(crops, axis=0), flip=flip, average=average)
 
     groups = math.ceil(len(corners) / (at_once or len(corners)))
     group_size = math.ceil(len(corners) / groups)
@@ -123,7 +141,7 @@ def _predict_windows(
 
 
 def predict_and_explain(
-    network: DeepLab, method: Method, images: tf.Tensor, sizes: tf.Tensor
+    network: DeepLab, method: Method, images: tf.Tensor, sizes: tf.Tensor, *, crf: CRFSettings | None = None
 ) -> tuple[tf.Tensor, list[Figure]]:
     """Predicts as the evaluator does and returns the maps behind it, by one pass of the network.
 
@@ -132,6 +150,7 @@ def predict_and_explain(
         method: Its method, which says what can be shown.
         images: float [B, H, W, 3] in 0 .. 255, with B, H and W static.
         sizes: int32 [B, 2], (height, width) without padding.
+        crf: Parameters of a dense CRF that refines the prediction; a further map is then without it.
 
     Returns:
         The prediction, int32 [B, H, W], and the method's maps, [B, h, w, C] each, which `to_image_size` brings to
@@ -152,6 +171,9 @@ def predict_and_explain(
         dataclasses.replace(same[0], values=tf.concat([tf.cast(figure.values, tf.float32) for figure in same], axis=0))
         for same in zip(*maps, strict=True)
     ]
+    if crf is not None:
+        joined.insert(0, Figure("without CRF", "probabilities", probabilities))
+        probabilities = refine(probabilities, images, sizes, crf)
     return tf.argmax(probabilities, axis=-1, output_type=tf.int32), joined
 
 
@@ -180,6 +202,7 @@ def to_image_size(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return resize_bilinear(values[None], size)[0].numpy()
 
 
-def _probabilities(model, images, size):
-    logits = tf.cast(model(images, training=False), tf.float32)
-    return tf.nn.softmax(resize_bilinear(logits, size))
+def _predicted(model, images: tf.Tensor, *, size: tuple[int, int], average: str) -> tf.Tensor:
+    """Returns probabilities or logits of images at a (height, width)."""
+    logits = resize_bilinear(tf.cast(model(images, training=False), tf.float32), size)
+    return logits if average == "logits" else tf.nn.softmax(logits)

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
+import gin
 import numpy as np
 
 from wss.errors import UserError
@@ -23,6 +24,7 @@ _WEIGHT = Number(minimum=0, maximum=1_000)
 Kernel: TypeAlias = Callable[[np.ndarray, np.ndarray], None]
 
 
+@gin.configurable
 @in_ranges(
     "CRFSettings",
     bilateral_weight=_WEIGHT,

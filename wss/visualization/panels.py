@@ -13,6 +13,7 @@ from wss.inference.pipelining import in_threads
 from wss.inference.prediction import label_at_size, predict, predict_and_explain, to_image_size
 from wss.methods.base import Figure, Method
 from wss.models.deeplab import DeepLab
+from wss.ops.dense_crf import CRFSettings
 from wss.progress import format_seconds, track
 from wss.visualization.layout import classes_in, panel, panel_grid, with_legend
 from wss.visualization.overlays import Columns, colorize, example_columns, overlay
@@ -40,6 +41,7 @@ def visualize(
     output: str | Path,
     before: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     title: str = "prediction",
+    crf: CRFSettings | None = None,
 ) -> None:
     """Writes masks/<name>.png, overlays/<name>.png, panels/<name>.png and panels.png, a sheet of the first rows.
 
@@ -56,6 +58,7 @@ def visualize(
         before: Further columns by title, such as predictions of another model: class ids [height, width] by name of the
             example.
         title: Title of the column of the prediction.
+        crf: Parameters of a dense CRF that refines the prediction; None without one.
 
     Raises:
         WriteError: A picture cannot be written; those that are there are whole.
@@ -65,7 +68,7 @@ def visualize(
 
     @tf.function
     def step(images: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
-        prediction, maps = predict_and_explain(model, method, images, sizes)
+        prediction, maps = predict_and_explain(model, method, images, sizes, crf=crf)
         return {"prediction": prediction, **{figure.title: _shown(figure) for figure in maps}}
 
     rows: list[Columns] = []
