@@ -146,6 +146,12 @@ CASES = {
         lambda w: ["-m", "wss.label", f"--run_dir={w.path}", "--output_dir=x", "--alpha=0.2"],
         "no operative_config.gin in it",
     ),
+    "a share of the pixels for masks from boxes": (
+        lambda w: [
+            "-m", "wss.label", f"--run_dir={w.path}", "--output_dir=x", "--policy=boxes", "--alpha=0.2"
+        ],
+        "--alpha=0.2: not with --policy=boxes",
+    ),
     "shard past the end": (
         lambda w: ["-m", "wss.label", f"--run_dir={w.path}", "--stage=predict", "--predictions_dir=x", "--shard=3/3"],
         "--shard=3/3: expected i/n with i from 0 to n - 1",

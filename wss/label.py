@@ -3,6 +3,7 @@
 wss-label --run_dir=runs/teacher --split=unlabeled --output_dir=data/pseudo --alpha=0.2
 wss-label ... --policy=cbst --alpha=0.2 --predictions_dir=runs/teacher/predictions      predicts once for several policies
 wss-label ... --policy=threshold --threshold=0.5
+wss-label --run_dir=runs/boxes --split=boxes --output_dir=data/pseudo --policy=boxes      masks from boxes (BAP)
 wss-label ... --predictions_dir=/shared/predictions --stage=predict --shard=3/16        the fourth of 16 hosts
 
 What --gin_param can set, and what it means: wss-train --list_parameters, wss-train --list_parameters=NAME
@@ -14,6 +15,22 @@ from wss.command import run_main
 from wss.errors import UserError
 from wss.flags import define_launch_flags, gin_parameters
 
+BOXES = "boxes"
+# What says which predictions become labels has no meaning for masks from boxes.
+OF_PREDICTIONS = (
+    "labeled_split",
+    "predictions_dir",
+    "alpha",
+    "threshold",
+    "sample",
+    "rounding",
+    "seed",
+    "temperature",
+    "fit_temperature_on",
+    "stage",
+    "shard",
+    "confidences",
+)
 FLAGS = flags.FLAGS
 define_launch_flags()
 flags.DEFINE_string("split", None, "Split to label; by default the unlabelled one of the run.")
@@ -24,7 +41,7 @@ flags.DEFINE_string("output_dir", None, "Where to write the data set; its split 
 flags.DEFINE_string(
     "predictions_dir", None, "Keeps the predictions here; by default beside output_dir until it is done."
 )
-flags.DEFINE_string("policy", "dars", "dars, da (without sampling), cbst or threshold.")
+flags.DEFINE_string("policy", "dars", "dars, da (without sampling), cbst, threshold or boxes.")
 flags.DEFINE_float("alpha", None, "Share of the pixels that get a label.", lower_bound=0.0, upper_bound=1.0)
 flags.DEFINE_float(
     "threshold", None, "Confidence for --policy=threshold, instead of --alpha.", lower_bound=0.0, upper_bound=1.0
@@ -50,6 +67,7 @@ def main(argv: list[str]) -> None:
     import gin
 
     from wss.jobs.runner import Runner
+    from wss.pseudo_labels.box_labels import label_boxes
     from wss.pseudo_labels.dataset_writer import Policy
     from wss.pseudo_labels.label import label, predict
     from wss.pseudo_labels.teacher import TeacherDescription
@@ -59,6 +77,16 @@ def main(argv: list[str]) -> None:
     print(f"labelling with {teacher.run.weights}")
     bindings = gin.get_bindings("TrainingData")
     split = FLAGS.split or _default_split("split", "unlabeled_split", bindings)
+    if FLAGS.policy == BOXES:
+        label_boxes(
+            teacher,
+            split,
+            output_dir=FLAGS.output_dir,
+            runner=runner,
+            overwrite=FLAGS.overwrite,
+            write_pngs=FLAGS.pngs,
+        )
+        return
     shared = {"temperature": FLAGS.temperature, "fit_on": FLAGS.fit_temperature_on, "runner": runner}
     if FLAGS.stage == "predict":
         predict(teacher, split, FLAGS.predictions_dir, shard=_shard(FLAGS.shard), **shared)
@@ -87,6 +115,10 @@ def main(argv: list[str]) -> None:
 def _check_flags() -> None:
     """Raises a `UserError` for flags that do not go together."""
     shard = _shard(FLAGS.shard)
+    if FLAGS.policy == BOXES:
+        for flag in OF_PREDICTIONS:
+            if FLAGS[flag].present:
+                raise UserError(f"--{flag}={FLAGS[flag].value}: not with --policy=boxes, whose masks come from boxes")
     if FLAGS.strategy == "multi_worker":
         raise UserError("--strategy=multi_worker: hosts label on their own; use --stage=predict --shard=i/n on each")
     if FLAGS.fit_temperature_on is not None and FLAGS.temperature != 1:

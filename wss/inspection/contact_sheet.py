@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from wss.data.boxes import fault_of
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_boxes, parse_example
+from wss.visualization.boxes import draw_boxes
 from wss.visualization.layout import INK, MARGIN, PALE_INK, PAPER, with_legend
 from wss.visualization.overlays import overlay
 
@@ -21,8 +22,6 @@ HEADER = 44
 CAPTION = 38
 TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 20, 14, 13
 # The name of a class at its box.
-TAG_SIZE, TAG_HEIGHT = 10, 13
-DARKEST_UNDER_INK = 330  # sum of red, green and blue; on a darker colour the name is pale
 COLUMNS = 8
 NO_OBJECT = "no object"
 # Of the pixels of an image; a class that covers as much of it is seen well.
@@ -177,38 +176,16 @@ def _thumbnail(info: DatasetInfo, record: bytes, hide_masks: bool) -> Thumbnail:
         if len(views) == 1:
             nothing = np.zeros(image.size[::-1], np.uint8)
             views.append(Image.fromarray(overlay(np.asarray(image), nothing, info, alpha=0)))
-        drawn = _draw_boxes(views[1], objects, info)
+        keys = ("boxes", "label", "is_crowd")
+        found = zip(*(objects[key].numpy().tolist() for key in keys), strict=True)
+        known = [one for one in found if 0 <= one[1] < info.num_classes and not fault_of(one[0])]
+        draw_boxes(views[1], known, info)
+        drawn = {label for _, label, _ in known}
         classes, labels = classes | drawn, labels | drawn
     text = ", ".join(info.class_names[c] for c in sorted(classes) if c >= first)
     if objects["known"] and not classes:
         text = NO_OBJECT
     return Thumbnail(example["name"].numpy().decode(errors="replace"), text, views, labels)
-
-
-def _draw_boxes(view: Image.Image, parsed: dict[str, tf.Tensor], info: DatasetInfo) -> set[int]:
-    """Draws the outlines of objects in the colours of their classes, with names where they fit; returns the classes."""
-    draw = ImageDraw.Draw(view)
-    objects = zip(*(parsed[key].numpy().tolist() for key in ("boxes", "label", "is_crowd")), strict=True)
-    known = [
-        (box, label, crowd) for box, label, crowd in objects if 0 <= label < info.num_classes and not fault_of(box)
-    ]
-    # Small objects lie on top.
-    for (ymin, xmin, ymax, xmax), label, is_crowd in sorted(known, key=lambda found: -_area(found[0])):
-        left, top = round(xmin * view.width), round(ymin * view.height)
-        right, bottom = round(xmax * view.width) - 1, round(ymax * view.height) - 1
-        right, bottom, color = max(left, right), max(top, bottom), info.colors[label]
-        draw.rectangle((left, top, right, bottom), outline=color, width=1 if is_crowd else 2)
-        font, text = _font(TAG_SIZE), info.class_names[label] + (" (crowd)" if is_crowd else "")
-        width = math.ceil(font.getlength(text)) + 5
-        if width <= right - left and bottom - top >= TAG_HEIGHT:
-            draw.rectangle((left, top, left + width, top + TAG_HEIGHT), fill=color)
-            ink = INK if sum(color) > DARKEST_UNDER_INK else PAPER
-            draw.text((left + 3, top + TAG_HEIGHT // 2 + 1), text, ink, font, anchor="lm")
-    return {label for _, label, _ in known}
-
-
-def _area(box: Sequence[float]) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _scaled(image: np.ndarray) -> Image.Image:

@@ -87,7 +87,7 @@ class _Run:
         ):
             running: dict[Future, int | None] = {}
             try:
-                with _without_interrupts():
+                with without_interrupts():
                     self._submit(executor, running, workers - 1)
                 running[here.submit(self._work_here, _tick_of(ticks, stop))] = None
                 while running:
@@ -138,7 +138,7 @@ def _tick_of(ticks, stop) -> Tick:
 
 
 @contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
+def without_interrupts() -> Iterator[None]:
     """Processes that are started meanwhile ignore Ctrl-C: it is for their parent, which stops them."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -159,10 +159,10 @@ def _start_worker(ticks, stop) -> None:
     global _ticks, _stop
     _ticks, _stop = ticks, stop
     hide_accelerators()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A worker whose parent was killed would wait for work for ever."""
     if parent := multiprocessing.parent_process():
         parent.join()

@@ -20,7 +20,8 @@ from wss.jobs.runner import Runner
 from wss.methods.dars import exact_sampling as sampling
 from wss.methods.dars import policies
 from wss.methods.dars.class_quotas import distribution, kl_divergence
-from wss.pseudo_labels.jobs import PNGS, LabelJob, count_part, counts_of, found_by, write_part
+from wss.pseudo_labels.jobs import LabelJob, count_part, counts_of, found_by, write_part
+from wss.pseudo_labels.labeled_records import PNGS
 from wss.pseudo_labels.prediction_store import Predictions, entries_of, only_file
 
 MANIFEST, SPLIT = "manifest.json", "pseudo"
@@ -98,7 +99,7 @@ def write_pseudo_split(
     _check_counts(found, selection, info)
     labels = _summary(policy, predictions, info, selection=selection, target_pixels=target_pixels, found=found)
     manifest = {**manifest, **labels}
-    _finish(folder, info, manifest, files=[job.file for job in jobs], has_pngs=write_pngs)
+    finish_dataset(folder, info, manifest, files=[job.file for job in jobs], has_pngs=write_pngs)
     return manifest
 
 
@@ -144,7 +145,7 @@ def _with_limits(jobs: Sequence[LabelJob], runner: Runner, total: int) -> list[L
     return [dataclasses.replace(job, limits=limits, pass_number=number) for job in jobs]
 
 
-def _finish(folder: epath.Path, info: DatasetInfo, manifest: dict, *, files: list[str], has_pngs: bool) -> None:
+def finish_dataset(folder: epath.Path, info: DatasetInfo, manifest: dict, *, files: list[str], has_pngs: bool) -> None:
     """Writes manifest and data set over the record files, and removes everything else."""
     write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     labeled = dataclasses.replace(

@@ -5,20 +5,16 @@ not run again.
 """
 
 import dataclasses
-import hashlib
-import io
 import itertools
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 from etils import epath
-from PIL import Image
 
 from wss.conversion.writer import write_record_file
 from wss.data.dataset_info import DatasetInfo
-from wss.data.example import decode_labels
-from wss.data.masks import color_table, encode_mask
+from wss.data.masks import encode_mask
 from wss.data.record_damage import damage_told
 from wss.data.record_files import split_records
 from wss.data.record_index import Entry, count_pixels
@@ -28,11 +24,10 @@ from wss.jobs.processes import Tick
 from wss.jobs.restartable import done_file, result_of, run_once
 from wss.methods.dars import exact_sampling as sampling
 from wss.methods.dars import policies
+from wss.pseudo_labels.labeled_records import PNGS, digest, set_bytes, set_mask, true_mask, write_png
 from wss.pseudo_labels.prediction_store import Predictions, load_arrays, save_arrays
-from wss.visualization.picture_files import write_picture
 
-PNGS = "pngs"
-MASK, CONFIDENCE = "image/segmentation/class/encoded", "image/confidence/encoded"
+CONFIDENCE = "image/confidence/encoded"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -162,12 +157,11 @@ def _labeled_examples(job: LabelJob, found: "_Found", tick: Tick) -> Iterator[tu
 
 def _set_labels(job: LabelJob, name: str, example: tf.train.Example, label: np.ndarray, confidence: np.ndarray) -> None:
     """Makes the pseudo label the mask of an example, and writes what is wanted besides."""
-    _set(example, MASK, encode_mask(label))
-    _set(example, "image/segmentation/class/format", b"png")
+    set_mask(example, label)
     if job.write_confidences:
-        _set(example, CONFIDENCE, encode_mask(confidence.view(np.uint16)))
+        set_bytes(example, CONFIDENCE, encode_mask(confidence.view(np.uint16)))
     if job.write_pngs:
-        _write_png(epath.Path(job.folder) / PNGS / f"{name}.png", label, job.info)
+        write_png(epath.Path(job.folder) / PNGS / f"{name}.png", label, job.info)
 
 
 class _Found:
@@ -187,10 +181,10 @@ class _Found:
 
         labeled = label < self.num_classes
         self.counts += count(labeled)
-        self.digest += _digest(name, label)
+        self.digest += digest(name, label)
         if self.has_truth:
             with damage_told(self._source):
-                truth = _truth(original, label.shape, self._source[0])
+                truth = true_mask(original, label.shape, self._source[0])
             self.known += count(labeled & (truth < self.num_classes))
             self.correct += count(labeled & (truth == label))
 
@@ -198,34 +192,3 @@ class _Found:
         """Returns what JSON can hold: counts by class, and the digest of the labels."""
         arrays = {name: getattr(self, name).tolist() for name in ("counts", "correct", "known")}
         return {**arrays, "digest": f"{self.digest:x}"}
-
-
-def _truth(example: tf.train.Example, shape: tuple[int, ...], info: DatasetInfo) -> np.ndarray:
-    """Returns the mask that an image has all the same, for monitoring; 255 everywhere if it has none."""
-    encoded = example.features.feature[MASK].bytes_list.value
-    if not encoded or not encoded[0]:
-        return np.full(shape, 255, np.uint8)
-    with tf.device("CPU"):
-        label = decode_labels(
-            tf.constant(encoded[0]), tf.constant(shape), num_classes=info.num_classes, ignore_label=info.ignore_label
-        )
-    return label.numpy()[..., 0]
-
-
-def _digest(name: str, label: np.ndarray) -> int:
-    """Returns a number of an image and its label; their sum over images does not depend on any order."""
-    digest = hashlib.blake2b(f"{name}/{label.shape}/".encode(), digest_size=16)
-    digest.update(label.tobytes())
-    return int.from_bytes(digest.digest(), "little")
-
-
-def _set(example: tf.train.Example, name: str, value: bytes) -> None:
-    example.features.feature[name].bytes_list.value[:] = [value]
-
-
-def _write_png(path: epath.Path, label: np.ndarray, info: DatasetInfo) -> None:
-    """Writes class ids as a PNG with a palette, as PASCAL VOC's masks: of data and for the eye."""
-    image, encoded = Image.fromarray(label), io.BytesIO()
-    image.putpalette(color_table(info.colors, info.ignore_label).tobytes())
-    image.save(encoded, "PNG")
-    write_picture(path, encoded.getvalue())
