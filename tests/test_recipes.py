@@ -13,10 +13,12 @@ from wss.config import parse_config
 from wss.data.published_splits import load_manifest
 from wss.errors import UserError
 from wss.inference.sliding_window import window_starts
+from wss.methods.bap_nal.stages import BoxStages
 from wss.methods.dars.rounds import Rounds
 from wss.models.backbones.registry import BACKBONES
 from wss.project import PROJECT_ROOT, recipes
 from wss.training.optimizers import build_optimizer
+from wss.workflows.box_stages import BoxPlan
 from wss.workflows.self_training_rounds import Plan
 
 FILES = recipes()
@@ -24,7 +26,7 @@ FILES = recipes()
 RECIPES = [path for path in FILES if "/recipes/" in path and Path(path).name != "base.gin"]
 PSEUDOSEG = "gin_configs/recipes/pseudoseg/"
 DARS = "gin_configs/recipes/dars/"
-COMMANDS = ("wss-train", "python tools/self_train.py")
+COMMANDS = ("wss-train", "python tools/self_train.py", "python tools/train_from_boxes.py")
 BINDING = re.compile(r"\b[A-Za-z_]+\.[a-z_]+ = (?:'[^']*'|\((?:[^()]|\([^()]*\))*\)|[\w.]+)")
 
 
@@ -52,7 +54,8 @@ def test_recipe_is_a_complete_experiment(path):
         "TrainingData.labeled_split",
         "load_dataset.directory",
     )
-    assert str(method) in ("@Supervised()", "@PseudoSeg()", "@Classification()", "@SelfTraining()", "@ESL()")
+    methods = ("Supervised", "PseudoSeg", "Classification", "SelfTraining", "ESL", "NoiseAware")
+    assert str(method) in [f"@{name}()" for name in methods]
     assert steps > 0 and backbone in BACKBONES and labeled and directory
 
 
@@ -371,3 +374,48 @@ def test_esl_has_the_papers_numbers(name):
         assert int(steps) == epochs * math.ceil((images - int(masks)) / 8)
     own = query("TrainingData.labeled_split", "TrainingData.unlabeled_split", "train.num_steps")
     assert [own[0], own[1].removeprefix("rest_"), str(own[2])] in [list(row) for row in rows]
+
+
+# BAP + NAL, the table of its configurations: name, backbone and head of stage 3, its steps, batch, rate.
+BAP_NAL_ROWS = [
+    ("voc2012_v1", "vgg16_large_fov", "large_fov", 23805, 20, 0.001),
+    ("voc2012_v2", "resnet_v1_101_keras", "deeplab_v2_features", 20000, 10, 0.00025),
+    ("voc2012_v1_semi", "vgg16_large_fov", "large_fov", 23805, 17, 0.001),
+]
+
+
+@pytest.mark.parametrize(("name", "backbone", "head", "steps", "batch", "rate"), BAP_NAL_ROWS)
+def test_stages_of_bap_nal(name, backbone, head, steps, batch, rate):
+    path = f"gin_configs/recipes/bap_nal/{name}.gin"
+    parse_config([path], [])
+    settings = BoxStages()
+    stages = BoxPlan(settings, Path("runs"), gin_files=[path], parameters=[]).stages
+    assert [stage.command[0] for stage in stages] == ["wss.train", "wss.label", "wss.train"]
+    shared = ["TrainingData.crop_size", "Augmentation.min_scale", "Augmentation.max_scale", "train.weight_decay"]
+    own = ["build_model.backbone", "build_model.head", "train.num_steps", "build_optimizer.learning_rate"]
+
+    def check(stage, numbers: list) -> None:
+        flag = "--gin_param="
+        parse_config([path], [word.removeprefix(flag) for word in stage.command if word.startswith(flag)])
+        assert query(*shared) == [(321, 321), 0.5, 1.5, 0.0005]
+        assert query(*own) == numbers
+
+    check(stages[0], ["vgg16_large_fov", "large_fov", 8000, 0.001])
+    assert str(gin.query_parameter("train.method")) == "@BoxClassification()"
+    assert query("build_optimizer.milestones", "build_model.fc6_rate", "TrainingData.unlabeled_batch_size") == [
+        (5000,),
+        1,
+        20,
+    ]
+    check(stages[2], [backbone, head, steps, rate])
+    assert query("TrainingData.pseudo_batch_size", "build_model.classifier", "build_model.cosine_scale") == [
+        batch,
+        "cosine",
+        20.0,
+    ]
+    assert query("NoiseAware.gamma", "NoiseAware.weight") == [7.0, 0.1]
+    assert "milestones" not in gin.get_bindings("build_optimizer")
+
+
+def test_epochs_of_bap_nal():
+    assert pytest.approx(45 * 10582 / 20, abs=5) == 23805

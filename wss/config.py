@@ -82,6 +82,12 @@ def _apply(found: GinText, files: Sequence[str], parameters: Sequence[str]) -> N
         gin.finalize()
 
 
+def bindings(*, without: Sequence[str] = ()) -> list[str]:
+    """Returns the parsed configuration as lines of gin, but for parameters whose names begin with one of `without`."""
+    lines = gin.config_str(max_line_length=10_000).splitlines()
+    return [line for line in lines if line and not line.startswith(("#", *without))]
+
+
 def call(function: Callable[..., T], *args, **kwargs) -> T:
     """Calls a configurable.
 

@@ -18,6 +18,7 @@ from wss.workflows.studies.study import Study
 from wss.workflows.studies.tables import (
     NOTHING,
     error_table,
+    masks_table,
     mean_iou_table,
     mean_ious,
     training_table,
@@ -46,6 +47,7 @@ class Report:
             **self._calibration_tables(),
             "errors": self._error_table(),
             "training": self._training_table(),
+            "box masks": self._masks_table(),
         }
         for name, text in texts.items():
             write_block(self.documents, name, text)
@@ -88,6 +90,10 @@ class Report:
     def _training_table(self) -> str:
         watched = {title: self.study.scalars(run) for title, run in voc_animals.WATCHED.items()}
         return training_table({title: scalars for title, scalars in watched.items() if scalars})
+
+    def _masks_table(self) -> str:
+        scores = {title: self.study.masks(run) for title, run in voc_animals.MASKS.items()}
+        return masks_table({title: found for title, found in scores.items() if found})
 
     def _draw_calibration(self) -> None:
         for labels, run in voc_animals.CALIBRATED.items():

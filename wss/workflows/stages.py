@@ -13,6 +13,9 @@ from wss.evaluation.evaluation import default_split
 from wss.files import write_text
 from wss.run_directory import RunDirectory
 
+# Where things lie differs from machine to machine and says nothing of the result.
+PLACES = ("load_dataset.directory", "train.initial_weights", "TrainingData.pseudo_directory", "BoxStages.masks")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stage:
@@ -39,6 +42,7 @@ def training_stage(
     parameters: Sequence[str],
     seed: int = 0,
     launch: Sequence[str] = (),
+    evaluated: bool = True,
 ) -> Stage:
     """Returns a training in a folder, for the configuration that gin has parsed.
 
@@ -49,6 +53,7 @@ def training_stage(
         parameters: Gin bindings of that configuration, and of this training over it.
         seed: Seed of weights, order and augmentation.
         launch: Further flags, such as --strategy.
+        evaluated: Whether the training ends with an evaluation.
     """
     command = [
         "wss.train",
@@ -58,7 +63,10 @@ def training_stage(
         *(f"--gin_param={parameter}" for parameter in parameters),
         *launch,
     ]
-    return Stage(title=title, command=command, done=RunDirectory(folder).finished, result=result_in(folder))
+    run = RunDirectory(folder)
+    return Stage(
+        title=title, command=command, done=run.finished, result=result_in(folder) if evaluated else run.weights
+    )
 
 
 def result_in(folder: Path) -> Path:

@@ -13,7 +13,8 @@ class Run:
         recipe: Gin file.
         bindings: Gin bindings over the recipe.
         seed: Seed of weights, order and augmentation.
-        teacher: Run that labels for this one, if the recipe is of self-training in one round.
+        teacher: Run that labels for this one, if the recipe is of self-training in one round or of masks from boxes.
+        from_boxes: Whether the stages of BAP + NAL make it; with a teacher they begin with its masks.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Run:
     _: dataclasses.KW_ONLY
     seed: int = 0
     teacher: "Run | None" = None
+    from_boxes: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,22 +5,20 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import gin
-
+from wss import config
 from wss.errors import UserError
 from wss.evaluation.label_sources import LabelSources
 from wss.evaluation.result import Result
 from wss.experiment import configure
 from wss.files import load_json, write_text
+from wss.methods.bap_nal.stages import BoxStages
 from wss.methods.dars.rounds import Rounds
 from wss.run_directory import RunDirectory
 from wss.training.summaries import read_scalars
+from wss.workflows.box_stages import SEGMENTATION, BoxPlan
 from wss.workflows.self_training_rounds import Plan
-from wss.workflows.stages import Stage, command_line, run_all, training_stage
+from wss.workflows.stages import PLACES, Stage, command_line, run_all, training_stage
 from wss.workflows.studies.runs import Run
-
-# Where things lie differs from machine to machine and says nothing of the result.
-PLACES = ("load_dataset.directory", "train.initial_weights", "TrainingData.pseudo_directory")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +52,8 @@ class Study:
                 name: {step: float(f"{value:.5g}") for step, value in by_step.items()}
                 for name, by_step in scalars.items()
             }
-            self._record(self.record_file(run), run, stages, scalars=rounded)
+            masks = {"masks": self._box_plan(run).scores()} if run.from_boxes else {}
+            self._record(self.record_file(run), run, stages, scalars=rounded, **masks)
 
     def finish_label_sources(self, run: Run, evaluation: str) -> None:
         """Evaluates and records what the pseudo labels of a run are made of, unless that is recorded.
@@ -74,6 +73,8 @@ class Study:
     def stages(self, run: Run) -> list[Stage]:
         """Returns the commands that make a run, in order, those of its teacher first."""
         before = self.stages(run.teacher) if run.teacher else []
+        if run.from_boxes:
+            return [*before, *self._box_plan(run).stages]
         self._parse(run)
         parameters = [*self.parameters, *run.bindings]
         if run.teacher is None:
@@ -98,6 +99,8 @@ class Study:
 
     def folder(self, run: Run) -> Path:
         """Returns the run directory."""
+        if run.from_boxes:
+            return self.run_dir / run.name / SEGMENTATION
         return self.run_dir / run.name / ("round_1" if run.teacher else "")
 
     def result(self, run: Run) -> Result | None:
@@ -122,6 +125,15 @@ class Study:
             name: {int(step): value for step, value in by_step.items()} for name, by_step in record["scalars"].items()
         }
 
+    def masks(self, run: Run) -> dict[str, dict] | None:
+        """Returns how good the masks are that a run from boxes learns from, by source; None if there is no record yet.
+
+        Raises:
+            UserError: The record is of other settings.
+        """
+        record = self._read(self.record_file(run), run)
+        return None if record is None else record["masks"]
+
     def label_sources(self, run: Run) -> LabelSources | None:
         """Returns what the pseudo labels of a run are made of; None if there is no record yet.
 
@@ -139,9 +151,21 @@ class Study:
         """Returns what decides the result of a run and of its teacher: gin bindings without `PLACES`, and the seed."""
         of_teacher = [f"teacher: {line}" for line in self.settings(run.teacher)] if run.teacher else []
         self._parse(run)
-        lines = gin.config_str(max_line_length=10_000).splitlines()
-        bindings = [line for line in lines if line and not line.startswith(("#", *PLACES))]
-        return [*bindings, f"seed = {run.seed}", *of_teacher]
+        return [*config.bindings(without=PLACES), f"seed = {run.seed}", *of_teacher]
+
+    def _box_plan(self, run: Run) -> BoxPlan:
+        """Returns the stages of a run from boxes; those of its teacher make the masks."""
+        masks = [f"BoxStages.masks = {str(self._box_plan(run.teacher).labels)!r}"] if run.teacher else []
+        parameters = [*self.parameters, *run.bindings, *masks]
+        configure([run.recipe], parameters)
+        return BoxPlan(
+            BoxStages(),
+            self.run_dir / run.name,
+            gin_files=[run.recipe],
+            parameters=parameters,
+            launch=self.launch,
+            seed=run.seed,
+        )
 
     def _label_sources_file(self, run: Run) -> Path:
         return self.records / f"{run.name}.pseudo_labels.json"

@@ -85,6 +85,20 @@ def error_table(results: Mapping[str, Result]) -> str:
     return format_table(columns, rows) if rows else NOTHING
 
 
+def masks_table(scores: Mapping[str, Mapping[str, Mapping]]) -> str:
+    """Returns a row for the masks of each source, in percent: mIoU, how many pixels have a label, how many are right.
+
+    Args:
+        scores: What `Study.masks` returns, by title of the classifier.
+    """
+    rows = [
+        (f"{title}: {source}", *(f"{100 * found[key]:.1f}" for key in ("mean_iou", "labeled", "accuracy")))
+        for title, by_source in scores.items()
+        for source, found in by_source.items()
+    ]
+    return format_table(("masks", "mIoU", "labelled", "right"), rows) if rows else NOTHING
+
+
 def write_block(documents: Sequence[Path], name: str, text: str) -> None:
     """Writes `text` between the lines `<!-- name -->` and `<!-- end of name -->` of each document that has them.
 
