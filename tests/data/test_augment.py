@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from wss.data import augment
-from wss.data.color_jitter import color_jitter
+from wss.data.color_jitter import color_jitter, random_jitter
 from wss.data.crops import blur_crop, crop, nearest_sources, resize_crop, with_margin
 from wss.data.geometry import Geometry
 from wss.data.padding import cut_out, pad
@@ -338,3 +338,15 @@ def test_rotation_and_blur_leave_the_other_draws(example):
     degrees = np.degrees([geometry.angle for geometry in on if geometry.angle])
     assert 25 < len(degrees) < 55 and -10 <= min(degrees) < -7 and 7 < max(degrees) <= 10
     assert 55 < sum(bool(geometry.blur) for geometry in on) < 85
+
+
+def test_hues_are_jittered_unless_they_are_left_out(monkeypatch):
+    """The draws of the other three, and their order among themselves, stay as they are."""
+    image = tf.random.stateless_uniform([5, 7, 3], [1, 2], 0, 255)
+    seeds = [tf.constant([number, 3]) for number in range(8)]
+    jittered = lambda hue: [random_jitter(seed, 1.0, hue=hue)(image).numpy() for seed in seeds]
+    with_hue, without = jittered(True), jittered(False)
+    assert all(np.abs(one - other).max() > 1e-3 for one, other in zip(with_hue, without, strict=True))
+    monkeypatch.setattr(tf.image, "adjust_hue", lambda image, delta: image)
+    for one, other in zip(jittered(True), without, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3)

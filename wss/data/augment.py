@@ -46,6 +46,7 @@ def split_seed(seed: tf.Tensor, number: int) -> list[tf.Tensor]:
     scale_step=Number(minimum=0, maximum=LARGEST_SCALE),
     flip_probability=Number(minimum=0, maximum=1),
     jitter_strength=Number(minimum=0, maximum=2),
+    jitter_hue=Switch(),
     jitter_scope=OneOf(("crop", "image")),
     cutout_half_side=Integer(0, LARGEST_SIDE),
     label_align_corners=Switch(),
@@ -67,6 +68,7 @@ class Augmentation:
         flip_probability: Probability of a left-right flip.
         jitter_strength: Strength s of the paper's Figure 5e: brightness, contrast and saturation 0.5 s, hue 0.25 s; 0 for
             none.
+        jitter_hue: Whether hues are jittered too.
         jitter_scope: Pixels that are jittered together: the "crop", or the whole scaled "image", as in the original. The
             mean of the contrast differs.
         cutout_half_side: Half the side of the square hole; 50 in the original's flags, 25 in the paper; 0 for none.
@@ -89,6 +91,7 @@ class Augmentation:
     scale_step: float = 0.25
     flip_probability: float = 0.5
     jitter_strength: float = 1.0
+    jitter_hue: bool = True
     jitter_scope: str = "crop"
     cutout_half_side: int = 50
     label_align_corners: bool = False
@@ -144,7 +147,8 @@ class Augmentation:
         geometry = self._draw_geometry(tf.shape(image)[:2], geometry_seed)
         # A view's draws do not depend on how many follow it.
         seeds = [first, *(split_seed(tf.random.fold_in(seed, number), 2) for number in range(1, strong))][:strong]
-        jitters = [random_jitter(jitter_seed, self.jitter_strength) for jitter_seed, _ in seeds if self.jitter_strength]
+        jitter = functools.partial(random_jitter, strength=self.jitter_strength, hue=self.jitter_hue)
+        jitters = [jitter(jitter_seed) for jitter_seed, _ in seeds if self.jitter_strength]
         view, jittered = self.views(image, label, geometry, jitters=jitters)
         images = jittered or [view["image"]] * strong
         views = {"weak": view["image"], "label": view["label"], "valid": view["valid"], "not_padding": view["valid"]}

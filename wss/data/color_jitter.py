@@ -8,13 +8,16 @@ import tensorflow as tf
 COLOR_OPS = ("brightness", "contrast", "saturation", "hue")
 
 
-def random_jitter(seed: tf.Tensor, strength: float) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Draws a colour jitter of images in 0 .. 255, of the strength that `Augmentation` describes."""
+def random_jitter(seed: tf.Tensor, strength: float, *, hue: bool = True) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Draws a colour jitter of images in 0 .. 255, of the strength that `Augmentation` describes; `hue` moves hues too."""
     order_seed, *seeds = tf.unstack(tf.random.split(seed, 5))
     s = 0.5 * strength
     ranges = ((-s, s), (1 - s, 1 + s), (1 - s, 1 + s), (-s / 2, s / 2))
     draws = [tf.random.stateless_uniform([], sd, low, high) for sd, (low, high) in zip(seeds, ranges, strict=True)]
     order = tf.random.experimental.stateless_shuffle(tf.range(4), order_seed)
+    if not hue:
+        without = tf.boolean_mask(order, order != COLOR_OPS.index("hue"))
+        order = tf.ensure_shape(without, [len(COLOR_OPS) - 1])
     return lambda image: color_jitter(image, draws, order, maximum=255.0)
 
 
@@ -24,7 +27,7 @@ def color_jitter(image: tf.Tensor, draws: Sequence, order: tf.Tensor, *, maximum
     Args:
         image: [H, W, 3] in 0 .. maximum.
         draws: Brightness to add, in parts of `maximum`; contrast factor; saturation factor; hue to add.
-        order: Permutation of 0 .. 3 over `COLOR_OPS`.
+        order: Numbers of those of `COLOR_OPS` that are applied, a permutation of 0 .. 3 for all.
         maximum: Largest value of a pixel.
     """
     brightness, contrast, saturation, hue = draws
@@ -36,6 +39,6 @@ def color_jitter(image: tf.Tensor, draws: Sequence, order: tf.Tensor, *, maximum
         lambda x: tf.image.adjust_saturation(x, saturation),
         lambda x: tf.image.adjust_hue(x, hue),
     )
-    for position in range(len(COLOR_OPS)):
-        image = tf.switch_case(order[position], [functools.partial(operation, image) for operation in operations])
+    for number in tf.unstack(order):
+        image = tf.switch_case(number, [functools.partial(operation, image) for operation in operations])
     return image

@@ -103,7 +103,8 @@ class BoxPlan:
             rows.append((f"segmentation on {evaluated.split}", 100 * evaluated.mean_iou))
         weights = RunDirectory(self.segmentation).weights
         table = f"{format_table(('', 'mIoU'), rows)}\n\n" if rows else ""
-        return f"{table}the model: {weights}; wss-vis --run_dir={self.segmentation} shows what it sees"
+        shown = f"wss-vis --run_dir={self.segmentation} --output=pictures --images=<folder of photos>"
+        return f"{table}the model: {weights}; what it sees: {shown}"
 
     @property
     def _data_dir(self) -> str:
