@@ -1,21 +1,18 @@
 """A run of the box classifier on records with boxes: resumed bit for bit, and what is refused before it."""
 
 import dataclasses
-import signal
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from networks import two_convolutions
+from stopped_runs import run_training
 from tiny import SMALL, bindings
 
-from wss import config
 from wss.conversion.shapes import build_shapes
 from wss.data.dataset_info import DatasetInfo
 from wss.data.training_data import TrainingData
 from wss.errors import UserError
 from wss.methods.bap_nal.box_classification import BoxClassification
-from wss.run_directory import RunDirectory
 
 STEPS = 6
 OF_RUN = {
@@ -36,31 +33,18 @@ def boxed_shapes(tmp_path_factory):
     return folder
 
 
-def train(run_dir, parameters, *, stop: bool = False):
-    """Runs it, and stops at the first picture if asked to; returns the trainer."""
-    config.parse_config([], parameters)
-    from wss.training.train import Training
-
+@pytest.fixture(autouse=True)
+def two_layers():
     with two_convolutions():
-        trainer = Training().trainer(RunDirectory(run_dir), tf.distribute.MirroredStrategy(["CPU:0"]))
-    if stop:
-        figures = trainer.step.method.training_figures
-
-        def stopping(*arguments):
-            signal.raise_signal(signal.SIGTERM)
-            return figures(*arguments)
-
-        object.__setattr__(trainer.step.method, "training_figures", stopping)
-    trainer.run()
-    return trainer
+        yield
 
 
 @pytest.mark.slow
 def test_a_run_that_is_stopped_resumes_to_the_same_bits(tmp_path, boxed_shapes):
     parameters = bindings({**SMALL, **OF_RUN}, boxed_shapes)
-    whole = train(tmp_path / "whole", parameters)
-    assert train(tmp_path / "parts", parameters, stop=True).finished_steps == 3
-    resumed = train(tmp_path / "parts", parameters)
+    whole = run_training(tmp_path / "whole", parameters)
+    assert run_training(tmp_path / "parts", parameters, stop=True).finished_steps == 3
+    resumed = run_training(tmp_path / "parts", parameters)
     assert resumed.finished_steps == STEPS
     kernels = [trainer.step.model.branches.kernel.numpy() for trainer in (whole, resumed)]
     assert np.abs(kernels[0]).max() > 0
@@ -70,7 +54,7 @@ def test_a_run_that_is_stopped_resumes_to_the_same_bits(tmp_path, boxed_shapes):
 
 def test_images_without_boxes_are_refused(tmp_path, tiny_shapes):
     with pytest.raises(UserError, match="the objects of 0 of its 32 images are known"):
-        train(tmp_path / "run", bindings({**SMALL, **OF_RUN}, tiny_shapes))
+        run_training(tmp_path / "run", bindings({**SMALL, **OF_RUN}, tiny_shapes))
     assert not (tmp_path / "run" / "run.json").exists()
 
 

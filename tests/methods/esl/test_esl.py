@@ -1,15 +1,15 @@
 """ESL's step: what each part trains, the supervised step without its terms, one device and two, a run that is resumed."""
 
 import functools
-import signal
 
 import gin
 import numpy as np
 import pytest
 import tensorflow as tf
 from networks import network_of, random_batch, take_steps, train_step
+from stopped_runs import run_training
 
-from wss import config, experiment
+from wss import experiment
 from wss.errors import UserError
 from wss.methods.esl.esl import ESL
 from wss.methods.esl.monitoring import part_colors, teacher_quality
@@ -17,7 +17,6 @@ from wss.methods.esl.passes import teacher_view
 from wss.methods.supervised import Supervised
 from wss.models.layers.dropout import dropout_seed
 from wss.ops.losses import consistency_loss, segmentation_loss
-from wss.run_directory import RunDirectory
 
 SEED = tf.constant([1, 2], tf.int64)
 SMALL_PARTS = {
@@ -294,7 +293,7 @@ def test_figures_show_label_entropy_and_parts(filled):
 def test_a_single_unlabelled_image_cannot_be_mixed(tmp_path, small_parameters):
     parameters = [*small_parameters, "train.method = @ESL()", "TrainingData.unlabeled_batch_size = 1"]
     with pytest.raises(UserError, match="TrainingData.unlabeled_batch_size = 1: CutMix needs another image"):
-        train(tmp_path / "run", parameters)
+        run_training(tmp_path / "run", parameters)
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
 
 
@@ -315,30 +314,12 @@ def parameters(small_parameters):
     return [*small_parameters, *(f"{name} = {value}" for name, value in bindings.items())]
 
 
-def train(run_dir, parameters, stop: bool = False):
-    """Runs ESL, and stops at the first picture if asked to; returns the trainer."""
-    config.parse_config([], parameters)
-    from wss.training.train import Training
-
-    trainer = Training().trainer(RunDirectory(run_dir), tf.distribute.MirroredStrategy(["CPU:0"]))
-    if stop:
-        figures = trainer.step.method.training_figures
-
-        def stopping(*arguments):
-            signal.raise_signal(signal.SIGTERM)
-            return figures(*arguments)
-
-        object.__setattr__(trainer.step.method, "training_figures", stopping)
-    trainer.run()
-    return trainer
-
-
 @pytest.mark.slow
 def test_a_run_that_is_stopped_resumes_to_the_same_bits(tmp_path, parameters):
-    whole = train(tmp_path / "whole", parameters)
-    stopped = train(tmp_path / "parts", parameters, stop=True)
+    whole = run_training(tmp_path / "whole", parameters)
+    stopped = run_training(tmp_path / "parts", parameters, stop=True)
     assert stopped.finished_steps == 4
-    resumed = train(tmp_path / "parts", parameters)
+    resumed = run_training(tmp_path / "parts", parameters)
     states = []
     for trainer in (whole, resumed):
         assert trainer.finished_steps == STEPS
@@ -359,6 +340,6 @@ def test_a_run_that_is_stopped_resumes_to_the_same_bits(tmp_path, parameters):
 @pytest.mark.slow
 def test_a_run_cannot_go_on_with_other_parts(tmp_path, parameters):
     few = [*parameters, "train.num_steps = 2"]
-    train(tmp_path, few)
+    run_training(tmp_path, few)
     with pytest.raises(UserError, match="does not fit.*PartContrast.parts was 2, is 3"):
-        train(tmp_path, [*parameters, "PartContrast.parts = 3"])
+        run_training(tmp_path, [*parameters, "PartContrast.parts = 3"])
