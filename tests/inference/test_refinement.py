@@ -37,6 +37,13 @@ def test_each_image_is_refined_without_its_padding(compiled):
         np.testing.assert_array_equal(found[number].numpy()[outside], probabilities[number][outside])
 
 
+def test_what_fills_up_a_batch_stays_as_it_is():
+    images, probabilities = photos()
+    found = refine(probabilities, images, np.int32([[12, 16], [0, 0]]), SETTINGS)
+    np.testing.assert_array_equal(found[1], probabilities[1])
+    assert np.any(found[0] != probabilities[0])
+
+
 def test_two_replicas_refine_their_own_images(two_replicas):
     images, probabilities = photos()
 

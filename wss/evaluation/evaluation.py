@@ -60,8 +60,8 @@ class Evaluation:
         window_stride: Distance of windows as a fraction of the window, rounded up.
         windows_at_once: Largest number of windows of each image in one batch; None for all.
         average: What is averaged over scales, mirrored images and windows: "probabilities" or "logits".
-        crf: Whether a dense CRF with the parameters of `CRFSettings` refines the probabilities; about half a second for
-            each photo of 375 x 500 on one core.
+        crf: Whether a dense CRF with the parameters of `CRFSettings` refines the probabilities; for a photo of 375 x
+            500 half a second on one core with 4 classes, and 0.9 s with 21.
     """
 
     split: str = "val"

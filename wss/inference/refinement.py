@@ -16,7 +16,8 @@ def refine(probabilities: tf.Tensor, images: tf.Tensor, sizes: tf.Tensor, settin
     Args:
         probabilities: float32 [B, H, W, C].
         images: float32 [B, H, W, 3] in 0 .. 255.
-        sizes: int32 [B, 2], (height, width) without padding, where probabilities stay as they are.
+        sizes: int32 [B, 2], (height, width) without padding, where probabilities stay as they are; (0, 0) for what fills
+            up a batch.
         settings: The parameters of the CRF.
     """
     function = functools.partial(_refined, settings=settings)
@@ -34,6 +35,8 @@ def _refined(probabilities: np.ndarray, images: np.ndarray, sizes: np.ndarray, s
 
     def one(number: int) -> None:
         height, width = sizes[number]
+        if not height * width:
+            return  # fills up the last batch
         inside = np.s_[number, :height, :width]
         result[inside] = refined(probabilities[inside], images[inside], settings)
 

@@ -1,4 +1,4 @@
-"""The part of masks from boxes that runs in other processes: NumPy alone, so that these start fast."""
+"""The part of masks from boxes that runs in other processes, without TensorFlow, so that these start fast."""
 
 import numpy as np
 

@@ -190,8 +190,9 @@ class _Found:
         """Counts one image, whose example has its true mask if there is one."""
         masks = labeled.masks
         self.digest += digest(labeled.entry.id, masks["Y_crf"], masks["Y_ret"])
-        self.pixels += masks["Y_crf"].size
-        self.agreed += int(np.count_nonzero(masks["Y_crf"] == masks["Y_ret"]))
+        known = masks["Y_crf"] != self.info.ignore_label
+        self.pixels += int(np.count_nonzero(known))
+        self.agreed += int(np.count_nonzero(known & (masks["Y_crf"] == masks["Y_ret"])))
         if self.has_truth:
             with damage_told((self.info, self.split)):
                 truth = true_mask(original, masks["Y_crf"].shape, self.info)

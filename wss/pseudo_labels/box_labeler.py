@@ -109,8 +109,8 @@ class BoxLabeler:
         limit = self.settings.largest_side
         if limit is None or max(height, width) <= limit:
             return tf.cast(self._resize.image(image), tf.float32)
-        size = tf.constant([max(1, round(side * limit / max(height, width))) for side in (height, width)])
-        scale = tf.cast(size - 1, tf.float32) / tf.cast(tf.maximum(image.shape[:2], 2) - 1, tf.float32)
+        size = tf.constant([min(side, max(2, round(side * limit / max(height, width)))) for side in (height, width)])
+        scale = tf.cast(tf.maximum(size, 2) - 1, tf.float32) / tf.cast(tf.maximum(image.shape[:2], 2) - 1, tf.float32)
         with tf.device("CPU:0"):
             return tf.raw_ops.ScaleAndTranslate(
                 images=image[None], size=size, scale=scale, translation=(1 - scale) / 2, kernel_type="triangle"

@@ -111,3 +111,14 @@ def test_gradients_are_finite_where_features_are_zero():
         queries = background_queries(features, background, 2)
         total = tf.reduce_sum(background_attention(features, queries, background))
     assert np.isfinite(tape.gradient(total, features)).all()
+
+
+def test_attention_never_passes_1():
+    """By rounding a cosine may: weights 1 - A of both signs would have no mean."""
+    for seed in range(20):
+        direction = np.random.default_rng(seed).uniform(0, 1, 64)
+        lengths = np.random.default_rng(seed + 100).uniform(0.1, 30, [1, 9, 9, 1])
+        features = tf.constant(lengths * direction, tf.float32)
+        background = tf.concat([tf.ones([1, 9, 4, 1]), tf.zeros([1, 9, 5, 1])], 2)
+        attention = background_attention(features, background_queries(features, background, 4), background)
+        assert attention.numpy().max() <= 1

@@ -2,6 +2,7 @@
 
 import functools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -27,6 +28,7 @@ def boxed_batch(number: int = 2) -> dict:
     stream = {
         "weak": pixels,
         "strong": pixels,
+        "valid": tf.ones([2, SIZE, SIZE, 1]),
         "label": tf.constant(rng.integers(0, 4, [2, SIZE, SIZE, 1]), tf.int32),
         "boxes": tf.constant(BOXES),
         "box_labels": tf.constant(LABELS),
@@ -159,3 +161,29 @@ def test_the_classifier_is_its_own_and_not_that_of_images():
     assert not isinstance(network.branches, ImageClassifier)
     assert [variable.path for variable in network.branches.trainable_variables] == ["box_classifier/kernel"]
     assert any(kernel is network.branches.kernel for kernel in network.decayed_kernels())
+
+
+def test_a_hole_of_cut_out_is_no_background():
+    method = BoxClassification(grid=1)
+    stream = boxed_batch()["unlabeled"]
+    hole = np.ones([2, SIZE, SIZE, 1], np.float32)
+    hole[:, :, 16:] = 0
+    features = tf.random.stateless_uniform([2, 3, 3, 8], SEED)
+    found = method.pool(features, {**stream, "valid": tf.constant(hole)}).queries.vectors
+    expected = method.pool(features, {**stream, "outside_boxes": stream["outside_boxes"] * hole}).queries.vectors
+    np.testing.assert_array_equal(found, expected)
+    assert np.any(found != method.pool(features, stream).queries.vectors)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision(policy):
+    method, before = BoxClassification(), keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy(policy)
+        network = network_of(method)
+        loss = losses_of(method, network).losses["box_classification"]
+        assert network.features(boxed_batch()["unlabeled"]["weak"])["cam_features"].dtype != tf.float32
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert loss.dtype == tf.float32
+    np.testing.assert_allclose(loss, losses_of(method, network_of(method)).losses["box_classification"], rtol=0.05)

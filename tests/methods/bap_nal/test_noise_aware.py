@@ -3,6 +3,7 @@
 import functools
 
 import gin
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -23,7 +24,8 @@ SECOND = tf.where(LABEL == 255, 255, SECOND)
 
 
 def masked_batch(second: tf.Tensor = SECOND) -> dict:
-    return {"pseudo": {"image": PIXELS, "strong": PIXELS, "label": LABEL, "second_label": second}}
+    views = {"image": PIXELS, "strong": PIXELS, "valid": tf.ones([2, 33, 33, 1])}
+    return {"pseudo": {**views, "label": LABEL, "second_label": second}}
 
 
 def losses_of(method, network, batch=None, step: int = 0):
@@ -102,7 +104,7 @@ def test_labelled_images_count_as_masks_that_agree():
     method = NoiseAware(use_labeled=True)
     assert method.streams.keys() == {"pseudo", "labeled"} and method.streams["labeled"].masks
     network = network_of(method, fine_tune_batch_norm=False, **COSINE)
-    labeled = {"image": PIXELS, "strong": PIXELS, "label": LABEL}
+    labeled = {"image": PIXELS, "strong": PIXELS, "label": LABEL, "valid": tf.ones([2, 33, 33, 1])}
     both = losses_of(method, network, {**masked_batch(), "labeled": labeled}).losses
     alone = losses_of(method, network).losses
     agreed = losses_of(method, network, masked_batch(LABEL)).losses["segmentation"].numpy()
@@ -113,11 +115,49 @@ def test_labelled_images_count_as_masks_that_agree():
 
 
 def test_a_sum_of_classifiers_has_no_cosines():
-    method = NoiseAware()
-    network = network_of(method, head="deeplab_v2", output_stride=8)
-    with pytest.raises(UserError, match="build_model.head"):
-        losses_of(method, network)
-    assert losses_of(NoiseAware(loss="agreement"), network).losses["segmentation"] > 0
+    options = {"head": "deeplab_v2", "output_stride": 8}
+    with pytest.raises(UserError, match="NoiseAware.loss = 'noise_aware' needs a head that ends in one classifier"):
+        network_of(NoiseAware(), **options)
+    baseline = NoiseAware(loss="agreement")
+    assert losses_of(baseline, network_of(baseline, **options)).losses["segmentation"] > 0
+
+
+def test_a_hole_of_cut_out_is_void():
+    network = network_of(NoiseAware(), **COSINE)
+    hole = np.ones([2, 33, 33, 1], np.float32)
+    hole[:, 5:20, 5:20] = 0
+    batch = masked_batch()
+    batch["pseudo"]["valid"] = tf.constant(hole)
+    void = masked_batch()
+    void["pseudo"]["label"] = tf.where(hole > 0, LABEL, 255)
+    found, expected = (losses_of(NoiseAware(), network, one).losses for one in (batch, void))
+    assert found == expected and found["segmentation"] != losses_of(NoiseAware(), network).losses["segmentation"]
+    weak = losses_of(NoiseAware(color_jitter=False), network, batch).losses
+    assert weak["segmentation"] == losses_of(NoiseAware(), network).losses["segmentation"]
+
+
+def test_an_auxiliary_head_learns_where_the_masks_agree():
+    network = network_of(NoiseAware(), auxiliary_head=True, **COSINE)
+    none, once, twice = (losses_of(NoiseAware(auxiliary_weight=w), network).losses for w in (0.0, 0.4, 0.8))
+    np.testing.assert_allclose(
+        twice["segmentation"] - once["segmentation"], once["segmentation"] - none["segmentation"], rtol=1e-3
+    )
+    assert once["segmentation"] > none["segmentation"]
+    np.testing.assert_allclose(once["noise_aware"], none["noise_aware"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision(policy):
+    before = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy(policy)
+        losses = losses_of(NoiseAware(), network_of(NoiseAware(), **COSINE)).losses
+    finally:
+        keras.config.set_dtype_policy(before)
+    exact = losses_of(NoiseAware(), network_of(NoiseAware(), **COSINE)).losses
+    for name, value in losses.items():
+        assert value.dtype == tf.float32
+        np.testing.assert_allclose(value, exact[name], rtol=0.1)
 
 
 def test_bootstrapping_is_as_long_as_the_run():

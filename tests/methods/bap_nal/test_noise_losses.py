@@ -61,6 +61,14 @@ def test_sigma_is_0_for_the_opposite_class_and_finite_without_any():
     assert np.isfinite(tape.gradient(sigma, cosines)).all()
 
 
+def test_gamma_0_has_a_finite_gradient():
+    cosines = tf.Variable([[[[-1.0, 0.3]]]])
+    with tf.GradientTape() as tape:
+        sigma = confidence(cosines, tf.zeros([1, 1, 1], tf.int32), gamma=0.0)
+        total = tf.reduce_sum(sigma * cosines[..., 0])
+    assert sigma.numpy() == 1 and np.isfinite(tape.gradient(total, cosines)).all()
+
+
 def test_agreement_leaves_void_out():
     label, second = tf.constant([[[0, 1, 2, 255, 3, 255]]]), tf.constant([[[0, 2, 2, 255, 255, 3]]])
     same, different = agreement(label, second)

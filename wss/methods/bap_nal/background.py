@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from wss.models.layers.classifier import unit_vectors
 from wss.ops.resizing import sides
-
-EPSILON = 1e-12
 
 
 class Queries(NamedTuple):
@@ -53,15 +52,11 @@ def background_attention(features: tf.Tensor, queries: Queries, background: tf.T
     """
     batch, height, width, depth = sides(features)
     pixels = tf.reshape(unit_vectors(features), [batch, height * width, depth])
-    cosines = tf.matmul(pixels, unit_vectors(queries.vectors), transpose_b=True)
+    # By rounding a cosine may pass 1, and weights of both signs have no mean.
+    cosines = tf.minimum(tf.matmul(pixels, unit_vectors(queries.vectors), transpose_b=True), 1.0)
     valid = tf.cast(queries.valid, tf.float32)[:, None]
     mean = tf.math.divide_no_nan(tf.reduce_sum(tf.nn.relu(cosines) * valid, -1), tf.reduce_sum(valid, -1))
     return tf.where(background > 0, 1.0, tf.reshape(mean, [batch, height, width, 1]))
-
-
-def unit_vectors(vectors: tf.Tensor) -> tf.Tensor:
-    """Returns vectors [..., D] of length 1; those of length 0 stay."""
-    return vectors * tf.math.rsqrt(tf.maximum(tf.reduce_sum(vectors**2, -1, keepdims=True), EPSILON))
 
 
 def _padding(side: int | tf.Tensor, grid: int) -> tuple[int | tf.Tensor, int | tf.Tensor]:

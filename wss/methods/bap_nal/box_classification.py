@@ -31,7 +31,7 @@ class BoxClassifier(keras.layers.Layer):
     """
 
     def __init__(self, num_classes: int, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(**{"dtype": "float32", **kwargs})
         self.num_classes = num_classes
 
     def build(self, shape: tuple[int | None, ...]) -> None:
@@ -120,7 +120,11 @@ class BoxClassification(Method):
         return classifier
 
     def losses(self, network: DeepLab, batch: Batch, step: tf.Tensor) -> Losses:
-        """Returns the losses of one training step, see `Method.losses`."""
+        """Returns the losses of one training step, see `Method.losses`.
+
+        A box smaller than a pixel of the features may have no weight. As in the formulas its vectors are 0, which adds a
+        constant to the loss.
+        """
         unlabeled = batch["unlabeled"]
         features = network.features(self._images(unlabeled), training=True)["cam_features"]
         pooled = self.pool(features, unlabeled)
@@ -148,7 +152,10 @@ class BoxClassification(Method):
             features: [B, h, w, D] of its images.
             stream: The boxes of the images, see `wss.data.streams`.
         """
-        outside, image_size = stream["outside_boxes"], tuple(stream["outside_boxes"].shape[1:3])
+        outside = stream["outside_boxes"]
+        if self.color_jitter:
+            outside *= stream["valid"]  # a CutOut hole shows nothing
+        image_size = tuple(outside.shape[1:3])
         features = tf.cast(features, tf.float32)
         background = resize_nearest(outside, features.shape[1:3], align_corners=True)
         queries = background_queries(features, background, self.grid)

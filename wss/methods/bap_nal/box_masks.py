@@ -13,12 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from wss.data.boxes import Box
-from wss.methods.bap_nal.background import EPSILON, background_queries
+from wss.methods.bap_nal.background import background_queries
 from wss.methods.bap_nal.upsampling import Interpolation, cosines
+from wss.models.layers.classifier import unit_vectors
 from wss.parameter_ranges import in_ranges
 from wss.ranges import LARGEST_SIDE, Integer, Number, OneOf, OrNone, Switch
 
 RESOLUTIONS = ("image", "features")
+EPSILON = 1e-12
 BACKGROUND = 0
 
 
@@ -132,7 +134,7 @@ class BoxMasks:
         if self.retrieval_resolution == "image":
             similar = cosines(features, vectors, to_photo)
         else:
-            similar = to_photo(_cosines_at(features, vectors))
+            similar = to_photo(tf.einsum("ijd,kd->ijk", unit_vectors(features), unit_vectors(vectors)))
         similar = tf.where(allowed, tf.nn.relu(similar), -1.0)
         return tf.cast(tf.argmax(similar, -1, output_type=tf.int32), tf.uint8)
 
@@ -201,8 +203,3 @@ def filled_boxes(places: Places) -> np.ndarray:
     for rows, columns, number in sorted(places.boxes, key=area, reverse=True):
         mask[rows, columns] = number
     return mask
-
-
-def _cosines_at(features: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
-    lengths = tf.reduce_sum(features**2, -1, keepdims=True) * tf.reduce_sum(vectors**2, -1)
-    return tf.einsum("ijd,kd->ijk", features, vectors) * tf.math.rsqrt(tf.maximum(lengths, EPSILON))

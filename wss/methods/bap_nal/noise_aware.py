@@ -8,6 +8,7 @@ import gin
 import tensorflow as tf
 
 from wss.data.companions import second_mask_of
+from wss.data.dataset_info import DatasetInfo
 from wss.data.record_files import split_records
 from wss.data.streams import Views
 from wss.data.training_data import TrainingData
@@ -17,9 +18,10 @@ from wss.methods.base import Batch, Figure, Losses, Method
 from wss.methods.supervised import decoder_figures
 from wss.models.deeplab import DeepLab
 from wss.ops.resizing import resize_bilinear
-from wss.parameter_ranges import in_ranges
+from wss.parameter_ranges import Relation, in_ranges
 from wss.ranges import LARGEST_STEP, Integer, Number, OneOf, OrNone, Switch
 
+IGNORE = 255
 LOSSES = ("noise_aware", "agreement", "entropy", "bootstrap", "first_mask", "second_mask")
 
 
@@ -34,9 +36,11 @@ class _Images(NamedTuple):
 @gin.configurable
 @in_ranges(
     "NoiseAware",
+    Relation(("gamma",), lambda gamma: gamma == 0 or gamma >= 1, "0, or 1 or more"),
     loss=OneOf(LOSSES),
     weight=Number(minimum=0),
     gamma=Number(minimum=0),
+    auxiliary_weight=Number(minimum=0),
     sigma_stop_gradient=Switch(),
     bootstrap_steps=OrNone(Integer(1, LARGEST_STEP)),
     bootstrap_power=Number(minimum=0),
@@ -57,6 +61,7 @@ class NoiseAware(Method):
             the paper does not tell.
         bootstrap_steps: Number of steps over which the share of the label falls from 1 to 0; None takes `train.num_steps`.
         bootstrap_power: Power of that fall.
+        auxiliary_weight: Weight of an auxiliary head's cross-entropy where the masks agree, if the network has one.
         use_labeled: Whether images with true masks are in each step too, whose masks agree everywhere.
         color_jitter: Whether the network sees the strong view, of which colour jitter is a part.
     """
@@ -67,6 +72,7 @@ class NoiseAware(Method):
     sigma_stop_gradient: bool = False
     bootstrap_steps: int | None = None
     bootstrap_power: float = 0.9
+    auxiliary_weight: float = 0.4
     use_labeled: bool = False
     color_jitter: bool = True
 
@@ -83,6 +89,8 @@ class NoiseAware(Method):
         Raises:
             UserError: The first record has none.
         """
+        if self.loss == "bootstrap":
+            self._beta(tf.constant(0))
         info, split = data.infos["pseudo"], data.splits["pseudo"]
         for record in split_records(info, split).take(1):
             if not second_mask_of(record).numpy():
@@ -91,36 +99,54 @@ class NoiseAware(Method):
                     "the images with wss-label --policy=boxes, or take train.method = @SelfTraining()"
                 )
 
+    def build(self, network: DeepLab, info: DatasetInfo) -> None:
+        """Checks that the network has the cosines that the loss needs; there are no layers of its own.
+
+        Raises:
+            UserError: The head does not end in one classifier.
+        """
+        if self.loss == "noise_aware" and network.final_classifier is None:
+            raise no_classifier()
+
     def losses(self, network: DeepLab, batch: Batch, step: tf.Tensor) -> Losses:
         """Returns the losses of one training step, see `Method.losses`."""
         images = self._images(batch)
         features = network.features(images.pixels, training=True)
-        size = images.label.shape[1:3]
+        upsampled = lambda logits: resize_bilinear(logits, images.label.shape[1:3])
         if self.loss == "noise_aware":
-            logits, cosines = (resize_bilinear(x, size) for x in network.segment_with_cosines(features, training=True))
+            logits, cosines = map(upsampled, network.segment_with_cosines(features, training=True))
         else:
-            logits, cosines = resize_bilinear(network.segment(features, training=True), size), None
+            logits, cosines = upsampled(network.segment(features, training=True)), None
         where = noise_losses.agreement(images.label, images.second)
-        loss = noise_losses.cross_entropy(logits, images.label)
-        if self.loss in ("first_mask", "second_mask"):
-            label = images.label if self.loss == "first_mask" else images.second
-            known = tf.cast(label != 255, tf.float32)
-            loss = noise_losses.cross_entropy(logits, label)
-            return Losses({"segmentation": noise_losses.weighted_mean(loss, known)}, _metrics(where))
-        losses = {"segmentation": noise_losses.weighted_mean(loss, where.same)}
-        metrics = _metrics(where)
+        # L_ce, where both masks agree or on one of them
+        label, counted = self._certain(images, where)
+        certain = lambda logits: noise_losses.weighted_mean(noise_losses.cross_entropy(logits, label), counted)
+        losses = {"segmentation": certain(logits)}
+        auxiliary = network.auxiliary(features, training=True) if self.auxiliary_weight else None
+        if auxiliary is not None:
+            losses["segmentation"] += self.auxiliary_weight * certain(upsampled(auxiliary))
+        metrics = {"agreement": noise_losses.weighted_mean(where.same, where.same + where.different)}
+        # What they disagree on
+        values, weights = None, where.different
         if self.loss == "noise_aware":
             sigma = noise_losses.confidence(cosines, images.label, gamma=self.gamma)
             metrics["sigma"] = noise_losses.weighted_mean(sigma, where.different)
-            sigma = tf.stop_gradient(sigma) if self.sigma_stop_gradient else sigma
-            losses["noise_aware"] = self.weight * noise_losses.weighted_mean(loss, sigma * where.different)
+            weights = weights * (tf.stop_gradient(sigma) if self.sigma_stop_gradient else sigma)
+            values = noise_losses.cross_entropy(logits, images.label)
         elif self.loss == "entropy":
-            spread = noise_losses.entropy(logits)
-            losses["entropy"] = self.weight * noise_losses.weighted_mean(spread, where.different)
+            values = noise_losses.entropy(logits)
         elif self.loss == "bootstrap":
-            pulled = noise_losses.bootstrap_loss(logits, images.label, self._beta(step))
-            losses["bootstrap"] = self.weight * noise_losses.weighted_mean(pulled, where.different)
+            values = noise_losses.bootstrap_loss(logits, images.label, self._beta(step))
+        if values is not None:
+            losses[self.loss] = self.weight * noise_losses.weighted_mean(values, weights)
         return Losses(losses, metrics)
+
+    def _certain(self, images: _Images, where: noise_losses.Agreement) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the label of the cross-entropy, and which pixels count in it, both [B, H, W]."""
+        if self.loss in ("first_mask", "second_mask"):
+            label = images.label if self.loss == "first_mask" else images.second
+            return label, tf.cast(label != IGNORE, tf.float32)
+        return images.label, where.same
 
     def training_figures(self, network: DeepLab, batch: Batch) -> list[Figure]:
         """Returns a pseudo-labelled image, its two masks and the prediction."""
@@ -132,9 +158,12 @@ class NoiseAware(Method):
     def _images(self, batch: Batch) -> _Images:
         """Returns all images of a step; the masks of labelled ones agree."""
         view = "strong" if self.color_jitter else "image"
-        parts = [
-            (stream[view], stream["label"], stream.get("second_label", stream["label"])) for stream in batch.values()
-        ]
+        parts = []
+        for stream in batch.values():
+            label = stream["label"]
+            if self.color_jitter:
+                label = tf.where(stream["valid"] > 0, label, IGNORE)  # a CutOut hole shows nothing
+            parts.append((stream[view], label, stream.get("second_label", label)))
         pixels, label, second = (tf.concat(part, 0) for part in zip(*parts, strict=True))
         return _Images(pixels, label[..., 0], second[..., 0])
 
@@ -146,6 +175,9 @@ class NoiseAware(Method):
         return tf.maximum(1 - tf.cast(step, tf.float32) / steps, 0.0) ** self.bootstrap_power
 
 
-def _metrics(where: noise_losses.Agreement) -> dict[str, tf.Tensor]:
-    known = where.same + where.different
-    return {"agreement": noise_losses.weighted_mean(where.same, known)}
+def no_classifier() -> UserError:
+    """Returns the error for a head without the cosines of the noise-aware loss."""
+    return UserError(
+        "NoiseAware.loss = 'noise_aware' needs a head that ends in one classifier; set build_model.head to another than "
+        "deeplab_v2, which sums four, such as deeplab_v2_features"
+    )

@@ -39,6 +39,8 @@ def confidence(cosines: tf.Tensor, label: tf.Tensor, *, gamma: float, ignore_lab
         gamma: Exponent; 0 makes all pixels alike, and a large one counts those alone whose class is the nearest.
         ignore_label: Label of void pixels.
     """
+    if gamma == 0:
+        return tf.ones_like(label, tf.float32)  # the gradient of x^0 is NaN at 0
     nearness = 1 + tf.cast(cosines, tf.float32)
     legal = tf.where(label == ignore_label, 0, tf.cast(label, tf.int32))
     own = tf.reduce_sum(nearness * tf.one_hot(legal, nearness.shape[-1]), -1)

@@ -6,10 +6,10 @@ of small matrices, so that no box is cut out and there is no loop over boxes.
 
 import tensorflow as tf
 
-from wss.methods.bap_nal.background import EPSILON
 from wss.ops.resizing import sides
 
 BINS = (1, 2)
+EPSILON = 1e-12
 
 
 def pool_boxes(

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from wss.methods.bap_nal.background import EPSILON
+from wss.models.layers.classifier import unit_vectors
+
+SMALLEST_SQUARE = 1e-12
 
 
 class Interpolation(NamedTuple):
@@ -89,9 +91,9 @@ def cosines(features: tf.Tensor, vectors: tf.Tensor, to_photo: Interpolation) ->
         vectors: float32 [K, D].
         to_photo: The interpolation.
     """
-    products = to_photo(tf.einsum("ijd,kd->ijk", features, vectors))
-    lengths = tf.maximum(to_photo.squared_length(features), EPSILON)[..., None]
-    return products * tf.math.rsqrt(lengths * tf.maximum(tf.reduce_sum(vectors**2, -1), EPSILON))
+    products = to_photo(tf.einsum("ijd,kd->ijk", features, unit_vectors(vectors)))
+    lengths = tf.maximum(to_photo.squared_length(features), SMALLEST_SQUARE)[..., None]
+    return tf.clip_by_value(products * tf.math.rsqrt(lengths), -1.0, 1.0)
 
 
 def _squares(shares: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -18,15 +18,15 @@ def cosines(features: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
     It is 0 where phi or W_c is 0, and so is its gradient there: the zero vector has no direction.
     """
-    features = _unit_vectors(tf.cast(features, tf.float32), -1)
-    kernel = _unit_vectors(tf.cast(kernel[0, 0], tf.float32), 0)
+    features = unit_vectors(tf.cast(features, tf.float32))
+    kernel = unit_vectors(tf.cast(kernel[0, 0], tf.float32), axis=0)
     products = tf.matmul(tf.reshape(features, [-1, kernel.shape[0]]), kernel)
     # By rounding a product may leave the range, and what takes a power of 1 + cos would be NaN.
     return tf.reshape(tf.clip_by_value(products, -1.0, 1.0), [*sides(features)[:3], kernel.shape[1]])
 
 
-def _unit_vectors(vectors: tf.Tensor, axis: int) -> tf.Tensor:
-    """Returns vectors of length 1, or 0 for a vector that is 0; gradients are finite everywhere."""
+def unit_vectors(vectors: tf.Tensor, *, axis: int = -1) -> tf.Tensor:
+    """Returns vectors along an axis with length 1, or 0 for a vector that is 0; gradients are finite everywhere."""
     squares = tf.reduce_sum(tf.square(vectors), axis, keepdims=True)
     has_direction = squares > _SMALLEST_NORM**2
     inverse = tf.math.rsqrt(tf.where(has_direction, squares, 1.0))
