@@ -17,6 +17,7 @@ from wss.flags import define_experiment_flags, gin_parameters, strategy_flags
 FLAGS = flags.FLAGS
 define_experiment_flags()
 flags.DEFINE_integer("seed", 0, "Seed of weights, order and augmentation of both trainings.", lower_bound=0)
+flags.DEFINE_integer("workers", 0, "Processes for the CRF of stage 2; 0: one per core.", lower_bound=0)
 flags.DEFINE_bool("plan", False, "Print the commands and do nothing.")
 
 
@@ -36,6 +37,7 @@ def main(argv: list[str]) -> None:
         parameters=gin_parameters(),
         launch=strategy_flags(),
         seed=FLAGS.seed,
+        workers=FLAGS.workers,
     )
     if FLAGS.plan:
         print("\n".join(map(command_line, plan.stages)))

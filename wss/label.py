@@ -53,7 +53,12 @@ flags.DEFINE_float("temperature", 1.0, "Logits are divided by it; 1.27 in the DA
 flags.DEFINE_string("fit_temperature_on", None, "Split with masks to fit the temperature on, instead of --temperature.")
 flags.DEFINE_enum("stage", "all", ["all", "predict"], "predict: only fill --predictions_dir.")
 flags.DEFINE_string("shard", "0/1", "With --stage=predict: i/n takes the record files i, i + n, ... of the split.")
-flags.DEFINE_integer("workers", 0, "Processes for the selection; 0: one per core for large splits.", lower_bound=0)
+flags.DEFINE_integer(
+    "workers",
+    0,
+    "Processes for the selection, 0: one per core for large splits; for the CRF of masks from boxes, 0: one per core.",
+    lower_bound=0,
+)
 flags.DEFINE_string("beam_pipeline_options", None, "Runs on Apache Beam with these options, separated by commas.")
 flags.DEFINE_bool("overwrite", False, "Replace the data set that is in output_dir.")
 flags.DEFINE_bool("pngs", True, "Also write the labels as PNGs in colours.")
@@ -116,6 +121,10 @@ def _check_flags() -> None:
     """Raises a `UserError` for flags that do not go together."""
     shard = _shard(FLAGS.shard)
     if FLAGS.policy == BOXES:
+        if FLAGS.strategy == "tpu":
+            raise UserError(
+                "--strategy=tpu: not with --policy=boxes, which sees photos of any size; label on a GPU or a CPU"
+            )
         for flag in OF_PREDICTIONS:
             if FLAGS[flag].present:
                 raise UserError(f"--{flag}={FLAGS[flag].value}: not with --policy=boxes, whose masks come from boxes")

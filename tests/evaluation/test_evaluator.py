@@ -178,7 +178,8 @@ def test_a_crf_repairs_a_single_pixel(two_replicas):
     image[:, 4, 4] = 1
     label = np.zeros([2, 9, 9, 1], np.int32)
     label[:, 8:] = 255
-    examples = {"image": image, "label": label, "size": np.int32([[8, 9]] * 2)}
+    image, label = (np.concatenate([x, np.full_like(x, fill)]) for x, fill in ((image, 0), (label, 255)))
+    examples = {"image": image, "label": label, "size": np.int32([[8, 9]] * 2 + [[0, 0]] * 2)}  # the last fill up
     data = tf.data.Dataset.from_tensor_slices(examples).batch(2)
     unsure = build_model()
     unsure.layers[-1].set_weights([weight / 20 for weight in unsure.layers[-1].get_weights()])

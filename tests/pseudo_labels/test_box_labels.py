@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import io
 import json
+import os
 from pathlib import Path
 
 import gin
@@ -27,6 +28,7 @@ from wss.data.masks import lookup_table, voc_colors
 from wss.data.record_files import split_records
 from wss.data.splits import records_of
 from wss.errors import Interrupted, UserError
+from wss.files import WriteError
 from wss.inspection.inspect import inspect_split
 from wss.jobs.runner import Runner
 from wss.methods.bap_nal.box_classification import BoxClassification
@@ -36,6 +38,7 @@ from wss.models.weights.weights_file import save_weights
 from wss.pseudo_labels import box_label_jobs
 from wss.pseudo_labels import teacher as teacher_module
 from wss.pseudo_labels.box_label_jobs import SOURCES, label_part
+from wss.pseudo_labels.box_labeler import BoxLabeler
 from wss.pseudo_labels.box_labels import label_boxes, summary
 from wss.pseudo_labels.teacher import Teacher, TeacherDescription
 from wss.run_directory import CONFIG_NAME, RunDirectory
@@ -202,8 +205,8 @@ def test_without_true_masks_there_is_no_score(labeled):
     assert manifest == json.loads((folder / "manifest.json").read_text())
     assert manifest["scores"] == {} and manifest["num_images"] == NUM_IMAGES and manifest["policy"] == "boxes"
     masks = masks_of(folder).values()
-    assert manifest["agreed"] == sum(np.count_nonzero(first == second) for first, second in masks)
-    assert manifest["num_pixels"] == sum(first.size for first, _ in masks)
+    assert manifest["agreed"] == sum(np.count_nonzero((first == second) & (first != 255)) for first, second in masks)
+    assert manifest["num_pixels"] == sum(np.count_nonzero(first != 255) for first, _ in masks)
     assert "agree on" in summary(manifest, str(folder)) and "mIoU" not in summary(manifest, str(folder))
 
 
@@ -289,7 +292,7 @@ def test_photos_above_the_largest_side_have_masks_of_their_own_size(teacher, tmp
 
 
 def test_images_whose_objects_are_unknown_are_refused(teacher, tmp_path):
-    with pytest.raises(UserError, match=r"--split=mixed: the objects of 2 of its 3 images are known"):
+    with pytest.raises(UserError, match="--split = 'mixed': the objects of 2 of its 3 images are known"):
         label_boxes(teacher, "mixed", output_dir=str(tmp_path / "masks"))
 
 
@@ -306,3 +309,45 @@ def test_the_second_mask_is_checked_before_training(labeled, data):
     method.check(data_of(info, "pseudo"))
     with pytest.raises(UserError, match="its records have one mask, expected two"):
         method.check(data_of({"pseudo": DatasetInfo.load(data)}, "masked"))
+
+
+def test_what_cannot_be_drawn_is_labelled_once(teacher, labeled, tmp_path, monkeypatch):
+    def broken(path, labeled, **others):
+        raise OSError("no pictures today")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wss.pseudo_labels.box_labels.draw_panels", broken)
+        with pytest.raises(WriteError, match="no pictures today"):
+            label_boxes(teacher, "boxes", output_dir=str(tmp_path / "masks"), runner=Runner(1))
+    monkeypatch.setattr(box_label_jobs, "write_record_file", lambda path, examples: pytest.fail("labelled again"))
+    label_boxes(teacher, "boxes", output_dir=str(tmp_path / "masks"), runner=Runner(1))
+    assert files_of(tmp_path / "masks") == files_of(labeled[0])
+
+
+def test_records_that_were_built_again_are_labelled_again(teacher, tmp_path, monkeypatch):
+    """Their boxes may be others, though their ids are the same."""
+    plans = []
+    monkeypatch.setattr("wss.pseudo_labels.box_labels.keep_same_plan", lambda folder, plan: plans.append(plan))
+    monkeypatch.setattr("wss.pseudo_labels.box_labels._run", lambda *arguments: pytest.fail("enough"))
+    records = Path(teacher.run.info.directory) / next(iter(teacher.run.info.split("boxes").shards))
+    before = records.stat()
+    for seconds in (0, 60, 0):
+        os.utime(records, (before.st_atime, before.st_mtime + seconds))
+        with pytest.raises(pytest.fail.Exception, match="enough"):
+            label_boxes(teacher, "boxes", output_dir=str(tmp_path / "masks"))
+    assert plans[0] == plans[2] != plans[1]
+
+
+@pytest.mark.parametrize("size", [(3, 4000), (2000, 2), (1, 1), (1, 900)])
+def test_very_flat_and_tall_photos(teacher, size):
+    labeler = BoxLabeler(teacher)
+    image = np.random.default_rng(0).integers(0, 256, [*size, 3], np.uint8)
+    seen, probabilities = labeler.see(image, [Box(1, 0, 0, size[0], size[1] / 2)])
+    assert probabilities.shape == (*size, 2) and np.isfinite(probabilities).all()
+    assert labeler.retrieve(seen, np.zeros(size, np.uint8)).shape == size
+
+
+def test_many_photos_wait_only_as_long_as_memory_allows(teacher, labeled, tmp_path, monkeypatch):
+    monkeypatch.setattr(box_label_jobs, "MOST_HELD", 1)
+    label_boxes(teacher, "boxes", output_dir=str(tmp_path / "masks"), runner=Runner(2))
+    assert files_of(tmp_path / "masks") == files_of(labeled[0])

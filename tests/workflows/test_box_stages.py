@@ -1,5 +1,6 @@
 """BAP + NAL from one command: which commands, what is noticed when they are called again, and a run that is killed."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -139,9 +140,45 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path, boxed_shapes):
 
 def test_a_split_without_boxes_is_refused_before_anything_runs(tmp_path, tiny_shapes):
     parameters = [f"load_dataset.directory = {str(tiny_shapes)!r}", "BoxStages.split = 'train'"]
-    with pytest.raises(UserError, match="--split=train: the objects of 0 of its 32 images are known"):
+    with pytest.raises(UserError, match="BoxStages.split = 'train': the objects of 0 of its 32 images are known"):
         plan(tmp_path, *parameters, run_dir=tmp_path / "run").begin()
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        (
+            ["build_model.head = 'deeplab_v2'"],
+            "NoiseAware.loss = 'noise_aware' needs a head that ends in one classifier",
+        ),
+        (["Evaluation.split = 'test'"], "no split 'test'"),
+    ],
+)
+def test_what_stage_3_would_refuse_is_told_first(tmp_path, boxed_shapes, parameters, message):
+    here = [f"load_dataset.directory = {str(boxed_shapes)!r}", "BoxStages.split = 'train'"]
+    with pytest.raises(UserError, match=message):
+        plan(tmp_path, *here, *parameters, run_dir=tmp_path / "run").begin()
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_masks_nothing_can_be_evaluated(tmp_path, boxed_shapes):
+    info = DatasetInfo.load(boxed_shapes)
+    splits = {name: dataclasses.replace(split, num_masks=0) for name, split in info.splits.items()}
+    here = [f"load_dataset.directory = {str(boxed_shapes)!r}", "BoxStages.split = 'train'"]
+    planned = plan(tmp_path, *here, run_dir=tmp_path / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatasetInfo, "load", lambda folder: dataclasses.replace(info, splits=splits))
+        with pytest.raises(UserError, match="has no masks to evaluate on; without any masks set train.evaluate_at_end"):
+            planned.begin()
+        plan(tmp_path, *here, "train.evaluate_at_end = False", run_dir=tmp_path / "run").begin()
+
+
+@pytest.mark.parametrize("strategy", ["tpu", "multi_worker"])
+def test_masks_are_made_on_one_host(tmp_path, strategy):
+    planned = dataclasses.replace(plan(tmp_path), launch=[f"--strategy={strategy}"])
+    with pytest.raises(UserError, match=f"--strategy={strategy}: masks are made on one host"):
+        planned.begin()
 
 
 def test_one_text_is_no_list_of_bindings():

@@ -18,6 +18,10 @@ from wss.progress import track
 MIN_IMAGES_FOR_PROCESSES = 1500
 SECONDS_BETWEEN_LOOKS = 0.1
 MAX_TICKS_AT_ONCE = 10_000
+WORKER_KILLED = (
+    "a worker process was killed, perhaps because memory ran out; run the same command again with fewer --workers, "
+    "finished files are kept"
+)
 
 Tick = Callable[[int], None]
 Job = Callable[[Any, Tick], Any]
@@ -98,10 +102,7 @@ class _Run:
                             self._submit(executor, running, 1)
                     yield from _taken(ticks)
             except BrokenProcessPool as error:
-                raise ConversionStoppedError(
-                    "a worker process was killed, perhaps because memory ran out; run the same command again with fewer "
-                    "--workers, finished files are kept"
-                ) from error
+                raise ConversionStoppedError(WORKER_KILLED) from error
             finally:
                 stop.set()
                 self.left.clear()

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -10,8 +11,9 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from wss.jobs.processes import ConversionStoppedError, end_with_parent, without_interrupts
+from wss.jobs.processes import WORKER_KILLED, ConversionStoppedError, end_with_parent, without_interrupts
 
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 Submit: TypeAlias = Callable[..., Future]
 
 
@@ -31,14 +33,11 @@ def worker_pool(workers: int) -> Iterator[Submit]:
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork.
     executor = ProcessPoolExecutor(workers, context, _start)
     try:
-        with without_interrupts():  # processes start with the first calls
+        with without_interrupts(), _one_thread():  # processes start with the first calls
             concurrent.futures.wait([executor.submit(int) for _ in range(workers)])
         yield executor.submit
     except BrokenProcessPool as error:
-        raise ConversionStoppedError(
-            "a worker process was killed, perhaps because memory ran out; run the same command again with fewer "
-            "--workers, finished files are kept"
-        ) from error
+        raise ConversionStoppedError(WORKER_KILLED) from error
     finally:
         executor.shutdown(cancel_futures=True)
 
@@ -47,6 +46,21 @@ def _call_here(function: Callable, *arguments: Any) -> Future:
     future: Future = Future()
     future.set_result(function(*arguments))
     return future
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Lets processes that start meanwhile multiply matrices in one thread each: there is one for each core."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _start() -> None:

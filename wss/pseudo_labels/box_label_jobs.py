@@ -36,6 +36,7 @@ from wss.pseudo_labels.teacher import TeacherDescription
 
 # What is compared with true masks, from the simplest on.
 SOURCES = ("filled boxes", "without CRF", "Y_crf", "Y_ret", "both agree")
+FLOAT_BYTES, MOST_HELD = 4, 2**29  # of the probabilities of photos that wait
 _ACCELERATORS = threading.Lock()
 
 
@@ -127,6 +128,7 @@ def found_by(job: BoxLabelJob) -> dict:
 def _labeled(job: BoxLabelJob, labeler: BoxLabeler, submit: Submit, ahead: int) -> Iterator[Labeled]:
     """Yields the photos of a job in order; the network works on those that follow while the CRF runs."""
     waiting: collections.deque[tuple[bytes, Entry, Seen, Future]] = collections.deque()
+    held = lambda: sum(seen.places.allowed.size for _, _, seen, _ in waiting) * FLOAT_BYTES
 
     def first() -> Labeled:
         serialized, entry, seen, future = waiting.popleft()
@@ -138,11 +140,11 @@ def _labeled(job: BoxLabelJob, labeler: BoxLabeler, submit: Submit, ahead: int) 
     for serialized, entry in job.records():
         boxes = boxes_of(serialized, num_classes=job.info.num_classes)
         seen, probabilities = labeler.see(_image_of(serialized), boxes)
-        # Only the masks come back, and what they are made of is not kept: of a large photo it is 100 MB.
+        # Only the masks come back. What they are made of, of a large photo 100 MB, waits for its process.
         future = submit(masks_of, probabilities, seen.image, seen.places.allowed, settings)
         del probabilities
         waiting.append((serialized, entry, seen, future))
-        if len(waiting) > ahead:
+        while len(waiting) > ahead or (len(waiting) > 1 and held() > MOST_HELD):
             yield first()
     while waiting:
         yield first()

@@ -1,10 +1,13 @@
 """Labels images from their boxes, as `wss-label --policy=boxes` does: a data set with two masks in each record."""
 
+import collections
 import dataclasses
+import functools
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from etils import epath
@@ -59,10 +62,7 @@ def label_boxes(
     """
     labeler, info = BoxLabeler(teacher), teacher.run.info
     check_boxes(info, split)
-    # The content of predictions says all that labels depend on, but for how masks are made.
-    content = teacher.predictions("", split).content
-    del content["labeling"], content["temperature"], content["temperature_fitted_on"]
-    content |= {"box_masks": dataclasses.asdict(labeler.settings), "crf": dataclasses.asdict(labeler.crf)}
+    content = _content(teacher, labeler, split)
     with replacing(output_dir, overwrite, content_file=FILE_NAME) as folder:
         jobs = _planned(folder, teacher, split, content=content, write_pngs=write_pngs)
         _run(jobs, labeler, runner)
@@ -73,16 +73,37 @@ def label_boxes(
             "classes": list(info.class_names),
             **_summary(jobs, info),
         }
-        finish_dataset(folder, info, manifest, files=[job.file for job in jobs], has_pngs=write_pngs)
-        if write_pngs:
-            masks = DatasetInfo.load(str(folder))
-            draw_panels(folder / PNGS / PANELS, masks, SPLIT, original=info, original_split=split)
+        draw = functools.partial(draw_panels, folder / PNGS / PANELS, split=SPLIT, original=info, original_split=split)
+        finish_dataset(
+            folder,
+            info,
+            manifest,
+            files=[job.file for job in jobs],
+            has_pngs=write_pngs,
+            draw=draw if write_pngs else None,
+        )
     print(summary(manifest, output_dir))
     return manifest
 
 
-def check_boxes(info: DatasetInfo, split: str) -> None:
+def _content(teacher: Teacher, labeler: BoxLabeler, split: str) -> dict:
+    """Returns what the masks are of: what predictions say of themselves, and how masks are made."""
+    content = teacher.predictions("", split).content
+    of_predictions = ("labeling", "temperature", "temperature_fitted_on")
+    return {
+        **{name: value for name, value in content.items() if name not in of_predictions},
+        "box_masks": dataclasses.asdict(labeler.settings),
+        "crf": dataclasses.asdict(labeler.crf),
+    }
+
+
+def check_boxes(info: DatasetInfo, split: str, *, parameter: str = "--split") -> None:
     """Checks that all objects of a split are known.
+
+    Args:
+        info: The data set.
+        split: Name of the split.
+        parameter: What the split was given by, for the message.
 
     Raises:
         UserError: They are not, or a record is damaged, or an id is there twice.
@@ -90,8 +111,8 @@ def check_boxes(info: DatasetInfo, split: str) -> None:
     total = info.split(split).num_examples
     if (known := num_with_boxes(info, split)) < total:
         raise UserError(
-            f"--split={split}: the objects of {known} of its {total} images are known; "
-            "--policy=boxes labels images with boxes"
+            f"{parameter} = {split!r}: the objects of {known} of its {total} images are known; "
+            "masks are made of images with boxes"
         )
     validate_records(info, split)
     check_unique(info, split, (entry.id for entry in entries_of(info, split)), set())
@@ -102,7 +123,9 @@ def _planned(folder: epath.Path, teacher: Teacher, split: str, *, content: dict,
     info = teacher.run.info
     parts = info.split(split).shards
     files = dict(zip(parts, shard_names(SPLIT, len(parts)), strict=True))
-    plan = json.dumps([content, files, write_pngs], sort_keys=True)
+    # Ids alone do not tell boxes that were mended and records that were built again.
+    stats = [(epath.Path(info.directory) / part).stat() for part in parts]
+    plan = json.dumps([content, files, [[stat.length, stat.mtime] for stat in stats], write_pngs], sort_keys=True)
     fingerprint = hashlib.sha256(plan.encode()).hexdigest()
     keep_same_plan(folder, fingerprint)
     return [
@@ -125,17 +148,16 @@ def _run(jobs: Sequence[BoxLabelJob], labeler: BoxLabeler, runner: Runner) -> No
     if runner.beam_pipeline_options is not None:
         runner(label_part, jobs, "labelling", total=total, accelerators=True)
         return
-    workers = runner.workers or os.cpu_count() or 1
+    workers = min(runner.workers or os.cpu_count() or 1, total)
+    images = track(range(total), "labelling", total)
 
-    def images() -> Iterator[int]:
-        with worker_pool(workers) as submit:
-            for job in jobs:
-                done: list[int] = []
-                write_part(job, done.append, labeler=labeler, submit=submit, ahead=AHEAD * workers)
-                yield from [1] * sum(done)
+    def tick(count: int) -> None:
+        collections.deque(itertools.islice(images, count), maxlen=0)
 
-    for _ in track(images(), "labelling", total):
-        pass
+    with worker_pool(workers) as submit:
+        for job in jobs:
+            write_part(job, tick, labeler=labeler, submit=submit, ahead=AHEAD * workers)
+    next(images, None)
 
 
 def _summary(jobs: Sequence[BoxLabelJob], info: DatasetInfo) -> dict:

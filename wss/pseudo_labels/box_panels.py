@@ -21,7 +21,7 @@ ROWS = 12
 
 
 def draw_panels(
-    path: epath.Path, labeled: DatasetInfo, split: str, *, original: DatasetInfo, original_split: str
+    path: epath.Path, labeled: DatasetInfo, *, split: str, original: DatasetInfo, original_split: str
 ) -> None:
     """Draws the first photos of a data set of `wss-label --policy=boxes`.
 

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from etils import epath
@@ -145,8 +145,25 @@ def _with_limits(jobs: Sequence[LabelJob], runner: Runner, total: int) -> list[L
     return [dataclasses.replace(job, limits=limits, pass_number=number) for job in jobs]
 
 
-def finish_dataset(folder: epath.Path, info: DatasetInfo, manifest: dict, *, files: list[str], has_pngs: bool) -> None:
-    """Writes manifest and data set over the record files, and removes everything else."""
+def finish_dataset(
+    folder: epath.Path,
+    info: DatasetInfo,
+    manifest: dict,
+    *,
+    files: list[str],
+    has_pngs: bool,
+    draw: Callable[[DatasetInfo], None] | None = None,
+) -> None:
+    """Writes manifest and data set over the record files, and removes everything else.
+
+    Args:
+        folder: Folder of the record files.
+        info: The data set that was labelled.
+        manifest: What to write of the labels.
+        files: Names of the record files.
+        has_pngs: Whether there is a folder of PNGs to keep.
+        draw: Function that draws the finished data set; what was finished before is still known if it fails.
+    """
     write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     labeled = dataclasses.replace(
         info,
@@ -155,7 +172,9 @@ def finish_dataset(folder: epath.Path, info: DatasetInfo, manifest: dict, *, fil
         directory=str(folder),
         provenance={"command": "wss-label", "manifest": MANIFEST},
     )
-    write_splits(labeled, {SPLIT: files}, {SPLIT: Split((SPLIT,))})
+    labeled, _ = write_splits(labeled, {SPLIT: files}, {SPLIT: Split((SPLIT,))})
+    if draw is not None:
+        draw(labeled)
     records = {name for file in files for name in (file, file + SUFFIX)}
     keep_only(folder, {FILE_NAME, SPLITS_FOLDER, MANIFEST, *records, *([PNGS] if has_pngs else [])})
 

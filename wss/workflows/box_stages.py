@@ -14,9 +14,13 @@ import gin
 from wss import config
 from wss.data.dataset_info import FILE_NAME, DatasetInfo
 from wss.errors import UserError
+from wss.evaluation.evaluation import default_split
 from wss.evaluation.result import read_json
 from wss.files import load_json, write_text
+from wss.methods.bap_nal.noise_aware import NoiseAware, no_classifier
 from wss.methods.bap_nal.stages import BoxStages
+from wss.models.deeplab import NetworkSettings
+from wss.models.heads.registry import SUMS
 from wss.pseudo_labels.box_labels import check_boxes
 from wss.pseudo_labels.dataset_writer import MANIFEST
 from wss.run_directory import RunDirectory
@@ -40,6 +44,7 @@ class BoxPlan:
         parameters: Gin bindings of that configuration over its files.
         launch: Further flags of all commands, such as --strategy.
         seed: Seed of both trainings.
+        workers: Processes for the CRF of stage 2; 0 for one per core.
     """
 
     settings: BoxStages
@@ -49,6 +54,7 @@ class BoxPlan:
     parameters: Sequence[str]
     launch: Sequence[str] = ()
     seed: int = 0
+    workers: int = 0
 
     @property
     def stages(self) -> list[Stage]:
@@ -74,17 +80,19 @@ class BoxPlan:
 
     def scores(self) -> dict[str, dict]:
         """Returns how good the masks are by what they are made of; nothing where there are no true masks."""
-        return load_json(self.labels / MANIFEST, "label again")["scores"]
+        manifest = self.labels / MANIFEST
+        return load_json(manifest, "label again").get("scores", {}) if manifest.exists() else {}
 
     def begin(self) -> None:
         """Checks what would show only after hours, and notes in `run_dir` what the stages there do.
 
         Raises:
-            UserError: The split has images without boxes, or the stages in `run_dir` do something else.
+            UserError: The split has images without boxes, stage 3 cannot be as it is configured, or the stages in `run_dir`
+                do something else.
         """
-        if not self.settings.masks:
-            check_boxes(DatasetInfo.load(self._data_dir), self.settings.split)
-        content = {"seed": self.seed, "configuration": config.bindings(without=PLACES)}
+        self._check()
+        places = [place for place in PLACES if place != "BoxStages.masks"]  # others have other masks
+        content = {"seed": self.seed, "configuration": config.bindings(without=places)}
         file = self.run_dir / SETTINGS
         found = load_json(file, GO_ON) if file.exists() else content
         if changed := sorted({*_lines(found)} ^ {*_lines(content)}):
@@ -105,6 +113,29 @@ class BoxPlan:
         table = f"{format_table(('', 'mIoU'), rows)}\n\n" if rows else ""
         shown = f"wss-vis --run_dir={self.segmentation} --output=pictures --images=<folder of photos>"
         return f"{table}the model: {weights}; what it sees: {shown}"
+
+    def _check(self) -> None:
+        """Raises a `UserError` for what stages 2 and 3 would refuse."""
+        for strategy in ("multi_worker", "tpu"):
+            if f"--strategy={strategy}" in self.launch:
+                raise UserError(
+                    f"--strategy={strategy}: masks are made on one host, on its GPUs or CPUs; run it on one"
+                )
+        info = DatasetInfo.load(self._data_dir)
+        if not self.settings.masks:
+            check_boxes(info, self.settings.split, parameter="BoxStages.split")
+        method = gin.get_bindings("train").get("method")
+        if isinstance(method, NoiseAware) and method.loss == "noise_aware" and NetworkSettings().head in SUMS:
+            raise no_classifier()
+        if self._evaluates and not info.split(default_split()).num_masks:
+            raise UserError(
+                f"Evaluation.split = {default_split()!r} of {info.directory} has no masks to evaluate on; without any masks "
+                "set train.evaluate_at_end = False"
+            )
+
+    @property
+    def _evaluates(self) -> bool:
+        return gin.get_bindings("train").get("evaluate_at_end", True)
 
     @property
     def _data_dir(self) -> str:
@@ -145,6 +176,7 @@ class BoxPlan:
             f"--split={self.settings.split}",
             "--policy=boxes",
             f"--output_dir={self.labels}",
+            *([f"--workers={self.workers}"] if self.workers else []),
             *(f"--gin_param={binding}" for binding in bindings),
             *self.launch,
         ]
@@ -163,7 +195,7 @@ class BoxPlan:
             parameters=[*self.parameters, *bindings],
             seed=self.seed,
             launch=self.launch,
-            evaluated=gin.get_bindings("train").get("evaluate_at_end", True),
+            evaluated=self._evaluates,
         )
 
 

@@ -275,6 +275,14 @@ COCO = {
     "nan": (lambda content: content.replace("[1, 2", "[NaN, 2"), "boxes.json: no JSON (NaN is no number)"),
     "outside": (
         lambda content: content.replace("[1, 2", "[61, 2"),
+        "'bbox' [61, 2, 29, 38] leaves an image of 60x40; expected [x, y, width, height], not two corners",
+    ),
+    "two corners": (
+        lambda content: content.replace("[1, 2, 29, 38]", "[20, 12, 45, 39]"),
+        "'bbox' [20, 12, 45, 39] leaves an image of 60x40; expected [x, y, width, height], not two corners",
+    ),
+    "no area": (
+        lambda content: content.replace("[1, 2, 29, 38]", "[1, 2, 0, 38]"),
         "has no area in an image of 60x40; expected pixels",
     ),
     "another size": (

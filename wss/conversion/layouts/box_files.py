@@ -20,6 +20,7 @@ from wss.data.image_files import read_file
 from wss.data.photo_folder import composed, is_junk
 from wss.errors import UserError, did_you_mean
 
+OUTSIDE = 1  # pixels by which boxes of COCO leave their images, by rounding
 LISTS = {
     "categories": {"id": int, "name": str},
     "images": {"id": int, "file_name": str, "height": int, "width": int},
@@ -124,6 +125,11 @@ def _coco_box(
     is_number = lambda value: isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if len(edges) != 4 or not all(map(is_number, edges)):
         raise ValueError(f"'bbox' is {str(edges)[:80]}; expected [x, y, width, height] in pixels")
+    x, y, width, height = edges
+    if min(x, y) < -OUTSIDE or x + width > size[1] + OUTSIDE or y + height > size[0] + OUTSIDE:
+        raise ValueError(
+            f"'bbox' {edges} leaves an image of {size[1]}x{size[0]}; expected [x, y, width, height], not two corners"
+        )
     box = clipped_box(Annotation(0, labels[name], bool(item.get("iscrowd", 0)), bbox=edges, segmentation=None), size)
     if box is None:
         raise ValueError(f"'bbox' {edges} has no area in an image of {size[1]}x{size[0]}; expected pixels")
