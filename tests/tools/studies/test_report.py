@@ -16,7 +16,8 @@ from wss.workflows.studies.runs import Run
 from wss.workflows.studies.study import Study
 
 ROOT = Path(__file__).resolve().parents[3]
-BLOCKS = [*voc_animals.TABLES, "errors", "training", *(f"calibration {labels}" for labels in voc_animals.CALIBRATED)]
+OWN = ("errors", "training", "box masks")
+BLOCKS = [*voc_animals.TABLES, *OWN, *(f"calibration {labels}" for labels in voc_animals.CALIBRATED)]
 
 
 @pytest.fixture

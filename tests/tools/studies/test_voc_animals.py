@@ -26,6 +26,8 @@ def test_teachers_of_voc_animals_are_supervised_runs_of_the_same_list_and_seed()
         method, _, which = run.name.partition("/")
         if method.startswith("self_training"):
             assert run.teacher.name == f"supervised/{which}"
+        elif run.from_boxes:
+            assert run.teacher in (None, voc_animals.BAP)
         else:
             assert run.teacher is None
 
