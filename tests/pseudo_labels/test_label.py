@@ -41,7 +41,7 @@ from wss.jobs.runner import Runner
 from wss.methods.dars.class_quotas import kl_divergence, quotas
 from wss.methods.dars.self_training import SelfTraining
 from wss.models.weights.weights_file import save_weights
-from wss.pseudo_labels import jobs, predicting
+from wss.pseudo_labels import jobs, labeled_records, predicting
 from wss.pseudo_labels import prediction_store as predictions
 from wss.pseudo_labels import teacher as teacher_module
 from wss.pseudo_labels import temperature as calibration
@@ -437,9 +437,9 @@ def test_what_is_written_is_not_written_again(labeled, teacher, predicted, tmp_p
 def _label_and_die(folder: str, files_before_death: int, predicted: str, run_dir: str) -> None:
     """Kills its own process as SIGKILL does, while the second record file is written."""
     teacher_module.build_strategy = lambda name, tpu: tf.distribute.MirroredStrategy(["CPU:0"])
-    encode, write, begun = jobs.encode_mask, jobs.write_record_file, []
+    encode, write, begun = labeled_records.encode_mask, jobs.write_record_file, []
     jobs.write_record_file = lambda *to: begun.append(1) or write(*to)
-    jobs.encode_mask = lambda mask: (
+    labeled_records.encode_mask = lambda mask: (
         os.kill(os.getpid(), signal.SIGKILL) if len(begun) > files_before_death else encode(mask)
     )
     teacher = TeacherDescription(run_dir).open()

@@ -30,6 +30,7 @@ ESL_LADDER = {
     "hard labels": "ESL.label = 'hard'; ESL.contrast_weight = 0.0",
     "soft labels": "ESL.contrast_weight = 0.0",
 }
+LONGER = "ESL.teacher_decay = 0.9; train.num_steps = 1600"
 # With 27 masks.
 FIGURE_5 = {
     "as in the recipe": "",
@@ -197,6 +198,10 @@ ESL = Table(
         # 0.99 averages over 100 steps, an eighth of so short a run.
         "the same, teacher's decay 0.9": {
             column: [make_run("esl", LISTS[column], change="ESL.teacher_decay = 0.9")] for column in ESL_COLUMNS
+        },
+        "the same, twice the steps": {ESL_COLUMNS[1]: [make_run("esl", LISTS[ESL_COLUMNS[1]], change=LONGER)]},
+        "supervised, twice the steps": {
+            ESL_COLUMNS[1]: [make_run("supervised", LISTS[ESL_COLUMNS[1]], change="train.num_steps = 1600")]
         },
     },
     "losses of ESL",
