@@ -29,10 +29,21 @@ def segmentation_loss(
         label = resize_nearest(label, logits.shape[1:3], align_corners=True)
     label = tf.squeeze(tf.cast(label, tf.int32), -1)
     counted = tf.cast(label != ignore_label, tf.float32)
-    # An ignored pixel needs some legal class: 255 raises on CPU and is NaN on GPU.
-    legal = tf.where(label != ignore_label, label, 0)
-    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=legal, logits=logits)
-    return tf.math.divide_no_nan(tf.reduce_sum(loss * counted), tf.reduce_sum(counted))
+    return weighted_mean(pixel_cross_entropy(logits, label, ignore_label=ignore_label), counted)
+
+
+def pixel_cross_entropy(logits: tf.Tensor, label: tf.Tensor, *, ignore_label: int = 255) -> tf.Tensor:
+    """Returns the cross-entropy of each pixel, float32 [...], for logits [..., C] and integer labels [...].
+
+    Pixels with `ignore_label` have that of class 0: 255 raises on CPU and is NaN on GPU.
+    """
+    legal = tf.where(label != ignore_label, tf.cast(label, tf.int32), 0)
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=legal, logits=logits)
+
+
+def weighted_mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Returns the mean of values by weights, scalar float32; 0 without weight."""
+    return tf.math.divide_no_nan(tf.reduce_sum(values * weights), tf.reduce_sum(weights))
 
 
 def hard_example_loss(
@@ -53,15 +64,13 @@ def hard_example_loss(
     logits = resize_bilinear(tf.cast(logits, tf.float32), tf.shape(label)[1:3])
     label = tf.reshape(tf.cast(label, tf.int32), [-1])
     counted = label != ignore_label
-    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels=tf.where(counted, label, 0), logits=tf.reshape(logits, [-1, logits.shape[-1]])
-    )
+    loss = pixel_cross_entropy(tf.reshape(logits, [-1, logits.shape[-1]]), label, ignore_label=ignore_label)
     probability = tf.where(counted, tf.exp(-tf.stop_gradient(loss)), 2.0)  # past every probability
     enough = tf.math.count_nonzero(probability <= threshold) >= least
     sorted_limit = lambda: -tf.math.top_k(-probability, tf.minimum(least, tf.size(label))).values[-1]
     limit = tf.cond(enough, lambda: tf.constant(threshold), sorted_limit)  # to sort millions of pixels takes long
     hard = tf.cast(counted & (probability <= tf.maximum(threshold, limit)), tf.float32)
-    return tf.math.divide_no_nan(tf.reduce_sum(loss * hard), tf.reduce_sum(hard))
+    return weighted_mean(loss, hard)
 
 
 def consistency_loss(
@@ -101,7 +110,7 @@ def image_label_loss(logits: tf.Tensor, image_label: tf.Tensor, known: tf.Tensor
     loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=image_label, logits=tf.cast(logits, tf.float32))
     loss = tf.reduce_mean(loss, axis=-1)
     known = tf.ones_like(loss) if known is None else tf.cast(known, tf.float32)
-    return tf.math.divide_no_nan(tf.reduce_sum(loss * known), tf.reduce_sum(known))
+    return weighted_mean(loss, known)
 
 
 def weight_decay_loss(kernels: Sequence, weight_decay: float) -> tf.Tensor:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from wss.errors import UserError
 from wss.parameter_ranges import Relation, in_ranges
 from wss.ranges import LARGEST_STEP, Integer, Number, OneOf, SetByCode, Several
-from wss.training.schedules import PolySchedule, StepSchedule
+from wss.training.schedules import PolySchedule, SlowStartSchedule, StepSchedule
 
 
 class VariableRates:
@@ -159,15 +159,16 @@ def build_optimizer(
         "slow_start_rate": slow_start_rate,
         "steps_before": steps_before,
     }
-    poly = PolySchedule(learning_rate, steps_before + num_steps, power=power, **start)
-    steps = StepSchedule(learning_rate, milestones, factor=step_factor, **start)
-    rate = steps if schedule == "step" else poly
-    builders = {
-        "momentum": lambda: Momentum(rate, momentum),
-        "adam": lambda: Adam(rate),
-        "adamw": lambda: AdamW(rate, weight_decay=decoupled_weight_decay),
-    }
-    optimizer = builders[name]()
+    if schedule == "step":
+        rate: SlowStartSchedule = StepSchedule(learning_rate, milestones, factor=step_factor, **start)
+    else:
+        rate = PolySchedule(learning_rate, steps_before + num_steps, power=power, **start)
+    if name == "momentum":
+        optimizer = Momentum(rate, momentum)
+    elif name == "adam":
+        optimizer = Adam(rate)
+    else:
+        optimizer = AdamW(rate, weight_decay=decoupled_weight_decay)
     if keras.config.dtype_policy().name == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer

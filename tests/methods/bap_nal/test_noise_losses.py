@@ -10,10 +10,9 @@ from wss.methods.bap_nal.noise_losses import (
     agreement,
     bootstrap_loss,
     confidence,
-    cross_entropy,
     entropy,
-    weighted_mean,
 )
+from wss.ops.losses import pixel_cross_entropy, weighted_mean
 
 MODES = (lambda function: function, tf.function, lambda function: tf.function(function, jit_compile=True))
 modes = pytest.mark.parametrize("compiled", MODES, ids=("eager", "graph", "XLA"))
@@ -26,7 +25,7 @@ LABEL = tf.zeros([1, 1, 2], tf.int32)
 def test_by_hand(compiled):
     sigma = compiled(lambda cosines: confidence(cosines, LABEL, gamma=7.0))(COSINES)
     np.testing.assert_allclose(sigma, [[[1, 0.021801]]], atol=1e-6)
-    loss = compiled(lambda cosines: cross_entropy(20 * cosines, LABEL))(COSINES)
+    loss = compiled(lambda cosines: pixel_cross_entropy(20 * cosines, LABEL))(COSINES)
     np.testing.assert_allclose(loss, [[[0, 16]]], atol=1e-5)
     assert weighted_mean(loss, sigma).numpy() == pytest.approx(0.341372, abs=1e-5)
 

@@ -8,6 +8,7 @@ import gin
 import keras
 import tensorflow as tf
 
+from wss.data.companions import NO_BOX
 from wss.data.dataset_info import DatasetInfo
 from wss.data.streams import Views
 from wss.data.training_data import TrainingData
@@ -16,6 +17,7 @@ from wss.methods.bap_nal.background import Queries, background_attention, backgr
 from wss.methods.bap_nal.pooling import BINS, pool_boxes
 from wss.methods.base import Batch, Figure, Losses, Method
 from wss.models.deeplab import DeepLab, Features
+from wss.ops.losses import pixel_cross_entropy, weighted_mean
 from wss.ops.resizing import resize_nearest
 from wss.parameter_ranges import in_ranges
 from wss.ranges import Integer, Number, OneOf, Switch
@@ -131,7 +133,7 @@ class BoxClassification(Method):
         labels = unlabeled["box_labels"][:, :, None]
         classified = [
             (network.branches(pooled.boxes), tf.broadcast_to(labels, tf.shape(pooled.boxes)[:3])),
-            (network.branches(pooled.queries.vectors), tf.where(pooled.queries.valid, 0, -1)),
+            (network.branches(pooled.queries.vectors), tf.where(pooled.queries.valid, 0, NO_BOX)),
         ]
         logits = tf.concat([tf.reshape(values, [-1, values.shape[-1]]) for values, _ in classified], 0)
         labels = tf.concat([tf.reshape(numbers, [-1]) for _, numbers in classified], 0)
@@ -197,9 +199,8 @@ def class_maps(logits: tf.Tensor) -> tf.Tensor:
 
 
 def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the mean cross-entropy and the accuracy of logits [S, C] whose labels [S] are 0 or more; 0 without any."""
-    counted = tf.cast(labels >= 0, tf.float32)
-    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels, 0), logits)
+    """Returns the mean cross-entropy and the accuracy of logits [S, C] whose labels [S] are not `NO_BOX`; 0 without any."""
+    counted = tf.cast(labels != NO_BOX, tf.float32)
+    loss = pixel_cross_entropy(logits, labels, ignore_label=NO_BOX)
     right = tf.cast(tf.argmax(logits, -1, output_type=labels.dtype) == labels, tf.float32)
-    mean = lambda values: tf.math.divide_no_nan(tf.reduce_sum(values * counted), tf.reduce_sum(counted))
-    return mean(loss), mean(right)
+    return weighted_mean(loss, counted), weighted_mean(right, counted)

@@ -17,6 +17,7 @@ from wss.methods.bap_nal import noise_losses
 from wss.methods.base import Batch, Figure, Losses, Method
 from wss.methods.supervised import decoder_figures
 from wss.models.deeplab import DeepLab
+from wss.ops.losses import pixel_cross_entropy, weighted_mean
 from wss.ops.resizing import resize_bilinear
 from wss.parameter_ranges import Relation, in_ranges
 from wss.ranges import LARGEST_STEP, Integer, Number, OneOf, OrNone, Switch
@@ -120,25 +121,25 @@ class NoiseAware(Method):
         where = noise_losses.agreement(images.label, images.second)
         # L_ce, where both masks agree or on one of them
         label, counted = self._certain(images, where)
-        certain = lambda logits: noise_losses.weighted_mean(noise_losses.cross_entropy(logits, label), counted)
+        certain = lambda logits: weighted_mean(pixel_cross_entropy(logits, label), counted)
         losses = {"segmentation": certain(logits)}
         auxiliary = network.auxiliary(features, training=True) if self.auxiliary_weight else None
         if auxiliary is not None:
             losses["segmentation"] += self.auxiliary_weight * certain(upsampled(auxiliary))
-        metrics = {"agreement": noise_losses.weighted_mean(where.same, where.same + where.different)}
+        metrics = {"agreement": weighted_mean(where.same, where.same + where.different)}
         # What they disagree on
         values, weights = None, where.different
         if self.loss == "noise_aware":
             sigma = noise_losses.confidence(cosines, images.label, gamma=self.gamma)
-            metrics["sigma"] = noise_losses.weighted_mean(sigma, where.different)
+            metrics["sigma"] = weighted_mean(sigma, where.different)
             weights = weights * (tf.stop_gradient(sigma) if self.sigma_stop_gradient else sigma)
-            values = noise_losses.cross_entropy(logits, images.label)
+            values = pixel_cross_entropy(logits, images.label)
         elif self.loss == "entropy":
             values = noise_losses.entropy(logits)
         elif self.loss == "bootstrap":
             values = noise_losses.bootstrap_loss(logits, images.label, self._beta(step))
         if values is not None:
-            losses[self.loss] = self.weight * noise_losses.weighted_mean(values, weights)
+            losses[self.loss] = self.weight * weighted_mean(values, weights)
         return Losses(losses, metrics)
 
     def _certain(self, images: _Images, where: noise_losses.Agreement) -> tuple[tf.Tensor, tf.Tensor]:

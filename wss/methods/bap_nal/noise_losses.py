@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from wss.ops.losses import pixel_cross_entropy
+
 
 class Agreement(NamedTuple):
     """Where two masks agree (S) and where they do not (~S), float32 [B, H, W] in {0, 1}; void pixels are in neither."""
@@ -20,12 +22,6 @@ def agreement(label: tf.Tensor, second: tf.Tensor, *, ignore_label: int = 255) -
     known = (label != ignore_label) & (second != ignore_label)
     same = label == second
     return Agreement(tf.cast(known & same, tf.float32), tf.cast(known & ~same, tf.float32))
-
-
-def cross_entropy(logits: tf.Tensor, label: tf.Tensor, *, ignore_label: int = 255) -> tf.Tensor:
-    """Returns -log H_c* of each pixel, float32 [B, H, W], for logits [B, H, W, C]; void pixels have that of class 0."""
-    legal = tf.where(label == ignore_label, 0, tf.cast(label, tf.int32))
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=legal, logits=logits)
 
 
 def confidence(cosines: tf.Tensor, label: tf.Tensor, *, gamma: float, ignore_label: int = 255) -> tf.Tensor:
@@ -67,9 +63,4 @@ def bootstrap_loss(
         ignore_label: Label of void pixels.
     """
     of_itself = -tf.reduce_sum(tf.stop_gradient(tf.nn.softmax(logits)) * tf.nn.log_softmax(logits), -1)
-    return beta * cross_entropy(logits, label, ignore_label=ignore_label) + (1 - beta) * of_itself
-
-
-def weighted_mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Returns the mean of values by weights, scalar float32; 0 without weight."""
-    return tf.math.divide_no_nan(tf.reduce_sum(values * weights), tf.reduce_sum(weights))
+    return beta * pixel_cross_entropy(logits, label, ignore_label=ignore_label) + (1 - beta) * of_itself
