@@ -5,6 +5,7 @@ import functools
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 
 import gin
@@ -351,3 +352,26 @@ def test_many_photos_wait_only_as_long_as_memory_allows(teacher, labeled, tmp_pa
     monkeypatch.setattr(box_label_jobs, "MOST_HELD", 1)
     label_boxes(teacher, "boxes", output_dir=str(tmp_path / "masks"), runner=Runner(2))
     assert files_of(tmp_path / "masks") == files_of(labeled[0])
+
+
+def test_a_damaged_record_is_named(teacher, data, tmp_path):
+    """Not the first of its file, which is looked at before; and nothing is left behind."""
+    info = teacher.run.info
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    (file, *_) = info.split("boxes").shards
+    records = list(tf.data.TFRecordDataset(str(copy / file)).as_numpy_iterator())
+    example = tf.train.Example.FromString(records[1])
+    name = example.features.feature["image/filename"].bytes_list.value[0].decode()
+    content = example.features.feature["image/encoded"].bytes_list.value
+    content[0] = content[0][:60] + bytes(len(content[0]) - 60)
+    records[1] = example.SerializeToString(deterministic=True)
+    with tf.io.TFRecordWriter(str(copy / file)) as writer:
+        for record in records:
+            writer.write(record)
+    damaged = dataclasses.replace(teacher.run, info=DatasetInfo.load(copy))
+    with pytest.raises(UserError, match=rf"{file}.*{name}"):
+        label_boxes(
+            dataclasses.replace(teacher, run=damaged), "boxes", output_dir=str(tmp_path / "masks"), runner=Runner(1)
+        )
+    assert not (tmp_path / "masks").exists() and not (tmp_path / ".masks.partial").exists()

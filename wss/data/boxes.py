@@ -2,7 +2,10 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +29,12 @@ class Box:
     xmax: float
     is_crowd: bool = False
     is_difficult: bool = False
+
+
+def listed(objects: Mapping[str, Any]) -> list[tuple[list[float], int, bool]]:
+    """Returns what `parse_boxes` found, one by one: edges in parts of the sides, class, and whether it is a crowd."""
+    columns = (np.asarray(objects[name]).tolist() for name in ("boxes", "label", "is_crowd"))
+    return list(zip(*columns, strict=True))
 
 
 def fault_of(edges: Sequence[float]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
-from wss.data.boxes import fault_of
+from wss.data.boxes import fault_of, listed
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_boxes, parse_example
 from wss.visualization.boxes import draw_boxes
@@ -176,9 +176,7 @@ def _thumbnail(info: DatasetInfo, record: bytes, hide_masks: bool) -> Thumbnail:
         if len(views) == 1:
             nothing = np.zeros(image.size[::-1], np.uint8)
             views.append(Image.fromarray(overlay(np.asarray(image), nothing, info, alpha=0)))
-        keys = ("boxes", "label", "is_crowd")
-        found = zip(*(objects[key].numpy().tolist() for key in keys), strict=True)
-        known = [one for one in found if 0 <= one[1] < info.num_classes and not fault_of(one[0])]
+        known = [one for one in listed(objects) if 0 <= one[1] < info.num_classes and not fault_of(one[0])]
         draw_boxes(views[1], known, info)
         drawn = {label for _, label, _ in known}
         classes, labels = classes | drawn, labels | drawn

@@ -10,28 +10,26 @@ import functools
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from etils import epath
 
 from wss.conversion.writer import write_record_file
-from wss.data.companions import with_second_mask
+from wss.data.companions import SECOND_MASK
 from wss.data.dataset_info import DatasetInfo
-from wss.data.example import IMAGE
+from wss.data.example import parse_boxes, parse_example
 from wss.data.masks import encode_mask
-from wss.data.record_damage import damage_told
 from wss.data.record_files import split_records
 from wss.data.record_index import Entry, count_pixels
-from wss.data.splits import records_of
 from wss.jobs.processes import Tick
 from wss.jobs.restartable import done_file, result_of, run_once
 from wss.jobs.worker_pool import Submit, worker_pool
 from wss.methods.bap_nal.box_masks import filled_boxes
 from wss.pseudo_labels.box_crf import masks_of
-from wss.pseudo_labels.box_labeler import BoxLabeler, Seen, boxes_of
-from wss.pseudo_labels.labeled_records import PNGS, digest, set_mask, true_mask, write_png
+from wss.pseudo_labels.box_labeler import BoxLabeler, Seen, boxes_in
+from wss.pseudo_labels.labeled_records import PNGS, digest, indexed, set_bytes, set_mask, write_png
 from wss.pseudo_labels.teacher import TeacherDescription
 
 # What is compared with true masks, from the simplest on.
@@ -72,17 +70,43 @@ class BoxLabelJob:
         """The file that says what the job found."""
         return done_file(epath.Path(self.folder), self.file)
 
-    def records(self) -> Iterator[tuple[bytes, Entry]]:
-        """Yields the serialized examples, with their entries in the index."""
-        entries = [record.entry for record in records_of(self.info, self.split)]
-        with damage_told((self.info, self.split)):
-            yield from zip(split_records(self.info, self.split).as_numpy_iterator(), entries, strict=True)
+    @property
+    def has_truth(self) -> bool:
+        """Whether the images have masks all the same, to compare with."""
+        return self.info.split(self.split).num_masks > 0
+
+    def photos(self) -> Iterator[tuple[dict[str, Any], Entry]]:
+        """Yields what `_parsed` makes of each record, with its entry in the index; a damaged record is told."""
+        records = split_records(self.info, self.split)
+        return indexed(
+            records.map(self._parsed, num_parallel_calls=2, deterministic=True).prefetch(2), self.info, self.split
+        )
+
+    def _parsed(self, serialized: tf.Tensor) -> dict[str, Any]:
+        """Returns a record with its image, its label (all ignored without a true mask) and its objects."""
+        info = self.info
+        example = parse_example(
+            serialized,
+            info.num_classes,
+            info.has_background,
+            ignore_label=info.ignore_label,
+            use_mask=self.has_truth,
+            max_size=info.split(self.split).max_size,
+        )
+        objects = parse_boxes(serialized, info.num_classes, info.has_background)
+        return {"serialized": serialized, "image": example["image"], "label": example["label"], "objects": objects}
 
 
 class Labeled(NamedTuple):
-    """A photo with its masks, in class ids, uint8 [H, W], by source; 255 where nothing is known."""
+    """A photo with its masks, in class ids, uint8 [H, W], by source; 255 where nothing is known.
 
-    serialized: bytes
+    Attributes:
+        photo: What `BoxLabelJob.photos` yielded.
+        entry: Its entry in the index.
+        masks: Its masks.
+    """
+
+    photo: dict[str, Any]
     entry: Entry
     masks: dict[str, np.ndarray]
 
@@ -127,23 +151,22 @@ def found_by(job: BoxLabelJob) -> dict:
 
 def _labeled(job: BoxLabelJob, labeler: BoxLabeler, submit: Submit, ahead: int) -> Iterator[Labeled]:
     """Yields the photos of a job in order; the network works on those that follow while the CRF runs."""
-    waiting: collections.deque[tuple[bytes, Entry, Seen, Future]] = collections.deque()
+    waiting: collections.deque[tuple[dict[str, Any], Entry, Seen, Future]] = collections.deque()
     held = lambda: sum(seen.places.allowed.size for _, _, seen, _ in waiting) * FLOAT_BYTES
 
     def first() -> Labeled:
-        serialized, entry, seen, future = waiting.popleft()
+        photo, entry, seen, future = waiting.popleft()
         plain, crf = future.result()
-        masks = _masks(labeler, seen, plain=plain, crf=crf, ignore_label=job.info.ignore_label)
-        return Labeled(serialized, entry, masks)
+        return Labeled(photo, entry, _masks(labeler, seen, plain=plain, crf=crf, ignore_label=job.info.ignore_label))
 
     settings = labeler.crf if labeler.settings.use_crf else None
-    for serialized, entry in job.records():
-        boxes = boxes_of(serialized, num_classes=job.info.num_classes)
-        seen, probabilities = labeler.see(_image_of(serialized), boxes)
+    for photo, entry in job.photos():
+        image = photo["image"]
+        seen, probabilities = labeler.see(image, boxes_in(photo["objects"], image.shape[:2]))
         # Only the masks come back. What they are made of, of a large photo 100 MB, waits for its process.
-        future = submit(masks_of, probabilities, seen.image, seen.places.allowed, settings)
+        future = submit(masks_of, probabilities, image, seen.places.allowed, settings)
         del probabilities
-        waiting.append((serialized, entry, seen, future))
+        waiting.append((photo, entry, seen, future))
         while len(waiting) > ahead or (len(waiting) > 1 and held() > MOST_HELD):
             yield first()
     while waiting:
@@ -165,54 +188,42 @@ def _masks(
 
 def _written(job: BoxLabelJob, labeled: Labeled, found: "_Found", tick: Tick) -> tuple[bytes, Entry]:
     """Returns the record with its new masks, and writes them as PNGs."""
-    example = tf.train.Example.FromString(labeled.serialized)
-    found.add(labeled, example)
+    found.add(labeled)
     mask, second = labeled.masks["Y_crf"], labeled.masks["Y_ret"]
-    set_mask(example, mask)
     if job.write_pngs:
         for folder, label in (("crf", mask), ("ret", second)):
             write_png(epath.Path(job.folder) / PNGS / folder / f"{labeled.entry.id}.png", label, job.info)
-    serialized = with_second_mask(example.SerializeToString(deterministic=True), encode_mask(second))
+    example = tf.train.Example.FromString(labeled.photo["serialized"])
+    set_mask(example, mask)
+    set_bytes(example, SECOND_MASK, encode_mask(second))
     tick(1)
-    return serialized, dataclasses.replace(labeled.entry, pixels=count_pixels(mask))
+    return example.SerializeToString(deterministic=True), dataclasses.replace(labeled.entry, pixels=count_pixels(mask))
 
 
 class _Found:
     """Counts over the images of one job, which may have masks all the same, to compare with."""
 
     def __init__(self, job: BoxLabelJob):
-        self.info, self.split = job.info, job.split
+        self.classes, self.ignore_label = job.info.num_classes, job.info.ignore_label
         self.digest, self.pixels, self.agreed = 0, 0, 0
-        self.has_truth = job.info.split(job.split).num_masks > 0
         # What is in no class is a column of its own: those pixels are missed.
-        classes = job.info.num_classes
-        self.confusion = {name: np.zeros([classes, classes + 1], np.int64) for name in SOURCES if self.has_truth}
+        shape = self.classes, self.classes + 1
+        self.confusion = {name: np.zeros(shape, np.int64) for name in SOURCES if job.has_truth}
 
-    def add(self, labeled: Labeled, original: tf.train.Example) -> None:
-        """Counts one image, whose example has its true mask if there is one."""
-        masks = labeled.masks
+    def add(self, labeled: Labeled) -> None:
+        """Counts one photo."""
+        masks, truth = labeled.masks, labeled.photo["label"][..., 0]
         self.digest += digest(labeled.entry.id, masks["Y_crf"], masks["Y_ret"])
-        known = masks["Y_crf"] != self.info.ignore_label
+        known = masks["Y_crf"] != self.ignore_label
         self.pixels += int(np.count_nonzero(known))
         self.agreed += int(np.count_nonzero(known & (masks["Y_crf"] == masks["Y_ret"])))
-        if self.has_truth:
-            with damage_told((self.info, self.split)):
-                truth = true_mask(original, masks["Y_crf"].shape, self.info)
-            classes = self.info.num_classes
-            known = truth < classes
-            for name, confusion in self.confusion.items():
-                predicted = np.minimum(masks[name][known], classes).astype(np.int64)
-                pairs = truth[known].astype(np.int64) * (classes + 1) + predicted
-                confusion += np.bincount(pairs, minlength=confusion.size).reshape(confusion.shape)
+        known = (truth < self.classes) & (truth != self.ignore_label)
+        for name, confusion in self.confusion.items():
+            predicted = np.minimum(masks[name][known], self.classes).astype(np.int64)
+            pairs = truth[known].astype(np.int64) * (self.classes + 1) + predicted
+            confusion += np.bincount(pairs, minlength=confusion.size).reshape(confusion.shape)
 
     def to_json(self) -> dict:
         """Returns what JSON can hold."""
         confusion = {name: values.tolist() for name, values in self.confusion.items()}
         return {"digest": f"{self.digest:x}", "pixels": self.pixels, "agreed": self.agreed, "confusion": confusion}
-
-
-def _image_of(serialized: bytes) -> np.ndarray:
-    """Returns the image of a record, uint8 [H, W, 3]."""
-    (encoded,) = tf.train.Example.FromString(serialized).features.feature[IMAGE].bytes_list.value
-    with tf.device("CPU:0"):
-        return tf.io.decode_image(encoded, channels=3, expand_animations=False).numpy()

@@ -1,14 +1,15 @@
 """The network of a box classifier, open to label photos: what `BoxMasks` needs of it, at the photo's size."""
 
 import functools
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from wss.data.boxes import Box
-from wss.data.example import image_size, parse_boxes
-from wss.data.padding import filled
+from wss.data.boxes import Box, listed
+from wss.data.evaluation_data import padded_size
+from wss.data.padding import pad
 from wss.errors import UserError
 from wss.methods.bap_nal.box_classification import BoxClassification
 from wss.methods.bap_nal.box_masks import BoxMasks, Places, places_of, shares_of
@@ -76,9 +77,12 @@ class BoxLabeler:
         """
         places = places_of(boxes, image.shape[:2])
         view = self._view(image)
-        features, padded = self._features(view)
+        padded = pad(view, padded_size(tuple(view.shape[:2]), self._output_stride), self._network.mean_pixel)
+        features = self._features(padded)
         to_photo = Interpolation(
-            *self._interpolation(_size(image), network_size=_size(view), padded_size=padded, map_size=_size(features))
+            *self._interpolation(
+                _size(image), network_size=_size(view), padded_size=_size(padded), map_size=_size(features)
+            )
         )
         background = to_photo.sampled(tf.constant(places.outside, tf.float32))[..., None]
         kernel, scores = self._kernel_of(places), np.empty(places.allowed.shape, np.float32)
@@ -116,14 +120,9 @@ class BoxLabeler:
                 images=image[None], size=size, scale=scale, translation=(1 - scale) / 2, kernel_type="triangle"
             )[0]
 
-    def _features_of(self, view: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the features [h, w, D] of a view, padded as in evaluation, and its padded size."""
-        size, stride = tf.shape(view)[:2], self._output_stride
-        padded = -(-(size - 1) // stride) * stride + 1
-        below = filled(padded[0] - size[0], size[1], self._network.mean_pixel, dtype=tf.float32)
-        beside = filled(padded[0], padded[1] - size[1], self._network.mean_pixel, dtype=tf.float32)
-        image = tf.concat([tf.concat([view, below], 0), beside], 1)
-        return tf.cast(self._network.features(image[None])["cam_features"][0], tf.float32), padded
+    def _features_of(self, image: tf.Tensor) -> tf.Tensor:
+        """Returns the features [h, w, D] of an image [H, W, 3]."""
+        return tf.cast(self._network.features(image[None])["cam_features"][0], tf.float32)
 
     def _strip_scores(
         self, features: tf.Tensor, kernel: tf.Tensor, background: tf.Tensor, *strip: tf.Tensor
@@ -145,17 +144,14 @@ def strips(size: tuple[int, int]) -> list[tuple[int, int]]:
     return [(first, min(first + rows, size[0])) for first in range(0, size[0], rows)]
 
 
-def boxes_of(serialized: bytes, *, num_classes: int) -> list[Box]:
-    """Returns the objects of a record, in pixels of its image; none where they are unknown."""
-    with tf.device("CPU:0"):
-        objects = parse_boxes(tf.constant(serialized), num_classes)
-        sides = np.tile(image_size(tf.constant(serialized)).numpy(), 2)
+def boxes_in(objects: Mapping[str, np.ndarray], size: tuple[int, int]) -> list[Box]:
+    """Returns what `parse_boxes` found in an image of a (height, width), in its pixels."""
+    height, width = size
     # Stored as parts of the sides in float32; a thousandth of a pixel is more than that loses.
-    edges = np.round(objects["boxes"].numpy().astype(np.float64) * sides, 3)
-    boxes = zip(objects["label"].numpy(), edges.tolist(), objects["is_crowd"].numpy(), strict=True)
+    y, x = (lambda edge: round(edge * height, 3)), (lambda edge: round(edge * width, 3))
     return [
-        Box(int(label), ymin, xmin, ymax, xmax, is_crowd=bool(crowd))
-        for label, (ymin, xmin, ymax, xmax), crowd in boxes
+        Box(label, y(ymin), x(xmin), y(ymax), x(xmax), is_crowd=is_crowd)
+        for (ymin, xmin, ymax, xmax), label, is_crowd in listed(objects)
     ]
 
 

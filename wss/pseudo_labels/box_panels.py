@@ -7,6 +7,7 @@ import tensorflow as tf
 from etils import epath
 from PIL import Image
 
+from wss.data.boxes import listed
 from wss.data.companions import parse_second_mask
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_boxes, parse_example
@@ -54,9 +55,7 @@ def _row(record: tf.Tensor, before: tf.Tensor, info: DatasetInfo) -> tuple[str, 
     small = lambda pixels: np.ascontiguousarray(pixels.numpy()[::step, ::step])
     image, first, second = small(example["image"]), small(example["label"][..., 0]), small(second[..., 0])
     boxed = Image.fromarray(image)
-    objects = parse_boxes(record)
-    keys = ("boxes", "label", "is_crowd")
-    draw_boxes(boxed, zip(*(objects[key].numpy().tolist() for key in keys), strict=True), info)
+    draw_boxes(boxed, listed(parse_boxes(record)), info)
     masks = {"Y_crf": first, "Y_ret": second, "where both agree": np.where(first == second, first, info.ignore_label)}
     if true["has_mask"]:
         masks["truth"] = small(true["label"][..., 0])

@@ -18,13 +18,12 @@ from wss.data.masks import encode_mask
 from wss.data.record_damage import damage_told
 from wss.data.record_files import split_records
 from wss.data.record_index import Entry, count_pixels
-from wss.data.splits import records_of
 from wss.errors import UserError
 from wss.jobs.processes import Tick
 from wss.jobs.restartable import done_file, result_of, run_once
 from wss.methods.dars import exact_sampling as sampling
 from wss.methods.dars import policies
-from wss.pseudo_labels.labeled_records import PNGS, digest, set_bytes, set_mask, true_mask, write_png
+from wss.pseudo_labels.labeled_records import PNGS, digest, indexed, set_bytes, set_mask, true_mask, write_png
 from wss.pseudo_labels.prediction_store import Predictions, load_arrays, save_arrays
 
 CONFIDENCE = "image/confidence/encoded"
@@ -94,9 +93,7 @@ class LabelJob:
     def originals(self) -> Iterator[tuple[bytes, Entry]]:
         """Yields the serialized examples of the images, with their entries in the index."""
         split = self.predictions.split
-        entries = [record.entry for record in records_of(self.info, split)]
-        with damage_told((self.info, split)):
-            yield from zip(split_records(self.info, split).as_numpy_iterator(), entries, strict=True)
+        return indexed(split_records(self.info, split), self.info, split)
 
 
 def count_part(job: LabelJob, tick: Tick) -> None:

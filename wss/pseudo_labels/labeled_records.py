@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,9 +13,28 @@ from PIL import Image
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import MASK, decode_labels
 from wss.data.masks import color_table, encode_mask
+from wss.data.record_damage import damage_told
+from wss.data.record_index import Entry
+from wss.data.splits import records_of
 from wss.visualization.picture_files import write_picture
 
 PNGS = "pngs"
+
+
+def indexed(records: tf.data.Dataset, info: DatasetInfo, split: str) -> Iterator[tuple[Any, Entry]]:
+    """Yields what is made of each record of a split, as NumPy, with its entry in the index.
+
+    Args:
+        records: The records, in order, or what `map` makes of them.
+        info: The data set.
+        split: Name of the split.
+
+    Raises:
+        UserError: A record is damaged.
+    """
+    entries = [record.entry for record in records_of(info, split)]
+    with damage_told((info, split)):
+        yield from zip(records.as_numpy_iterator(), entries, strict=True)
 
 
 def set_bytes(example: tf.train.Example, name: str, value: bytes) -> None:
