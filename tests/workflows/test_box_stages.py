@@ -2,14 +2,11 @@
 
 import dataclasses
 import json
-import os
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
+from tools_in_processes import finish, kill, start
 
 from wss import config
 from wss.conversion.shapes import build_shapes
@@ -194,45 +191,28 @@ def boxed_shapes(tmp_path_factory) -> Path:
     return folder
 
 
-def start(tmp_path: Path, data: Path, *flags: str) -> subprocess.Popen:
+def begin(tmp_path: Path, data: Path, *flags: str) -> subprocess.Popen:
     recipe = tmp_path / "tiny.gin"
     recipe.write_text("".join(f"{name} = {value}\n" for name, value in TINY.items()))
-    command = [sys.executable, "tools/train_from_boxes.py", f"--gin_file={recipe}", f"--run_dir={tmp_path / 'run'}"]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.Popen(
-        [*command, f"--data_dir={data}", *flags],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return start("train_from_boxes", recipe, tmp_path / "run", data, *flags)
 
 
 @pytest.mark.slow
 def test_killed_and_started_again_it_ends_with_a_model(tmp_path, boxed_shapes):
     run = tmp_path / "run"
-    process = start(tmp_path, boxed_shapes)
-    while process.poll() is None and not (run / "classification" / "finished").exists():
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert (run / "classification" / "finished").exists() and not (run / "segmentation" / "finished").exists()
-    process = start(tmp_path, boxed_shapes)
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+    kill(begin(tmp_path, boxed_shapes), run / "classification" / "finished")
+    assert not (run / "segmentation" / "finished").exists()
+    output = finish(begin(tmp_path, boxed_shapes))
     assert "stage 1: box classifier: finished before" in output
     assert "masks: Y_crf" in output and "segmentation on val" in output and "the model:" in output
     scores = json.loads((run / "labels" / "manifest.json").read_text())["scores"]
     assert scores["filled boxes"]["mean_iou"] > 0.4
     assert (run / "labels" / "pngs" / "panels.png").exists()
-    output, errors = start(tmp_path, boxed_shapes).communicate(timeout=300)
-    assert output.count("finished before") == 3, errors
+    assert finish(begin(tmp_path, boxed_shapes)).count("finished before") == 3
 
 
 @pytest.mark.slow
 def test_the_plan_alone(tmp_path, boxed_shapes):
-    output, errors = start(tmp_path, boxed_shapes, "--plan").communicate(timeout=100)
-    assert [line.split()[0] for line in output.splitlines()] == ["wss-train", "wss-label", "wss-train"], errors
+    output = finish(begin(tmp_path, boxed_shapes, "--plan"))
+    assert [line.split()[0] for line in output.splitlines()] == ["wss-train", "wss-label", "wss-train"]
     assert not (tmp_path / "run").exists()
