@@ -12,10 +12,11 @@ from absl import flags
 
 from wss.command import run_main
 from wss.files import check_writable
-from wss.flags import define_launch_flags, gin_parameters
+from wss.flags import define_launch_flags, define_weights_flag, gin_parameters
 
 FLAGS = flags.FLAGS
 define_launch_flags()
+define_weights_flag()
 flags.DEFINE_string("split", None, "Split to evaluate; short for Evaluation.split.")
 flags.DEFINE_string("output", None, "JSON file to write; by default <run_dir>/eval_<split>.json.")
 
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> None:
     if is_chief(strategy):
         file = FLAGS.output or RunDirectory(Path(FLAGS.run_dir)).evaluation(FLAGS.split or "val")
         check_writable(file, "give another file for the result by --output")
-    run = open_run(FLAGS.run_dir, [*gin_parameters(), *split], strategy)
+    run = open_run(FLAGS.run_dir, [*gin_parameters(), *split], strategy, weights=FLAGS.weights)
     print(f"evaluating {run.weights} on {run.info.directory}")
     evaluation = config.call(Evaluation).open(run.model, run.info, strategy)
     with hosts_together(strategy):

@@ -11,6 +11,7 @@ import tensorflow as tf
 from wss import config, configurables
 from wss.data.dataset_info import DatasetInfo, load_dataset
 from wss.errors import UserError
+from wss.evaluation.evaluation import default_split
 from wss.evaluation.result import Result
 from wss.methods.base import Method
 from wss.models.deeplab import DeepLab
@@ -22,6 +23,9 @@ from wss.runtime.strategy import build_strategy
 from wss.training.checkpoints import newest_readable, saved_checkpoints
 from wss.training.run_record import RunRecord
 from wss.training.train import build_network, restore_evaluated, train
+from wss.training.validation import Best
+
+BEST, LAST = "best", "last"
 
 
 def configure(gin_files: Sequence[str], parameters: Sequence[str] = (), **options: bool) -> None:
@@ -90,13 +94,19 @@ class OpenRun:
     weights: str
 
 
-def open_run(run_dir: str, parameters: Sequence[str], strategy: tf.distribute.Strategy) -> OpenRun:
-    """Reads a run directory: the operative configuration, then the exported weights or else the last checkpoint.
+def open_run(
+    run_dir: str, parameters: Sequence[str], strategy: tf.distribute.Strategy, *, weights: str = BEST
+) -> OpenRun:
+    """Reads a run directory: the operative configuration, then its weights.
+
+    These are the best step's, if the run keeps them (`train.keep_best`); else the exported ones; else those of the last
+    checkpoint.
 
     Args:
         run_dir: Folder that wss-train wrote.
         parameters: Gin bindings over the run's own.
         strategy: The strategy to build the model under.
+        weights: "best", or "last" for those of the last step in any case.
 
     Raises:
         UserError: There is no such run, nothing is saved yet, or the configuration no longer fits.
@@ -108,20 +118,24 @@ def open_run(run_dir: str, parameters: Sequence[str], strategy: tf.distribute.St
     method = gin.get_bindings("train")["method"]
     with strategy.scope():
         model = build_network(info, method)
-    if directory.weights.is_file():
+    keeps_best = gin.get_bindings("train").get("keep_best", False)
+    if keeps_best and weights == BEST and (best := Best.read(directory.best_weights)):
+        load_weights(model, directory.best_weights)
+        step, words = best.step, f"the weights of step {best.step}, the best on {default_split()!r}"
+    elif directory.weights.is_file():
         load_weights(model, directory.weights)
         step = max((saved.step for saved in saved_checkpoints(directory)), default=0)
-        weights = "the finished run's weights"
+        words = "the finished run's weights"
     elif saved := newest_readable(directory):
         with strategy.scope():
             restore_evaluated(model, method, info, checkpoint=saved)
         step = saved.step
-        weights = f"the checkpoint of step {step} (the run has not finished)"
+        words = f"the checkpoint of step {step} (the run has not finished)"
     else:
         raise UserError(
             f"--run_dir={run_dir}: nothing saved yet; wait for its first checkpoint (train.checkpoint_every)"
         )
-    return OpenRun(directory=directory, info=info, model=model, method=method, step=step, weights=weights)
+    return OpenRun(directory=directory, info=info, model=model, method=method, step=step, weights=words)
 
 
 def _configure_as(run: RunDirectory, parameters: Sequence[str]) -> None:

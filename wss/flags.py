@@ -21,6 +21,16 @@ def define_experiment_flags() -> None:
     flags.DEFINE_multi_string("gin_file", None, "Gin file of the experiment; give it again to add more.", required=True)
 
 
+def define_weights_flag() -> None:
+    """Defines --weights, for commands that open a trained run."""
+    flags.DEFINE_enum(
+        "weights",
+        "best",
+        ["best", "last"],
+        "Of a run with train.keep_best: those of the step with the best mIoU, or of the last step.",
+    )
+
+
 def strategy_flags() -> list[str]:
     """Returns the flags that say where this command runs, for another one that it starts."""
     return [f"--strategy={FLAGS.strategy}", *([f"--tpu={FLAGS.tpu}"] if FLAGS.tpu else [])]

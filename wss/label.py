@@ -13,7 +13,7 @@ from absl import flags
 
 from wss.command import run_main
 from wss.errors import UserError
-from wss.flags import define_launch_flags, gin_parameters
+from wss.flags import define_launch_flags, define_weights_flag, gin_parameters
 
 BOXES = "boxes"
 # What says which predictions become labels has no meaning for masks from boxes.
@@ -33,6 +33,7 @@ OF_PREDICTIONS = (
 )
 FLAGS = flags.FLAGS
 define_launch_flags()
+define_weights_flag()
 flags.DEFINE_string("split", None, "Split to label; by default the unlabelled one of the run.")
 flags.DEFINE_string(
     "labeled_split", None, "Split whose classes count for the target; by default the run's labelled one."
@@ -78,7 +79,10 @@ def main(argv: list[str]) -> None:
     from wss.pseudo_labels.teacher import TeacherDescription
 
     runner = Runner(FLAGS.workers, FLAGS.beam_pipeline_options)
-    teacher = TeacherDescription(FLAGS.run_dir, tuple(gin_parameters()), FLAGS.strategy, FLAGS.tpu).open()
+    description = TeacherDescription(
+        FLAGS.run_dir, tuple(gin_parameters()), FLAGS.strategy, FLAGS.tpu, weights=FLAGS.weights
+    )
+    teacher = description.open()
     print(f"labelling with {teacher.run.weights}")
     bindings = gin.get_bindings("TrainingData")
     split = FLAGS.split or _default_split("split", "unlabeled_split", bindings)

@@ -213,6 +213,30 @@ class OrNone(Range):
 
 
 @dataclasses.dataclass(frozen=True)
+class Either(Range):
+    """What one of two ranges accepts.
+
+    Attributes:
+        first: A range.
+        second: The other range.
+    """
+
+    first: Range
+    second: Range
+
+    def accepts(self, value: Any) -> bool:
+        """Returns whether a value is right for one of them."""
+        return self.first.accepts(value) or self.second.accepts(value)
+
+    def hint(self, value: Any) -> str:
+        """Returns the hint of the first, or else of the second."""
+        return self.first.hint(value) or self.second.hint(value)
+
+    def __str__(self):
+        return f"{self.first}, or {self.second}"
+
+
+@dataclasses.dataclass(frozen=True)
 class Several(Range):
     """Tuples and lists whose items are all in one range.
 

@@ -5,6 +5,8 @@
 <run_dir>/lock                       held by the process that trains there
 <run_dir>/checkpoints/               for resuming: weights, optimizer, random state
 <run_dir>/model.weights.h5           the trained weights for everybody else, with stable names (averaged ones if on)
+<run_dir>/best.weights.h5           with train.keep_best: those of the step with the best mIoU
+<run_dir>/validation.json            the mIoU of each evaluation on the way
 <run_dir>/train/, eval_<split>/      TensorBoard
 <run_dir>/eval_<split>.json          the last evaluation on a split
 <run_dir>/pseudo_labels_<split>.json  how right and how sure the pseudo labels on a split are
@@ -23,6 +25,7 @@ from wss.files import locked, remove_temporaries, write_errors, write_text
 
 CONFIG_NAME = "operative_config.gin"
 WEIGHTS_NAME = "model.weights.h5"
+BEST_NAME = "best.weights.h5"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +67,16 @@ class RunDirectory:
     def weights(self) -> Path:
         """The file of the trained weights."""
         return self.path / WEIGHTS_NAME
+
+    @property
+    def best_weights(self) -> Path:
+        """The file of the weights of the best step."""
+        return self.path / BEST_NAME
+
+    @property
+    def validation(self) -> Path:
+        """The file of the evaluations on the way."""
+        return self.path / "validation.json"
 
     @property
     def summaries(self) -> Path:

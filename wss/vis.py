@@ -9,10 +9,11 @@ What --gin_param can set, and what it means: wss-train --list_parameters, wss-tr
 from absl import flags
 
 from wss.command import run_main
-from wss.flags import define_launch_flags, gin_parameters
+from wss.flags import define_launch_flags, define_weights_flag, gin_parameters
 
 FLAGS = flags.FLAGS
 define_launch_flags()
+define_weights_flag()
 flags.DEFINE_string("output", None, "Folder for the pictures.", required=True)
 flags.DEFINE_string("split", None, "Split to show; by default that of the evaluation.")
 flags.DEFINE_string("images", None, "Folder of photos (JPEG, PNG, TIFF, BMP, WebP) to show instead of a split.")
@@ -38,7 +39,8 @@ def main(argv: list[str]) -> None:
     from wss.runtime.strategy import build_strategy
     from wss.visualization.panels import visualize
 
-    run = open_run(FLAGS.run_dir, gin_parameters(), build_strategy(FLAGS.strategy, FLAGS.tpu))
+    strategy = build_strategy(FLAGS.strategy, FLAGS.tpu)
+    run = open_run(FLAGS.run_dir, gin_parameters(), strategy, weights=FLAGS.weights)
     shared = {"number": FLAGS.num_images or None, "batch_size": FLAGS.batch_size}
     mean_pixel = run.model.mean_pixel
     examples: Examples

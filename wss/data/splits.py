@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from etils import epath
@@ -179,6 +179,18 @@ def records_of(info: DatasetInfo, split: str) -> list[Record]:
                 raise UserError(f"{folder / file}: its index does not fit split {split!r}; build the data set again")
             records += [Record(file, number, entries[number]) for number in range(first, first + count)]
     return records
+
+
+def only_file(info: DatasetInfo, split: str, file: str) -> DatasetInfo:
+    """Returns the data set as if one file of one split were all of it, so that reading it looks at no other file."""
+    found = info.split(split)
+    return dataclasses.replace(info, splits={split: dataclasses.replace(found, shards={file: found.shards[file]})})
+
+
+def entries_of(info: DatasetInfo, split: str) -> Iterator[Entry]:
+    """Yields the index entries of a split; those of one file at a time are in memory."""
+    for file in info.split(split).shards:
+        yield from (record.entry for record in records_of(only_file(info, split, file), split))
 
 
 def num_with_boxes(info: DatasetInfo, split: str) -> int:

@@ -144,23 +144,26 @@ def default_split() -> str:
     return gin.get_bindings("Evaluation").get("split", "val")
 
 
-def report(result: Result, run: RunDirectory, step: int, *, output: str | None = None) -> None:
-    """Prints a result as a table and writes it as JSON and to TensorBoard.
+def report(result: Result, run: RunDirectory, step: int, *, output: str | None = None, write: bool = True) -> None:
+    """Prints a result as a table, and writes it to TensorBoard and as JSON.
 
     Args:
         result: The result.
         run: The run's folder.
         step: Step of the weights that were evaluated.
         output: JSON file; None takes <run_dir>/eval_<split>.json.
+        write: Whether the JSON file is written.
     """
     path = Path(output) if output else run.evaluation(result.split)
     print(evaluation_table(result))
     for line in remarks(result):
         print(line)
-    write_json(result, path)
+    if write:
+        write_json(result, path)
     _write_summaries(result, run, step)
     rate = result.num_images / max(result.seconds, 1e-9)
-    print(f"{result.num_images} images in {format_seconds(result.seconds)} ({rate:.1f} images/s), written to {path}")
+    where = f", written to {path}" if write else ", no better than the best so far"
+    print(f"{result.num_images} images in {format_seconds(result.seconds)} ({rate:.1f} images/s){where}")
 
 
 def _write_summaries(result: Result, run: RunDirectory, step: int) -> None:

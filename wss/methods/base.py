@@ -55,10 +55,12 @@ class Method(abc.ABC):
     Attributes:
         streams: The streams of the batch that it reads, with the views that it asks of each.
         independent_passes: Number of passes of the network that do not wait for each other, see `set_cpu_threads`.
+        weighs_classes: Whether its cross-entropy on masks takes the weights of `DeepLab.class_weights`.
     """
 
     streams: Mapping[str, Views]
     independent_passes: ClassVar[int] = 1
+    weighs_classes: ClassVar[bool] = False
 
     def build(self, network: DeepLab, info: DatasetInfo) -> keras.layers.Layer | None:
         """Builds the method's own layers, which are trained and saved as `network.branches`; None without any."""

@@ -1,6 +1,7 @@
 """The supervised baseline: the network on the labelled images alone."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import gin
@@ -37,10 +38,13 @@ def segmentation_pass(
     """
     features = network.features(images, training=True)
     logits = network.segment(features, training=True)
-    loss = segmentation_loss(logits, label, upsample_logits=upsample_logits)
+    loss_of = functools.partial(
+        segmentation_loss, label=label, upsample_logits=upsample_logits, class_weights=network.class_weights
+    )
+    loss = loss_of(logits)
     auxiliary = network.auxiliary(features, training=True) if auxiliary_weight else None
     if auxiliary is not None:
-        loss += auxiliary_weight * segmentation_loss(auxiliary, label, upsample_logits=upsample_logits)
+        loss += auxiliary_weight * loss_of(auxiliary)
     return loss, logits
 
 
@@ -67,6 +71,7 @@ class Supervised(Method):
     """
 
     streams = {"labeled": MASKS}
+    weighs_classes = True
 
     upsample_logits: bool = True
     auxiliary_weight: float = 0.4

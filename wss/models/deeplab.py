@@ -55,6 +55,7 @@ class DeepLab(keras.Model):
     Attributes:
         branches: The method's own layers, see `Method.build`; trained and saved with the network. None without any.
         state: What the method remembers, see `Method.build_state`; kept in checkpoints. None without any.
+        class_weights: Weights of the C classes in the cross-entropy on masks, `train.class_weights`; None for none.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class DeepLab(keras.Model):
         self.batch_norm = batch_norm
         self.branches: Any = None  # the method knows which layer it is
         self.state: Any = None
+        self.class_weights: tuple[float, ...] | None = None
         self.built = True  # the parts are
 
     @property

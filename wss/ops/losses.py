@@ -8,7 +8,12 @@ from wss.ops.resizing import resize_bilinear, resize_nearest
 
 
 def segmentation_loss(
-    logits: tf.Tensor, label: tf.Tensor, *, ignore_label: int = 255, upsample_logits: bool = True
+    logits: tf.Tensor,
+    label: tf.Tensor,
+    *,
+    ignore_label: int = 255,
+    upsample_logits: bool = True,
+    class_weights: Sequence[float] | None = None,
 ) -> tf.Tensor:
     """Returns the pixel cross-entropy at the label's resolution (L_s and L_sa of PseudoSeg).
 
@@ -18,9 +23,10 @@ def segmentation_loss(
         ignore_label: Label of pixels that count neither in the sum nor in the number of pixels.
         upsample_logits: Whether the logits are resized to the label (bilinear, aligned corners). Otherwise the label is
             resized to them (nearest, aligned corners), which costs less memory.
+        class_weights: Weight of each of the C classes; None weighs all alike.
 
     Returns:
-        Scalar float32, the mean over the batch's labelled pixels; 0 if there are none.
+        Scalar float32, the mean over the batch's labelled pixels by the weights of their classes; 0 if there are none.
     """
     if upsample_logits:
         logits = resize_bilinear(tf.cast(logits, tf.float32), tf.shape(label)[1:3])
@@ -29,6 +35,8 @@ def segmentation_loss(
         label = resize_nearest(label, logits.shape[1:3], align_corners=True)
     label = tf.squeeze(tf.cast(label, tf.int32), -1)
     counted = tf.cast(label != ignore_label, tf.float32)
+    if class_weights is not None:
+        counted *= tf.gather(tf.constant(class_weights, tf.float32), tf.where(label != ignore_label, label, 0))
     return weighted_mean(pixel_cross_entropy(logits, label, ignore_label=ignore_label), counted)
 
 

@@ -15,7 +15,7 @@ from etils import epath
 from wss.conversion.writer import shard_names
 from wss.data.dataset_info import FILE_NAME, DatasetInfo
 from wss.data.record_damage import check_unique, validate_records
-from wss.data.splits import num_with_boxes
+from wss.data.splits import entries_of, num_with_boxes, only_file
 from wss.errors import UserError
 from wss.jobs.output_folder import replacing
 from wss.jobs.restartable import keep_same_plan
@@ -28,7 +28,6 @@ from wss.pseudo_labels.box_labeler import BoxLabeler
 from wss.pseudo_labels.box_panels import PANELS, draw_panels
 from wss.pseudo_labels.dataset_writer import SPLIT, finish_dataset
 from wss.pseudo_labels.labeled_records import PNGS
-from wss.pseudo_labels.prediction_store import entries_of, only_file
 from wss.pseudo_labels.teacher import Teacher
 from wss.tables import format_table
 

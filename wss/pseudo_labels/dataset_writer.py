@@ -11,7 +11,7 @@ from etils import epath
 from wss.conversion.writer import shard_names
 from wss.data.dataset_info import FILE_NAME, SPLITS_FOLDER, DatasetInfo
 from wss.data.record_index import SUFFIX
-from wss.data.splits import Split, Statistics, write_splits
+from wss.data.splits import Split, Statistics, entries_of, only_file, write_splits
 from wss.errors import UserError
 from wss.files import write_text
 from wss.jobs.output_folder import keep_only
@@ -22,7 +22,7 @@ from wss.methods.dars import policies
 from wss.methods.dars.class_quotas import distribution, kl_divergence
 from wss.pseudo_labels.jobs import LabelJob, count_part, counts_of, found_by, write_part
 from wss.pseudo_labels.labeled_records import PNGS
-from wss.pseudo_labels.prediction_store import Predictions, entries_of, only_file
+from wss.pseudo_labels.prediction_store import Predictions
 
 MANIFEST, SPLIT = "manifest.json", "pseudo"
 

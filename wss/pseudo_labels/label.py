@@ -10,6 +10,7 @@ from etils import epath
 
 from wss.data.dataset_info import FILE_NAME
 from wss.data.record_damage import check_unique, validate_records
+from wss.data.splits import entries_of
 from wss.errors import Interrupted, UserError
 from wss.jobs.output_folder import GOES_ON, replacing
 from wss.jobs.runner import Runner
@@ -18,7 +19,7 @@ from wss.methods.dars.confidence import NUM_PATTERNS
 from wss.progress import track
 from wss.pseudo_labels.dataset_writer import SPLIT, Policy, labeled_pixels, write_pseudo_split
 from wss.pseudo_labels.predicting import PredictJob, predict_part, predicting, temperature_of
-from wss.pseudo_labels.prediction_store import Predictions, entries_of
+from wss.pseudo_labels.prediction_store import Predictions
 from wss.pseudo_labels.teacher import Teacher
 from wss.tables import format_table
 

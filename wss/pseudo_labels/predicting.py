@@ -14,6 +14,7 @@ from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_example
 from wss.data.record_damage import damage_told
 from wss.data.record_files import split_records
+from wss.data.splits import only_file
 from wss.errors import UserError
 from wss.inference.photo_predictor import PhotoPredictor
 from wss.inference.photos import Photo
@@ -21,7 +22,7 @@ from wss.jobs.processes import Tick
 from wss.methods.dars.confidence import of_logits
 from wss.progress import track
 from wss.pseudo_labels import temperature as calibration
-from wss.pseudo_labels.prediction_store import Predictions, content_of, only_file
+from wss.pseudo_labels.prediction_store import Predictions, content_of
 from wss.pseudo_labels.teacher import Teacher, TeacherDescription
 
 MAX_PIXELS = 1_000_000  # to fit a temperature on

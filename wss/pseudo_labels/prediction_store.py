@@ -15,9 +15,6 @@ import tensorflow as tf
 from etils import epath
 from google.protobuf.message import DecodeError
 
-from wss.data.dataset_info import DatasetInfo
-from wss.data.record_index import Entry
-from wss.data.splits import records_of
 from wss.errors import UserError
 from wss.files import load_json, reason_of, whole, write_text
 from wss.jobs.output_folder import disk_errors
@@ -146,18 +143,6 @@ def content_of(folder: str) -> dict:
     if not isinstance(content := load_json(file, help_), dict):
         raise UserError(f"{file}: damaged (no table of names); {help_}")
     return content
-
-
-def only_file(info: DatasetInfo, split: str, file: str) -> DatasetInfo:
-    """Returns the data set as if one file of one split were all of it, so that reading it looks at no other file."""
-    found = info.split(split)
-    return dataclasses.replace(info, splits={split: dataclasses.replace(found, shards={file: found.shards[file]})})
-
-
-def entries_of(info: DatasetInfo, split: str) -> Iterator[Entry]:
-    """Yields the index entries of a split; those of one file at a time are in memory."""
-    for file in info.split(split).shards:
-        yield from (record.entry for record in records_of(only_file(info, split, file), split))
 
 
 def save_arrays(path: epath.Path, **arrays: np.ndarray) -> None:

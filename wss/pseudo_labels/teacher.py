@@ -9,9 +9,10 @@ import gin
 import tensorflow as tf
 
 from wss.data.resize import ResizeToRange
-from wss.experiment import OpenRun, open_run
+from wss.data.splits import entries_of
+from wss.experiment import BEST, OpenRun, open_run
 from wss.inference.photo_predictor import Labeling, PhotoPredictor
-from wss.pseudo_labels.prediction_store import Predictions, entries_of
+from wss.pseudo_labels.prediction_store import Predictions
 from wss.runtime.strategy import build_strategy
 
 
@@ -24,12 +25,14 @@ class TeacherDescription:
         parameters: Gin bindings over the run's own.
         strategy: Name of the strategy, see `build_strategy`.
         tpu: Name or address of the TPU for the strategy "tpu".
+        weights: Weights of a run with `train.keep_best`: "best" or "last".
     """
 
     run_dir: str
     parameters: tuple[str, ...] = ()
     strategy: str = "mirrored"
     tpu: str = ""
+    weights: str = BEST
 
     def open(self) -> "Teacher":
         """Opens the run and reads its settings from gin; its network is built, so do it once.
@@ -38,7 +41,7 @@ class TeacherDescription:
             UserError: There is no such run, or a parameter is wrong.
         """
         strategy = build_strategy(self.strategy, self.tpu)
-        run = open_run(self.run_dir, list(self.parameters), strategy)
+        run = open_run(self.run_dir, list(self.parameters), strategy, weights=self.weights)
         settings, resize = Labeling(), ResizeToRange()
         return Teacher(
             description=self,

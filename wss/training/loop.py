@@ -11,7 +11,7 @@ from wss.data.input_rate import pipeline_rate, slow_input_line
 from wss.data.training_data import Shard, TrainingData
 from wss.errors import UserError
 from wss.evaluation.evaluation import SplitEvaluation, report
-from wss.evaluation.result import Result
+from wss.evaluation.result import Result, read_json
 from wss.files import write_errors
 from wss.models.deeplab import DeepLab
 from wss.models.weights.checkpoint_files import non_finite
@@ -26,6 +26,7 @@ from wss.training.resuming import resume
 from wss.training.run_record import RunRecord
 from wss.training.step import TrainStep
 from wss.training.summaries import write_figures, write_scalars
+from wss.training.validation import Validation
 
 DIVERGED_HELP = "Lower build_optimizer.learning_rate, set train.clip_norm"
 WORTH_A_LOOK = 100  # steps to come, below which the speed of the input does not matter
@@ -70,6 +71,7 @@ class Trainer:
         intervals: Steps from one event to the next.
         keep_checkpoints: Number of the last checkpoints that are kept.
         evaluation: Evaluates the network; None for no evaluation.
+        validation: What is remembered of the evaluations; None for nothing.
     """
 
     def __init__(
@@ -83,10 +85,11 @@ class Trainer:
         intervals: Intervals,
         keep_checkpoints: int,
         evaluation: SplitEvaluation | None,
+        validation: Validation | None = None,
     ):
         self.step, self.data, self.run_directory = step, data, run
         self.num_steps, self.steps_per_loop, self.intervals = num_steps, steps_per_loop, intervals
-        self.evaluation = evaluation
+        self.evaluation, self.validation = evaluation, validation
         self.strategy = step.strategy
         parts = {"model": step.model, "optimizer": step.optimizer}
         if step.average is not None:
@@ -107,7 +110,7 @@ class Trainer:
         with StopRequest() as request:
             stopped = 0
             loops = 0
-            while (now := self.finished_steps) < self.num_steps and not stopped:
+            while (now := self.finished_steps) < self.num_steps and not stopped and not self._exhausted():
                 stop = self.intervals.next_stop(now, self.steps_per_loop, self.num_steps)
                 start = time.monotonic()
                 self._run_steps(iterator, stop - now)
@@ -168,6 +171,10 @@ class Trainer:
         (resumed or found).write(self.run_directory)
         if not resumed:
             self.step.method.prepare(self.step.model, self.data)
+        elif self.validation is not None:
+            self.validation.go_on(self.finished_steps)
+            if self._evaluates_after(self.finished_steps) and self.finished_steps not in self.validation.mean_iou:
+                self._evaluate(self.finished_steps)  # the run was killed between checkpoint and evaluation
 
     def _writer(self) -> tf.summary.SummaryWriter:
         if self.run_directory.writes:
@@ -178,7 +185,8 @@ class Trainer:
         def per_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
             shard = Shard(context.input_pipeline_id, context.num_input_pipelines)
             replicas = self.strategy.num_replicas_in_sync // context.num_input_pipelines
-            return self.data.batches(self.step.method.streams, replicas, start_step=start_step, shard=shard)
+            batches = start_step * self.step.accumulated_batches
+            return self.data.batches(self.step.method.streams, replicas, start_step=batches, shard=shard)
 
         return iter(self.strategy.distribute_datasets_from_function(per_host))
 
@@ -186,7 +194,7 @@ class Trainer:
         replicas = self.strategy.num_replicas_in_sync // number_of_hosts(self.strategy)
         with self._damage_told():
             rate = pipeline_rate(self.data.batches(self.step.method.streams, replicas), seconds=2.0)
-        if line := slow_input_line(rate, steps_per_second, replicas):
+        if line := slow_input_line(rate, steps_per_second * self.step.accumulated_batches, replicas):
             print(line, file=sys.stderr)
 
     def _after(self, step: int, scalars: dict[str, float], writer, progress: TrainingProgress) -> None:
@@ -207,17 +215,41 @@ class Trainer:
             self._save(step)
             with writing():
                 writer.flush()
-        if due(self.intervals.evaluation) and step < self.num_steps:
+        if self._evaluates_after(step):
             self._evaluate(step)
 
+    def _evaluates_after(self, step: int) -> bool:
+        """Returns whether a step on the way is followed by an evaluation; the last one's is due in any case."""
+        return bool(self.intervals.evaluation) and step % self.intervals.evaluation == 0 and step < self.num_steps
+
     def _evaluate(self, step: int) -> Result:
+        """Evaluates the weights after a step, and keeps them if they are the best; their result is the run's then."""
         assert self.evaluation is not None
         self._raise_if_not_finite()
+        validation, run = self.validation, self.run_directory
         with self._evaluated_weights():
             result = self.evaluation()
-        if self.run_directory.writes:
-            report(result, self.run_directory, step)
+            counts = not (validation and validation.keeps_best) or validation.is_better(result.mean_iou)
+            if validation and validation.keeps_best and counts:
+                says = {"step": step, "mean_iou": result.mean_iou}
+                save_weights(self.step.model, run, run.best_weights, says)
+        if run.writes:
+            report(result, run, step, write=counts)
+        if validation:
+            validation.add(step, result.mean_iou)
         return result
+
+    def _exhausted(self) -> bool:
+        """Returns whether the run ends early, since the evaluations get no better."""
+        if self.validation is None or self.validation.patience is None:
+            return False
+        exhausted = bool(max(of_all_replicas(self.strategy, int(self.validation.exhausted))))
+        if exhausted and self.run_directory.writes:
+            print(
+                f"ends after {self.finished_steps} of {self.num_steps} steps: {self.validation.patience} evaluations on "
+                f"{self.validation.split!r} were no better (train.early_stopping)"
+            )
+        return exhausted
 
     def _save(self, step: int) -> None:
         self._raise_if_not_finite()
@@ -229,14 +261,21 @@ class Trainer:
             save_weights(self.step.model, self.run_directory)
         if self.evaluation is None:
             return None
-        return self._evaluate(self.finished_steps)
+        result = self._evaluate(self.finished_steps)
+        if self.validation is None:
+            return result
+        if self.run_directory.writes:
+            print(self.validation.last_words(self.finished_steps))
+        return read_json(self.run_directory.evaluation(result.split)) if self.validation.keeps_best else result
 
     def _raise_if_diverged(self) -> None:
         failure = self.step.failure()
         if failure is None:
             return
         step, losses = failure
-        names = self.data.names(self.step.method.streams, self.strategy.num_replicas_in_sync, step)
+        # The batches of a step follow each other, as those of its replicas do.
+        batches = self.strategy.num_replicas_in_sync * self.step.accumulated_batches
+        names = self.data.names(self.step.method.streams, batches, step)
         images = "; ".join(f"{stream}: {', '.join(values)}" for stream, values in names.items())
         values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
         raise TrainingDiverged(
@@ -256,7 +295,7 @@ class Trainer:
 
     def _images_per_step(self) -> int:
         per_replica = sum(self.data.batch_sizes[stream] for stream in self.step.method.streams)
-        return per_replica * self.strategy.num_replicas_in_sync
+        return per_replica * self.strategy.num_replicas_in_sync * self.step.accumulated_batches
 
     def _evaluated_weights(self) -> contextlib.AbstractContextManager:
         """Returns a context in which the network carries the weights that are evaluated and exported."""

@@ -1,6 +1,7 @@
 """One optimizer step of a method, and a compiled loop of them."""
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import keras
@@ -31,6 +32,7 @@ class TrainStep:
         clip_norm: Largest global norm of the gradient, before the factors, summed over replicas; None for no clipping.
         rate_factors: Factors of the learning rate by path of the variable, see `DeepLab.rate_factors`; 1 elsewhere.
         average: An average of the weights that is updated after each step; None without one.
+        accumulated_batches: Number of batches of a step, whose gradients are averaged.
         jit_compile: Whether XLA compiles what a replica does; for one device (a TPU always does).
 
     Raises:
@@ -49,6 +51,7 @@ class TrainStep:
         clip_norm: float | None = None,
         rate_factors: Mapping[str, float] = MappingProxyType({}),
         average: ExponentialMovingAverage | None = None,
+        accumulated_batches: int = 1,
         jit_compile: bool = False,
     ):
         if jit_compile and strategy.num_replicas_in_sync > 1:
@@ -66,25 +69,35 @@ class TrainStep:
             raise TypeError(f"{type(rated).__name__}: expected an optimizer of build_optimizer")
         rated.rate_factors = rate_factors
         self.average = average
+        self.accumulated_batches = accumulated_batches
         # Converting plain Python costs a tenth of the time to build the graph.
-        self.replica_step = tf.autograph.experimental.do_not_convert(self._replica_step)
+        prepared = tf.autograph.experimental.do_not_convert
         if jit_compile:
-            self.replica_step = tf.function(self._replica_step, jit_compile=True, autograph=False)
+            prepared = functools.partial(tf.function, jit_compile=True, autograph=False)
+        self.replica_step, self.replica_accumulation = prepared(self._replica_step), prepared(self._accumulate)
         self.names: list[str] = []  # of the scalars, in order; known once traced
         self.losses = 0  # the first so many scalars are losses, the first of them their sum
         with strategy.scope():
             optimizer.build(model.trainable_variables)
+            self.sums_of_gradients = _zeros_like(model.trainable_variables) if accumulated_batches > 1 else []
             self.sums = tf.Variable(tf.zeros([MAX_SCALARS]), trainable=False)
             self.bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False)
             self.bad_scalars = tf.Variable(tf.zeros([MAX_SCALARS]), trainable=False)
 
     @tf.function
     def run(self, iterator: Iterator, num_steps: tf.Tensor) -> None:
-        """Takes `num_steps` steps (int32 scalar) on batches of the iterator."""
+        """Takes `num_steps` steps (int32 scalar), each on `accumulated_batches` batches of the iterator."""
         self.sums.assign(tf.zeros([MAX_SCALARS]))
+        mean = lambda scalars: self.strategy.reduce(tf.distribute.ReduceOp.MEAN, scalars, axis=None)
         for _ in tf.range(num_steps):
-            scalars = self.strategy.run(self.replica_step, args=(next(iterator),))
-            scalars = self.strategy.reduce(tf.distribute.ReduceOp.MEAN, scalars, axis=None)
+            if self.accumulated_batches > 1:
+                scalars = tf.zeros([MAX_SCALARS])
+                for number in tf.range(self.accumulated_batches - 1):
+                    scalars += mean(self.strategy.run(self.replica_accumulation, args=(next(iterator), number)))
+                scalars += mean(self.strategy.run(self.replica_step, args=(next(iterator),)))
+                scalars /= self.accumulated_batches
+            else:
+                scalars = mean(self.strategy.run(self.replica_step, args=(next(iterator),)))
             self.sums.assign_add(scalars)
             first_bad = (self.bad_step < 0) & ~tf.math.is_finite(scalars[0])
             finished = tf.cast(self.optimizer.iterations, tf.int64)
@@ -92,11 +105,42 @@ class TrainStep:
             self.bad_scalars.assign(tf.where(first_bad, scalars, self.bad_scalars))
 
     def _replica_step(self, batch) -> tf.Tensor:
-        """Takes one step on one replica; returns its scalars, float32 [MAX_SCALARS]: total loss, losses, metrics."""
-        variables = self.model.trainable_variables
+        """Takes one step on one replica, with the last of its batches; returns the scalars of this batch."""
         step = tf.cast(self.optimizer.iterations, tf.int64)
+        gradients, tensors, scalars = self._gradients(batch, step)
+        if self.sums_of_gradients:
+            gradients = list(map(_sum, self.sums_of_gradients, gradients))
+        self._apply(gradients, self.model.trainable_variables)
+        self.method.after_step(self.model, tensors, step)
+        if self.average is not None:
+            self.average.update(step)
+        return scalars
+
+    def _accumulate(self, batch, number: tf.Tensor) -> tf.Tensor:
+        """Adds the gradients of one batch of a step, counted from 0, on one replica; returns its scalars."""
+        gradients, _, scalars = self._gradients(batch, tf.cast(self.optimizer.iterations, tf.int64), number)
+        for earlier, gradient in zip(self.sums_of_gradients, gradients, strict=True):
+            if gradient is not None:
+                earlier.assign_add(gradient)
+        return scalars
+
+    def _gradients(self, batch, step: tf.Tensor, number: tf.Tensor | None = None):
+        """Runs the passes of one batch on one replica.
+
+        Args:
+            batch: The batch.
+            step: Number of finished steps, int64 scalar.
+            number: Number of the batch in its step, int32 scalar; None for the last.
+
+        Returns:
+            The gradients, None for variables without; the tensors of the method; and the scalars, float32 [MAX_SCALARS]:
+            total loss, losses, metrics.
+        """
+        variables = self.model.trainable_variables
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         draws = tf.random.fold_in(tf.random.fold_in(tf.constant([self.seed, 0], tf.int64), step), replica)
+        if number is not None:
+            draws = tf.random.fold_in(draws, number)
         with dropout_seed(draws), tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in variables])
             result = self.method.losses(self.model, batch, step)
@@ -105,16 +149,14 @@ class TrainStep:
                 "weight_decay": weight_decay_loss(self.model.decayed_kernels(), self.weight_decay),
             }
             total = tf.add_n(list(losses.values()))
-            # The optimizer sums gradients over replicas; the loss of a step is the mean over replicas.
-            objective = self.optimizer.scale_loss(total / self.strategy.num_replicas_in_sync)
-        self._apply(tape.gradient(objective, [variable.value for variable in variables]), variables)
-        self.method.after_step(self.model, result.tensors, step)
-        if self.average is not None:
-            self.average.update(step)
+            # The optimizer sums gradients over replicas; the loss of a step is the mean over replicas and batches.
+            parts = self.strategy.num_replicas_in_sync * self.accumulated_batches
+            objective = self.optimizer.scale_loss(total / parts)
+        gradients = tape.gradient(objective, [variable.value for variable in variables])
         scalars = {"total": total, **losses, **result.metrics}
         self.names, self.losses = list(scalars), 1 + len(losses)
         values = tf.stack([tf.cast(value, tf.float32) for value in scalars.values()])
-        return tf.pad(values, [[0, MAX_SCALARS - len(scalars)]])
+        return gradients, result.tensors, tf.pad(values, [[0, MAX_SCALARS - len(scalars)]])
 
     def _apply(self, gradients, variables):
         pairs = [pair for pair in zip(gradients, variables, strict=True) if pair[0] is not None]
@@ -153,3 +195,26 @@ class TrainStep:
             return None
         losses = zip(self.names[: self.losses], self.bad_scalars.numpy().tolist(), strict=False)
         return step, dict(losses)
+
+
+def _zeros_like(variables: Sequence[keras.Variable]) -> list[tf.Variable]:
+    """Returns sums of gradients, one for each variable; each replica has its own."""
+    return [
+        tf.Variable(
+            tf.zeros(variable.shape, variable.dtype),
+            trainable=False,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.SUM,
+        )
+        for variable in variables
+    ]
+
+
+def _sum(earlier: tf.Variable, gradient: tf.Tensor | None) -> tf.Tensor | None:
+    """Returns the sum of the gradients of a step, and begins the next with zeros."""
+    if gradient is None:
+        return None
+    total = earlier.read_value() + gradient
+    with tf.control_dependencies([total]):
+        earlier.assign(tf.zeros_like(total))
+    return total

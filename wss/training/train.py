@@ -1,12 +1,14 @@
 """`train` builds everything from the gin configuration and trains."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import gin
 import keras
 import tensorflow as tf
 
+from wss.data.class_weights import RULES, class_weights
 from wss.data.dataset_info import DatasetInfo, load_dataset
 from wss.data.training_data import TrainingData
 from wss.errors import UserError
@@ -16,8 +18,21 @@ from wss.methods.base import Method
 from wss.methods.components.ema import ExponentialMovingAverage
 from wss.models.deeplab import DeepLab, build_model
 from wss.models.weights.initial_weights import load_initial_weights
-from wss.parameter_ranges import in_ranges
-from wss.ranges import LARGEST_SEED, LARGEST_STEP, Instance, Integer, Number, OrNone, Switch, Text
+from wss.parameter_ranges import Relation, in_ranges
+from wss.ranges import (
+    LARGEST_BATCH,
+    LARGEST_SEED,
+    LARGEST_STEP,
+    Either,
+    Instance,
+    Integer,
+    Number,
+    OneOf,
+    OrNone,
+    Several,
+    Switch,
+    Text,
+)
 from wss.run_directory import RunDirectory
 from wss.runtime.precision import set_precision
 from wss.runtime.strategy import hosts_together, is_chief
@@ -25,11 +40,19 @@ from wss.training.checkpoints import SavedCheckpoint, restore_parts
 from wss.training.loop import Intervals, Trainer
 from wss.training.optimizers import build_optimizer
 from wss.training.step import TrainStep
+from wss.training.validation import Validation
+
+EVALUATED = "an evaluate_every above 0"
 
 
 @gin.configurable("train")
 @in_ranges(
     "train",
+    Relation(("keep_best", "evaluate_every"), lambda keep, every: not keep or every > 0, EVALUATED),
+    Relation(("early_stopping", "evaluate_every"), lambda patience, every: not patience or every > 0, EVALUATED),
+    Relation(
+        ("class_weights",), lambda weights: weights is None or isinstance(weights, str) or any(weights), "one above 0"
+    ),
     method=Instance(Method, "a method with brackets, such as @PseudoSeg()"),
     num_steps=Integer(1, LARGEST_STEP),
     seed=Integer(0, LARGEST_SEED),
@@ -39,10 +62,14 @@ from wss.training.step import TrainStep
     checkpoint_every=Integer(0, LARGEST_STEP),
     evaluate_every=Integer(0, LARGEST_STEP),
     keep_checkpoints=Integer(1),
+    keep_best=Switch(),
+    early_stopping=OrNone(Integer(1, LARGEST_STEP)),
     evaluate_at_end=Switch(),
     initial_weights=OrNone(Text("a checkpoint, a file of weights or 'imagenet'", paths=True)),
     initialize_last_layer=Switch(),
     weight_decay=OrNone(Number(minimum=0)),
+    class_weights=OrNone(Either(OneOf(RULES), Several(Number(minimum=0), 2))),
+    accumulated_batches=Integer(1, LARGEST_BATCH),
     clip_norm=OrNone(Number(above=0)),
     last_layer_multiplier=Number(minimum=0),
     head_multiplier=Number(minimum=0),
@@ -65,11 +92,19 @@ class Training:
         checkpoint_every: Steps between checkpoints; there is always one at the end.
         evaluate_every: Steps between evaluations.
         keep_checkpoints: Number of the last checkpoints that are kept.
+        keep_best: Whether the weights of the step with the best mIoU are kept beside the last ones, and are those that the
+            run is evaluated, shown and labels with. Their mIoU is chosen on the images that it is measured on, so it is
+            somewhat too high.
+        early_stopping: Number of evaluations without a better mIoU after which the run ends; None for all steps.
         evaluate_at_end: Whether the finished network is evaluated.
         initial_weights: A TensorFlow 1 checkpoint of DeepLab or of the original, "imagenet", or a file, see
             `load_initial_weights`. None starts from random weights.
         initialize_last_layer: Whether layers whose size is the number of classes take their initial weights too.
         weight_decay: Factor of sum(w^2) / 2 over kernels; None takes the backbone's default.
+        class_weights: Weights of the classes in the cross-entropy on masks: "median_frequency", "inverse_root", or a
+            number for each class, see `wss.data.class_weights`. None weighs all alike.
+        accumulated_batches: Number of batches whose gradients are averaged in one step of the optimizer, for a larger
+            batch than memory holds. Batch-norm statistics are those of each batch.
         clip_norm: Largest global norm of the gradient; None for no clipping.
         last_layer_multiplier: Factor of the learning rate of the last layers.
         head_multiplier: Factor for the heads and a method's own layers, which start afresh, over that of their last layers.
@@ -90,10 +125,14 @@ class Training:
     checkpoint_every: int = 1000
     evaluate_every: int = 0
     keep_checkpoints: int = 3
+    keep_best: bool = False
+    early_stopping: int | None = None
     evaluate_at_end: bool = True
     initial_weights: str | None = None
     initialize_last_layer: bool = True
     weight_decay: float | None = None
+    class_weights: str | Sequence[float] | None = None
+    accumulated_batches: int = 1
     clip_norm: float | None = None
     last_layer_multiplier: float = 1.0
     head_multiplier: float = 1.0
@@ -115,8 +154,16 @@ class Training:
             average = averaged_weights(network, self.method, self.ema_decay)
         data = TrainingData(info, network.mean_pixel, seed=self.seed)
         data.check(self.method.streams)
+        network.class_weights = self._class_weights(data)
         self.method.check(data)
-        evaluated = self.evaluate_at_end or self.evaluate_every
+        evaluation = None
+        if self.evaluate_at_end or self.evaluate_every:
+            evaluation = Evaluation().open(network, info, strategy)
+        validation = None
+        if evaluation is not None and self.evaluate_every:
+            validation = Validation(
+                run, info, evaluation.split, keeps_best=self.keep_best, patience=self.early_stopping
+            )
         return Trainer(
             self._step(network, average, data, strategy),
             data,
@@ -130,7 +177,8 @@ class Training:
                 evaluation=self.evaluate_every,
             ),
             keep_checkpoints=self.keep_checkpoints,
-            evaluation=Evaluation().open(network, info, strategy) if evaluated else None,
+            evaluation=evaluation,
+            validation=validation,
         )
 
     def _step(
@@ -141,7 +189,7 @@ class Training:
         strategy: tf.distribute.Strategy,
     ) -> TrainStep:
         with strategy.scope():
-            images = data.batch_sizes["labeled"] * strategy.num_replicas_in_sync
+            images = data.batch_sizes["labeled"] * strategy.num_replicas_in_sync * self.accumulated_batches
             optimizer = build_optimizer(self.num_steps, batch_size=images)
         return TrainStep(
             strategy,
@@ -159,7 +207,21 @@ class Training:
             ),
             average=average,
             jit_compile=self.jit_compile,
+            accumulated_batches=self.accumulated_batches,
         )
+
+    def _class_weights(self, data: TrainingData) -> tuple[float, ...] | None:
+        """Returns the weights of the classes, and prints them."""
+        if self.class_weights is None:
+            return None
+        if not self.method.weighs_classes:
+            raise UserError(
+                f"train.class_weights = {self.class_weights!r}: {type(self.method).__name__} weighs no classes; remove it"
+            )
+        weights = class_weights(data.info, data.labeled_split, self.class_weights)
+        shown = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(data.info.class_names, weights, strict=True))
+        print(f"class weights: {shown}")
+        return weights
 
 
 def train(run_dir: str, strategy: tf.distribute.Strategy, *, dry_run: bool = False) -> Result | None:

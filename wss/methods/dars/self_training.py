@@ -36,6 +36,7 @@ class SelfTraining(Method):
 
     streams = {"labeled": MASKS, "pseudo": MASKS}
     independent_passes = 2
+    weighs_classes = True
 
     pseudo_weight: float = 1.0
     auxiliary_weight: float = 0.4

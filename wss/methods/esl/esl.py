@@ -105,6 +105,11 @@ class ESL(Method):
     auxiliary_weight: float = 0.4
     join: bool = True
 
+    @property
+    def weighs_classes(self) -> bool:  # type: ignore[override]
+        """Whether L_CE takes weights of classes; it does not with `hard_examples`."""
+        return self.hard_examples is None
+
     def __post_init__(self):
         self.contrast  # noqa: B018  # read now, so that a mistake shows before the network is built
 
@@ -262,7 +267,7 @@ class ESL(Method):
         def loss(logits: tf.Tensor) -> tf.Tensor:
             logits = logits[: label.shape[0]]
             if self.hard_examples is None:
-                return segmentation_loss(logits, label)
+                return segmentation_loss(logits, label, class_weights=network.class_weights)
             return hard_example_loss(logits, label, threshold=self.hard_examples, least=self.least_hard_examples)
 
         total = loss(student.logits)

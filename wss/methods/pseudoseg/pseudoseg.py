@@ -83,6 +83,7 @@ class PseudoSeg(Method):
     """
 
     independent_passes = len(VIEWS)
+    weighs_classes = True
 
     use_image_labels: bool = False
     gamma: float = 0.5
@@ -154,12 +155,12 @@ class PseudoSeg(Method):
         valid = _like(unlabeled["valid"], strong_logits)
         sgc_logits = self._labeled_sgc(network, features, labeled, logits)
         losses = {
-            "segmentation": self.segmentation_weight * self._supervised(logits, labeled["label"]),
+            "segmentation": self.segmentation_weight * self._supervised(network, logits, labeled["label"]),
             "consistency": self._consistency_weight(step)
             * consistency_loss(strong_logits, pseudo.probabilities, valid, confident=pseudo.confident),
             "classification": self.classification_weight
             * self._classification(network, features, weak_features, batch),
-            "sgc": self.sgc_weight * self._supervised(sgc_logits, labeled["label"]),
+            "sgc": self.sgc_weight * self._supervised(network, sgc_logits, labeled["label"]),
         }
         tensors = {"logits": logits, "strong_logits": strong_logits, "sgc_logits": sgc_logits}
         return Losses(losses, pseudo_label_quality(pseudo, unlabeled, valid), tensors)
@@ -283,8 +284,10 @@ class PseudoSeg(Method):
         asked = self.use_image_labels or "batch" in (self.cam_statistics, self.decoder_statistics)
         return {"batch": self._features(network, weak, "weak")} if asked else {}
 
-    def _supervised(self, logits: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-        return segmentation_loss(logits, label, upsample_logits=self.upsample_logits)
+    def _supervised(self, network: DeepLab, logits: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+        return segmentation_loss(
+            logits, label, upsample_logits=self.upsample_logits, class_weights=network.class_weights
+        )
 
     def _features(self, network: DeepLab, images: tf.Tensor, view: str) -> Features:
         with batch_norm_updates(view in self.batch_norm_views):

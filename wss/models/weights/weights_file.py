@@ -4,8 +4,9 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import h5py
 import keras
@@ -21,21 +22,38 @@ SUFFIX = ".weights.h5"
 HEADER_BYTES = 8192  # of a variable, at most
 
 
-def save_weights(model: keras.Model, run: RunDirectory) -> None:
-    """Writes a run's weights, whole or not at all. All processes call it, since reading statistics is collective.
+def save_weights(
+    model: keras.Model,
+    run: RunDirectory,
+    path: Path | None = None,
+    attributes: Mapping[str, float] = MappingProxyType({}),
+) -> None:
+    """Writes weights of a run, whole or not at all. All processes call it, since reading statistics is collective.
+
+    Args:
+        model: The network.
+        run: The run.
+        path: The file, in the folder of the run; None takes that of the finished run.
+        attributes: What the file says of itself, see `write_weights`.
 
     Raises:
         WriteError: They cannot be written.
     """
+    path = path or run.weights
     if run.writes:
-        write_weights(model, run.weights)
+        write_weights(model, path, attributes)
         return
     with tempfile.TemporaryDirectory() as unused:
-        model.save_weights(Path(unused) / run.weights.name)
+        model.save_weights(Path(unused) / path.name)
 
 
-def write_weights(model: keras.Model, path: Path) -> None:
+def write_weights(model: keras.Model, path: Path, attributes: Mapping[str, float] = MappingProxyType({})) -> None:
     """Writes weights to a `.weights.h5`, whole or not at all.
+
+    Args:
+        model: The network.
+        path: The file.
+        attributes: Numbers by name that the file says of itself, as attributes of its root.
 
     Raises:
         WriteError: They cannot be written.
@@ -45,6 +63,9 @@ def write_weights(model: keras.Model, path: Path) -> None:
     with write_errors(path), whole(epath.Path(path), suffix=SUFFIX) as temporary:
         _check_room(temporary, size)
         model.save_weights(str(temporary))
+        if attributes:
+            with h5py.File(temporary, "r+") as content:
+                content.attrs.update(attributes)
 
 
 def _check_room(path: epath.Path, size: int) -> None:
