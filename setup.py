@@ -50,6 +50,7 @@ setup(
     extras_require={"convert": CONVERT, "beam": BEAM, "report": REPORT, "dev": [*DEV, *CONVERT, *BEAM, *REPORT]},
     entry_points={
         "console_scripts": [
+            "wss-plan = wss.plan:console_main",
             "wss-train = wss.train:console_main",
             "wss-eval = wss.eval:console_main",
             "wss-vis = wss.vis:console_main",

@@ -130,6 +130,26 @@ class Trainer:
                 return None
         return self._finish()
 
+    def measure(self, steps: int = 3) -> tuple[float, float, int, str]:
+        """Takes some steps and evaluates a batch, which all compile first.
+
+        Returns:
+            Seconds a step, seconds an image of an evaluation (0 without one), the peak of the memory in bytes, and in words
+            what it is of.
+        """
+        self.step.method.prepare(self.step.model, self.data)
+        iterator = self._iterator(0)
+        self._run_steps(iterator, 1)
+        start = time.monotonic()
+        self._run_steps(iterator, steps)
+        self._raise_if_diverged()
+        per_step, per_image = (time.monotonic() - start) / steps, 0.0
+        if self.evaluation is not None:
+            self.evaluation(number_of_batches=1)
+            result = self.evaluation(number_of_batches=1)
+            per_image = result.seconds / max(result.num_images, 1)
+        return per_step, per_image, *peak_memory()
+
     def dry_run(self) -> None:
         """Takes two steps and evaluates one batch; prints what a whole run would take."""
         self.step.method.prepare(self.step.model, self.data)

@@ -1,0 +1,169 @@
+"""The rules of a plan, one fact at a time."""
+
+import dataclasses
+import math
+
+import pytest
+from networks import dataset_of
+
+from wss.planning import rules
+from wss.planning.fingerprint import Fingerprint
+from wss.planning.machine import Machine
+from wss.planning.plan import NO_BUDGET, Pace, Plan, gin_text
+from wss.planning.plan_splits import PlanSplits
+from wss.planning.rules import Choice
+
+LAPTOP, EIGHT_GPUS = Machine(0, 2), Machine(8, 64)
+# Photos of animals, 55 masks, 3131 photos without.
+ANIMALS = Fingerprint(
+    info=dataset_of(4),
+    splits=PlanSplits(labeled="train", validation="val", unlabeled="unlabeled"),
+    num_masks=55,
+    num_unlabeled=3131,
+    num_tagged=0,
+    num_validation=222,
+    size=(192, 256),
+    longest_side=256,
+    masks_with=(55, 20, 15, 4),
+    pixel_share=(0.7, 0.1, 0.1, 0.1),
+    object_side=(math.nan, 0.5, 0.4, 0.3),
+    classes_per_photo=0.3,
+)
+PACE = Pace(step=1.0, evaluation=0.05, memory=2**30, memory_of="memory of this process")
+
+
+def facts(**changed):
+    return dataclasses.replace(ANIMALS, **changed)
+
+
+def values(choices):
+    return {choice.name: choice.value for choice in choices}
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, "pseudoseg.gin"),
+        ({"num_unlabeled": 0}, "supervised.gin"),
+        ({"num_unlabeled": 100}, "supervised.gin"),  # fewer than three for each mask
+        ({"num_tagged": 3131}, "pseudoseg_image_labels.gin"),
+        ({"num_tagged": 3131, "num_unlabeled": 3131, "num_masks": 2000}, "pseudoseg_image_labels.gin"),
+        ({"num_tagged": 100}, "pseudoseg.gin"),  # a few tags are no tags
+        ({"num_tagged": 3131, "classes_per_photo": 0.9}, "supervised.gin"),  # street scenes
+        ({"num_tagged": 3131, "object_side": (math.nan, 0.05, 0.05, 0.5)}, "supervised.gin"),  # hair and shoes
+        ({"object_side": (math.nan, 0.05, 0.05, 0.5)}, "supervised.gin"),
+        ({"object_side": (math.nan,) * 4}, "pseudoseg.gin"),
+    ],
+)
+def test_photos_and_tags_where_they_pay(changed, expected):
+    chosen = rules.method(facts(**changed))
+    assert chosen.value == f"gin_configs/methods/{expected}"
+    assert chosen.reason
+    if facts(**changed).num_unlabeled:  # there is something to compare with
+        assert chosen.others and all(value != chosen.value for value, _ in chosen.others)
+
+
+def test_small_photos_keep_their_size_and_large_ones_do_not():
+    assert rules.resolution(ANIMALS, LAPTOP) == []
+    large = facts(size=(550, 830), longest_side=1000)
+    assert values(rules.resolution(large, LAPTOP)) == {"ResizeToRange.min_size": "170", "ResizeToRange.max_size": "257"}
+    assert values(rules.resolution(large, EIGHT_GPUS))["ResizeToRange.max_size"] == "513"
+    one_large = facts(longest_side=3000)  # the median one is small: it stays, the large one shrinks to it
+    assert values(rules.resolution(one_large, LAPTOP)) == {
+        "ResizeToRange.min_size": "192",
+        "ResizeToRange.max_size": "256",
+    }
+
+
+@pytest.mark.parametrize(
+    ("size", "machine", "expected"),
+    [
+        ((192, 256), LAPTOP, "(193, 257)"),
+        ((256, 192), LAPTOP, "(257, 193)"),
+        ((550, 830), LAPTOP, "(177, 257)"),
+        ((550, 830), EIGHT_GPUS, "(353, 513)"),
+        ((100, 100), LAPTOP, "(113, 113)"),
+        ((2000, 100), LAPTOP, "(257, 17)"),
+    ],
+)
+def test_a_crop_holds_the_photo(size, machine, expected):
+    assert rules.crop(facts(size=size, longest_side=max(size)), machine).value == expected
+
+
+@pytest.mark.parametrize(
+    ("budget", "per_step", "expected", "why"),
+    [
+        (NO_BUDGET, 1.0, 1370, "200 passes"),  # 200 * 55 / 8 = 1375
+        (600, 1.0, 600, "the budget"),
+        (600, 0.1, 1370, "200 passes"),
+        (30, 1.0, 30, "the budget"),
+        (0, 1.0, 1, "the budget"),
+    ],
+)
+def test_steps_fit_the_budget_and_the_masks(budget, per_step, expected, why):
+    chosen = rules.steps(ANIMALS, labeled_images=8, seconds_per_step=per_step, budget=budget)
+    assert chosen.value == str(expected) and why in chosen.reason
+
+
+def test_few_masks_have_some_steps_and_many_have_an_end():
+    number = lambda masks: (
+        rules.steps(facts(num_masks=masks), labeled_images=8, seconds_per_step=0.1, budget=NO_BUDGET).value
+    )
+    assert (number(5), number(10**6)) == (str(rules.LEAST_STEPS), str(rules.MOST_STEPS))
+
+
+def test_statistics_follow_the_weights_in_time():
+    assert rules.batch_norm(800).value == "0.99" and rules.batch_norm(30_000).value == "0.997"
+    assert "300 steps" in rules.batch_norm(800).reason
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 2, 3, 6, 8, 12])
+def test_an_evaluation_divides_among_replicas(gpus):
+    size = int(values(rules.evaluation(ANIMALS, Machine(gpus, 8)))["Evaluation.batch_size"])
+    assert size % max(gpus, 1) == 0 and size >= max(gpus, 1)
+
+
+def test_the_whole_time_is_within_the_budget():
+    plan = Plan(facts=ANIMALS, machine=LAPTOP, data_dir="data/own", initial_weights="imagenet")
+    for budget in (600, 900, 1200):
+        number = int(plan.steps(PACE, budget).value)
+        assert 0.8 * budget < plan.seconds(PACE, number) < budget
+
+
+def test_pseudoseg_gets_what_a_short_run_needs():
+    plan = lambda **changed: Plan(
+        facts=facts(**changed), machine=LAPTOP, data_dir="data/own", initial_weights="imagenet"
+    )
+    assert values(plan().choices)["build_sgc.projection_init"] == "'identity'"
+    assert "build_sgc.projection_init" not in values(plan(num_unlabeled=0).choices)
+    assert "TrainingData.unlabeled_batch_size" in values(plan().choices)
+
+
+def test_another_method_can_be_asked_for():
+    asked = Plan(
+        facts=ANIMALS,
+        machine=LAPTOP,
+        data_dir="data/own",
+        initial_weights="imagenet",
+        method_file="gin_configs/methods/supervised.gin",
+    )
+    assert asked.method.value == "gin_configs/methods/supervised.gin"
+    assert asked.method.others[0][0] == "gin_configs/methods/pseudoseg.gin"
+
+
+def test_rare_classes_are_named():
+    assert rules.rare_classes(ANIMALS) == ["class_3"]
+
+
+def test_a_gin_file_has_reasons_and_alternatives():
+    text = gin_text(
+        [
+            Choice("train.num_steps", "800", "the budget", (("1600", "with more time"),)),
+            Choice("", "a.gin", "a method"),
+        ],
+        head=["A plan.", ""],
+    )
+    assert text == (
+        "# A plan.\n#\n\n# A method.\ninclude 'a.gin'\n# The budget.\ntrain.num_steps = 800\n"
+        "# train.num_steps = 1600  # with more time\n"
+    )

@@ -1,0 +1,81 @@
+"""wss-plan: chooses an experiment for a data set and this machine, and writes it as a gin file that tells its reasons.
+
+wss-plan --data_dir=data/own --run_dir=runs/own
+wss-plan --data_dir=data/own --run_dir=runs/own --hours=0.25       for a quarter of an hour of training
+wss-train --gin_file=runs/own/experiment.gin --run_dir=runs/own    trains what was planned
+
+It reads the data set, looks at the machine and measures a few steps. A data set without masks for validation gets a split
+of a fifth of its masks. What it chooses and why is in docs/planning.md.
+"""
+
+import shlex
+from pathlib import Path
+
+from absl import flags
+
+from wss.command import run_main
+from wss.errors import UserError
+from wss.files import check_writable, write_text
+
+FLAGS = flags.FLAGS
+EXPERIMENT = "experiment.gin"
+METHODS = ("supervised", "pseudoseg", "pseudoseg_image_labels")
+flags.DEFINE_string("data_dir", None, "Folder of the records.", required=True)
+flags.DEFINE_string("run_dir", None, "Folder for the plan, and for the run that follows it.", required=True)
+flags.DEFINE_float("hours", None, "Time that the training may take; by default as many steps as pay.", lower_bound=0.01)
+flags.DEFINE_enum("method", None, METHODS, "The method, instead of the one that the plan would choose.")
+flags.DEFINE_string("labeled_split", None, "Split of the photos with masks; by default train.")
+flags.DEFINE_string("unlabeled_split", None, "Split of the photos without; by default unlabeled, if there is one.")
+flags.DEFINE_string("validation_split", None, "Split to validate on; by default val, or a fifth of the masks.")
+flags.DEFINE_string("initial_weights", "imagenet", "What the network starts from: imagenet (a download) or a file.")
+flags.DEFINE_string("strategy", "mirrored", "mirrored (this machine's GPUs, or its CPU), multi_worker or tpu.")
+flags.DEFINE_string("tpu", "", "Name or address of the TPU for --strategy=tpu; empty for a TPU VM.")
+flags.DEFINE_bool("overwrite", False, "Replace the plan that is there.")
+
+
+def main(argv: list[str]) -> None:
+    """Writes a plan and prints it."""
+    del argv
+    file = Path(FLAGS.run_dir) / EXPERIMENT
+    if file.exists() and not FLAGS.overwrite:
+        raise UserError(f"{file}: exists; train with it, add --overwrite to replace it, or give another --run_dir")
+    check_writable(file, "give another --run_dir")
+    from wss.data.dataset_info import DatasetInfo
+    from wss.planning.fingerprint import fingerprint
+    from wss.planning.machine import Machine
+    from wss.planning.measure import measure
+    from wss.planning.plan import NO_BUDGET, Plan, gin_text
+    from wss.planning.plan_splits import choose_splits
+    from wss.planning.summary import head, table
+    from wss.runtime.strategy import build_strategy
+
+    strategy = build_strategy(FLAGS.strategy, FLAGS.tpu)
+    info, splits = choose_splits(
+        DatasetInfo.load(FLAGS.data_dir),
+        labeled=FLAGS.labeled_split,
+        validation=FLAGS.validation_split,
+        unlabeled=FLAGS.unlabeled_split,
+    )
+    plan = Plan(
+        facts=fingerprint(info, splits),
+        machine=Machine.here(strategy),
+        data_dir=FLAGS.data_dir,
+        initial_weights=FLAGS.initial_weights,
+        method_file=FLAGS.method and f"gin_configs/methods/{FLAGS.method}.gin",
+    )
+    pace = measure(plan, strategy)
+    steps = plan.steps(pace, NO_BUDGET if FLAGS.hours is None else 3600 * FLAGS.hours)
+    choices = plan.with_steps(steps)
+    command = shlex.join(["wss-train", f"--gin_file={file}", f"--run_dir={FLAGS.run_dir}"])
+    write_text(file, gin_text(choices, head=head(plan, pace, int(steps.value), command)))
+    print(table(plan, choices, pace, int(steps.value)))
+    print(f"written to {file}\nnext: {command}")
+
+
+def console_main() -> None:
+    """Runs the command `wss-plan`."""
+    run_main(main)
+
+
+if __name__ == "__main__":
+    console_main()

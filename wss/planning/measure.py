@@ -1,0 +1,29 @@
+"""Measures how fast a configuration trains here, by a few steps that are thrown away."""
+
+import tempfile
+from pathlib import Path
+
+import tensorflow as tf
+
+from wss import config, experiment
+from wss.planning.plan import Pace, Plan, gin_text
+from wss.planning.rules import Choice
+from wss.run_directory import RunDirectory
+from wss.training.train import Training
+
+# How many steps it is measured with does not matter; the schedules want a number.
+STEPS = Choice("train.num_steps", "1000", "for the measurement")
+
+
+def measure(plan: Plan, strategy: tf.distribute.Strategy) -> Pace:
+    """Builds what a plan configures and takes a few steps; writes nothing lasting.
+
+    Raises:
+        UserError: Something does not fit, such as the initial weights.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "experiment.gin"
+        file.write_text(gin_text(plan.with_steps(STEPS), head=["measured"]))
+        experiment.configure([str(file)])
+        trainer = config.call(Training).trainer(RunDirectory(Path(folder) / "run"), strategy)
+        return Pace(*trainer.measure())

@@ -1,0 +1,122 @@
+"""A plan: the choices for one data set, one machine and one budget, and the gin file that they become."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from wss.planning import rules
+from wss.planning.fingerprint import Fingerprint
+from wss.planning.machine import Machine
+from wss.planning.rules import Choice
+
+START_SECONDS = 60.0
+# Of the budget, for steps and evaluations; a machine is never as fast all the time.
+USED_SHARE = 0.9
+NO_BUDGET = float("inf")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pace:
+    """What was measured of a configuration.
+
+    Attributes:
+        step: Seconds a step.
+        evaluation: Seconds an image of an evaluation.
+        memory: Peak of the memory in bytes.
+        memory_of: What this is the memory of.
+    """
+
+    step: float
+    evaluation: float
+    memory: int
+    memory_of: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The choices for an experiment; how long it trains follows from its `Pace`.
+
+    Attributes:
+        facts: The data set.
+        machine: The machine.
+        data_dir: Folder of the data set, as the user gave it.
+        initial_weights: Initial weights, see `train.initial_weights`.
+        method_file: Gin file of the method, instead of the one that is chosen; None for that.
+    """
+
+    facts: Fingerprint
+    machine: Machine
+    data_dir: str
+    initial_weights: str
+    method_file: str | None = None
+
+    @property
+    def method(self) -> Choice:
+        """The method."""
+        chosen = rules.method(self.facts)
+        if self.method_file is None or self.method_file == chosen.value:
+            return chosen
+        return Choice("", self.method_file, "as asked for", ((chosen.value, "what the plan would choose"),))
+
+    @property
+    def choices(self) -> list[Choice]:
+        """All choices but those that depend on the number of steps, in the order of the file."""
+        facts, machine, splits = self.facts, self.machine, self.facts.splits
+        photos = [Choice("TrainingData.unlabeled_split", repr(splits.unlabeled), f"{facts.num_unlabeled} photos")]
+        return [
+            *rules.network(machine)[:1],
+            self.method,
+            Choice("load_dataset.directory", repr(self.data_dir), f"{facts.info.num_classes} classes"),
+            Choice("TrainingData.labeled_split", repr(splits.labeled), f"{facts.num_masks} masks"),
+            *(photos if splits.unlabeled else []),
+            rules.initial_weights(self.initial_weights),
+            *rules.resolution(facts, machine),
+            rules.crop(facts, machine),
+            *rules.views(),
+            *rules.batches(facts, machine),
+            *rules.network(machine)[1:],
+            *rules.optimizer(),
+            *rules.short_run(self.method.value),
+            *rules.evaluation(facts, machine),
+        ]
+
+    def with_steps(self, num_steps: Choice) -> list[Choice]:
+        """Returns all choices, for a number of steps."""
+        number = int(num_steps.value)
+        return [*self.choices, num_steps, rules.batch_norm(number), *rules.training(number)]
+
+    def steps(self, pace: Pace, budget: float = NO_BUDGET) -> Choice:
+        """Chooses the number of steps for a budget in seconds."""
+        evaluations = (rules.EVALUATIONS + 1) * self.facts.num_validation * pace.evaluation
+        left = USED_SHARE * budget - START_SECONDS - evaluations
+        return rules.steps(
+            self.facts, labeled_images=self.labeled_images, seconds_per_step=pace.step, budget=max(left, 0.0)
+        )
+
+    def seconds(self, pace: Pace, num_steps: int) -> float:
+        """Returns how long the whole run takes."""
+        evaluations = (rules.EVALUATIONS + 1) * self.facts.num_validation * pace.evaluation
+        return START_SECONDS + num_steps * pace.step + evaluations
+
+    @property
+    def labeled_images(self) -> int:
+        """Labelled images of a step."""
+        size = next(choice for choice in self.choices if choice.name == "TrainingData.labeled_batch_size")
+        return int(size.value) * self.machine.replicas
+
+
+def gin_text(choices: Sequence[Choice], *, head: Sequence[str]) -> str:
+    """Returns the gin file of some choices: a line for each, below its reason, and alternatives as comments.
+
+    Args:
+        choices: The choices.
+        head: Lines of the comment at the top.
+    """
+    lines = [*(f"# {line}".rstrip() for line in head), ""]
+    for choice in sorted(choices, key=lambda choice: bool(choice.name)):  # includes come first, as they would overwrite
+        lines += [f"# {choice.reason[:1].upper()}{choice.reason[1:]}.", _line(choice, choice.value)]
+        lines += [f"# {_line(choice, value)}  # {when}" for value, when in choice.others]
+    return "\n".join(lines) + "\n"
+
+
+def _line(choice: Choice, value: str) -> str:
+    return f"{choice.name} = {value}" if choice.name else f"include {value!r}"

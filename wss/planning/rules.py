@@ -1,0 +1,225 @@
+"""The rules of a plan, each a function from facts to one choice with its reason. docs/planning.md has their measurements."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from wss.data.evaluation_data import padded_size
+from wss.planning.fingerprint import Fingerprint
+from wss.planning.machine import Machine
+
+SUPERVISED, PSEUDOSEG, WITH_TAGS = "supervised", "pseudoseg", "pseudoseg_image_labels"
+# Longer side of the photos as the network sees them.
+SIDE_ON_CPU, SIDE_ON_GPU = 257, 513
+STRIDE = 16
+# A cell of the CAM is STRIDE pixels; tags help where objects are larger than this many.
+CELLS = 2.0
+# Above this mean share of classes in a photo, tags say nothing about it.
+EVERYWHERE = 0.6
+# Unlabelled photos for each mask, from which they are worth the time of their passes.
+MANY_PHOTOS = 3.0
+EPOCHS = 200
+LEAST_STEPS, MOST_STEPS = 300, 40_000
+EVALUATIONS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One line of a plan.
+
+    Attributes:
+        name: Gin parameter; "" for an include.
+        value: Its value as a gin file writes it; the file for an include.
+        reason: Reason in words, from the facts.
+        others: Further values, each with when to take it.
+    """
+
+    name: str
+    value: str
+    reason: str
+    others: tuple[tuple[str, str], ...] = ()
+
+
+def method(facts: Fingerprint) -> Choice:
+    """Chooses what learns: unlabelled photos and tags only where they were measured to pay."""
+    file = lambda name: f"gin_configs/methods/{name}.gin"
+    supervised, with_photos, with_tags = map(file, (SUPERVISED, PSEUDOSEG, WITH_TAGS))
+    if not facts.num_unlabeled:
+        return Choice("", supervised, f"{facts.num_masks} masks and no photos without")
+    baseline = (supervised, "the baseline, to compare with")
+    cells = facts.median_object_side() * resized(facts, SIDE_ON_CPU)[0] / STRIDE
+    if facts.num_tagged > facts.num_unlabeled / 2:
+        if facts.classes_per_photo > EVERYWHERE:
+            why = f"a photo shows {_percent(facts.classes_per_photo)} of the classes, so its tags say little"
+        elif cells < CELLS:
+            why = f"the objects are {cells:.1f} cells of the class activation map wide, expected {CELLS:g} or more for tags"
+        else:
+            why = f"{facts.num_tagged} photos have tags, and objects are {cells:.1f} cells of the map wide"
+            return Choice("", with_tags, why, (baseline,))
+        return Choice("", supervised, why, ((with_tags, "to see what the tags bring"),))
+    if facts.num_unlabeled < MANY_PHOTOS * facts.num_masks:
+        why = f"{facts.num_unlabeled} photos without a mask are few beside {facts.num_masks} with"
+    elif facts.classes_per_photo > EVERYWHERE or cells < CELLS:
+        why = f"the objects are {cells:.1f} cells wide and {_percent(facts.classes_per_photo)} of the classes are on a photo"
+    else:
+        why = f"{facts.num_unlabeled} photos have no mask, and objects are {cells:.1f} cells of the map wide"
+        return Choice("", with_photos, why, (baseline,))
+    return Choice("", supervised, why, ((with_photos, "to see what the photos bring"),))
+
+
+def network(machine: Machine) -> list[Choice]:
+    """Chooses the backbone and its initial weights."""
+    small, large = (f"gin_configs/models/{name}.gin" for name in ("mobilenet_v2", "resnet_v1_50_keras"))
+    if machine.accelerated:
+        backbone = Choice("", large, "an accelerator", ((small, "five times as fast"),))
+    else:
+        backbone = Choice("", small, "no accelerator: ResNet-50 takes six times as long a step")
+    return [
+        backbone,
+        Choice("build_model.output_stride", str(STRIDE), "half the time of 8", (("8", "for thin objects"),)),
+    ]
+
+
+def initial_weights(path: str) -> Choice:
+    """Returns the choice of initial weights."""
+    return Choice("train.initial_weights", repr(path), "few masks do not teach a network to see; ImageNet has")
+
+
+def resized(facts: Fingerprint, longest: int) -> tuple[int, int]:
+    """Returns (shorter, longer) side of the median photo when its longer side is at most `longest`."""
+    height, width = facts.size
+    factor = min(1.0, longest / max(height, width))
+    return round(factor * min(height, width)), round(factor * max(height, width))
+
+
+def resolution(facts: Fingerprint, machine: Machine) -> list[Choice]:
+    """Chooses how large the network sees the photos."""
+    longest = SIDE_ON_GPU if machine.accelerated else SIDE_ON_CPU
+    if facts.longest_side <= longest:
+        return []
+    shorter, longer = resized(facts, longest)
+    height, width = facts.size
+    share = _percent(min(1.0, 129 * 129 / (height * width)))
+    return [
+        Choice(
+            "ResizeToRange.min_size",
+            str(shorter),
+            f"photos are {height} x {width}; at full size a crop of 129 would see {share} of one",
+            ((str(round(1.5 * shorter)), "if small classes are missed and there is time"),),
+        ),
+        Choice("ResizeToRange.max_size", str(longer), "no photo becomes larger than the median one"),
+    ]
+
+
+def crop(facts: Fingerprint, machine: Machine) -> Choice:
+    """Chooses the crop: the whole photo, up to a square of its longer side."""
+    shorter, longer = resized(facts, SIDE_ON_GPU if machine.accelerated else SIDE_ON_CPU)
+    size = (shorter, longer) if facts.size[0] <= facts.size[1] else (longer, shorter)
+    return Choice(
+        "TrainingData.crop_size",
+        str(padded_size(size, STRIDE)),
+        "a crop sees the whole photo at scale 1",
+        ((str((129, 129)), "steps are three times as fast, and see a part"),),
+    )
+
+
+def views() -> list[Choice]:
+    """Chooses the random scales and the hole of the strong view."""
+    return [
+        Choice("Augmentation.min_scale", "0.75", "below, small objects vanish"),
+        Choice("Augmentation.max_scale", "1.5", "above, a crop sees a small part"),
+    ]
+
+
+def batches(facts: Fingerprint, machine: Machine) -> list[Choice]:
+    """Chooses the images of a step, of one replica."""
+    size = 8
+    chosen = [Choice("TrainingData.labeled_batch_size", str(size), "batch norm needs several images")]
+    if facts.splits.unlabeled:
+        chosen.append(Choice("TrainingData.unlabeled_batch_size", str(size), "as many as labelled ones"))
+    return chosen
+
+
+def optimizer() -> list[Choice]:
+    """Chooses optimizer and rate."""
+    return [
+        Choice("build_optimizer.name", "'adam'", "the paper's SGD needs 30,000 steps (6 to 11 points less in 800)"),
+        Choice("build_optimizer.learning_rate", "0.0003", "a third or three times as much lose in short runs"),
+    ]
+
+
+def batch_norm(num_steps: int) -> Choice:
+    """Chooses the momentum of the statistics, which must have followed the weights by the end."""
+    momentum = 0.99 if num_steps < 5000 else 0.997
+    return Choice(
+        "build_model.batch_norm_momentum",
+        str(momentum),
+        f"the statistics forget in {round(3 / (1 - momentum))} steps; the paper's 0.9997 needs ten thousands",
+    )
+
+
+def steps(facts: Fingerprint, *, labeled_images: int, seconds_per_step: float, budget: float) -> Choice:
+    """Chooses the number of steps.
+
+    Args:
+        facts: The data set.
+        labeled_images: Labelled images of a step, of all replicas.
+        seconds_per_step: Time of a step.
+        budget: Seconds for all steps.
+    """
+    limits = {
+        "the budget": budget / seconds_per_step,
+        f"{EPOCHS} passes over the masks, more overfit": max(EPOCHS * facts.num_masks / labeled_images, LEAST_STEPS),
+        "the paper has 30,000": MOST_STEPS,
+    }
+    limit = min(limits, key=limits.__getitem__)
+    number = max(int(limits[limit]), 1)
+    number = number if number < 50 else number // 10 * 10
+    epochs = number * labeled_images / facts.num_masks
+    return Choice("train.num_steps", str(number), f"{epochs:.0f} passes over the {facts.num_masks} masks; {limit}")
+
+
+def training(num_steps: int) -> list[Choice]:
+    """Chooses evaluations and what is kept."""
+    every = max(num_steps // EVALUATIONS, 1)
+    return [
+        Choice("train.evaluate_every", str(every), f"{EVALUATIONS} points of a curve"),
+        Choice(
+            "train.keep_best",
+            "True",
+            "the best of these is taken, for too many steps lose points with few masks",
+            (("False", "the last step, as papers report"),),
+        ),
+    ]
+
+
+def evaluation(facts: Fingerprint, machine: Machine) -> list[Choice]:
+    """Chooses split and batch of the evaluation."""
+    return [
+        Choice("Evaluation.split", repr(facts.splits.validation), f"{facts.num_validation} masks"),
+        Choice(
+            "Evaluation.batch_size", str(machine.replicas * max(8 // machine.replicas, 1)), "as fast as larger ones"
+        ),
+    ]
+
+
+def rare_classes(facts: Fingerprint) -> Sequence[str]:
+    """Returns the foreground classes that are in fewer than five masks."""
+    return [facts.info.class_names[c] for c in facts.foreground if facts.masks_with[c] < 5]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def short_run(method_file: str) -> list[Choice]:
+    """Chooses what PseudoSeg needs where it has hundreds of steps instead of 30,000."""
+    if "pseudoseg" not in method_file:
+        return []
+    return [
+        Choice("build_sgc.projection_init", "'identity'", "a short run has no time to unlearn a random mix of classes"),
+        Choice(
+            "PseudoSeg.batch_norm_views",
+            "('labeled',)",
+            "inference takes the statistics under which the labelled loss was minimised",
+        ),
+    ]
