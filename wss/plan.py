@@ -64,11 +64,10 @@ def main(argv: list[str]) -> None:
         method_file=FLAGS.method and f"gin_configs/methods/{FLAGS.method}.gin",
     )
     pace = measure(plan, strategy)
-    steps = plan.steps(pace, NO_BUDGET if FLAGS.hours is None else 3600 * FLAGS.hours)
-    choices = plan.with_steps(steps)
+    choices = plan.choices_at(pace, NO_BUDGET if FLAGS.hours is None else 3600 * FLAGS.hours)
     command = shlex.join(["wss-train", f"--gin_file={file}", f"--run_dir={FLAGS.run_dir}"])
-    write_text(file, gin_text(choices, head=head(plan, pace, int(steps.value), command)))
-    print(table(plan, choices, pace, int(steps.value)))
+    write_text(file, gin_text(choices, head=head(plan, choices, pace, command=command)))
+    print(table(plan, choices, pace))
     print(f"written to {file}\nnext: {command}")
 
 

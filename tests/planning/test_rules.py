@@ -126,8 +126,14 @@ def test_an_evaluation_divides_among_replicas(gpus):
 def test_the_whole_time_is_within_the_budget():
     plan = Plan(facts=ANIMALS, machine=LAPTOP, data_dir="data/own", initial_weights="imagenet")
     for budget in (600, 900, 1200):
-        number = int(plan.steps(PACE, budget).value)
-        assert 0.8 * budget < plan.seconds(PACE, number) < budget
+        assert 0.8 * budget < plan.seconds(plan.choices_at(PACE, budget), PACE) < budget
+
+
+def test_slow_evaluations_are_few():
+    assert rules.evaluations(10, NO_BUDGET) == rules.evaluations(1, 900) == 10
+    assert rules.evaluations(30, 900) == 4 and rules.evaluations(300, 900) == rules.LEAST_EVALUATIONS
+    assert values(rules.training(800, 4))["train.evaluate_every"] == "200"
+    assert values(rules.training(1, 10))["train.evaluate_every"] == "1"
 
 
 def test_pseudoseg_gets_what_a_short_run_needs():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,7 +36,8 @@ class Fingerprint:
         longest_side: Longest side of all photos of the plan.
         masks_with: Number of masks in which each of the C classes occurs.
         pixel_share: Share of each of the C classes of the labelled pixels, 0 .. 1.
-        object_side: Median side of the objects of each class over the shorter side of their photo; NaN without any.
+        object_side: Side of the object in which the median pixel of each class lies, over the shorter side of its photo;
+            NaN without any. So splinters hardly count.
         classes_per_photo: Mean share of the foreground classes that occur in a mask, 0 .. 1.
     """
 
@@ -106,7 +108,7 @@ def _median_size(entries: Sequence[Entry]) -> tuple[int, int]:
 
 
 def _object_sides(info: DatasetInfo, split: str) -> tuple[float, ...]:
-    """Returns the median side of each class's objects over the shorter side of their photo, in thousandths."""
+    """Returns `Fingerprint.object_side`."""
     number = info.split(split).num_examples
     step = max(number // MEASURED_MASKS, 1)
     examples = (
@@ -120,5 +122,6 @@ def _object_sides(info: DatasetInfo, split: str) -> tuple[float, ...]:
             mask = label[..., 0].astype(np.uint8)
             for (found, side), count in object_sides(mask, info).items():
                 sides[found, round(1000 * side / min(mask.shape))] += count
-    medians = [median_side(sides, label) for label in range(info.num_classes)]
+    pixels = Counter({(label, side): number * side**2 for (label, side), number in sides.items()})
+    medians = [median_side(pixels, label) for label in range(info.num_classes)]
     return tuple(np.nan if side is None else side / 1000 for side in medians)

@@ -23,7 +23,7 @@ def measure(plan: Plan, strategy: tf.distribute.Strategy) -> Pace:
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "experiment.gin"
-        file.write_text(gin_text(plan.with_steps(STEPS), head=["measured"]))
+        file.write_text(gin_text(plan.with_steps(STEPS, 1), head=["measured"]))
         experiment.configure([str(file)])
         trainer = config.call(Training).trainer(RunDirectory(Path(folder) / "run"), strategy)
         return Pace(*trainer.measure())

@@ -79,29 +79,35 @@ class Plan:
             *rules.evaluation(facts, machine),
         ]
 
-    def with_steps(self, num_steps: Choice) -> list[Choice]:
-        """Returns all choices, for a number of steps."""
-        number = int(num_steps.value)
-        return [*self.choices, num_steps, rules.batch_norm(number), *rules.training(number)]
-
-    def steps(self, pace: Pace, budget: float = NO_BUDGET) -> Choice:
-        """Chooses the number of steps for a budget in seconds."""
-        evaluations = (rules.EVALUATIONS + 1) * self.facts.num_validation * pace.evaluation
-        left = USED_SHARE * budget - START_SECONDS - evaluations
-        return rules.steps(
+    def choices_at(self, pace: Pace, budget: float = NO_BUDGET) -> list[Choice]:
+        """Returns all choices, for a pace and a budget in seconds."""
+        each = self.facts.num_validation * pace.evaluation
+        evaluations = rules.evaluations(each, budget)
+        left = USED_SHARE * budget - START_SECONDS - evaluations * each
+        steps = rules.steps(
             self.facts, labeled_images=self.labeled_images, seconds_per_step=pace.step, budget=max(left, 0.0)
         )
+        return self.with_steps(steps, evaluations)
 
-    def seconds(self, pace: Pace, num_steps: int) -> float:
-        """Returns how long the whole run takes."""
-        evaluations = (rules.EVALUATIONS + 1) * self.facts.num_validation * pace.evaluation
-        return START_SECONDS + num_steps * pace.step + evaluations
+    def with_steps(self, steps: Choice, evaluations: int) -> list[Choice]:
+        """Returns all choices, for a number of steps and of evaluations."""
+        number = int(steps.value)
+        return [*self.choices, steps, rules.batch_norm(number), *rules.training(number, evaluations)]
+
+    def seconds(self, choices: Sequence[Choice], pace: Pace) -> float:
+        """Returns how long the whole run of some choices takes."""
+        steps, every = (integer(choices, f"train.{name}") for name in ("num_steps", "evaluate_every"))
+        return START_SECONDS + steps * pace.step + -(-steps // every) * self.facts.num_validation * pace.evaluation
 
     @property
     def labeled_images(self) -> int:
         """Labelled images of a step."""
-        size = next(choice for choice in self.choices if choice.name == "TrainingData.labeled_batch_size")
-        return int(size.value) * self.machine.replicas
+        return integer(self.choices, "TrainingData.labeled_batch_size") * self.machine.replicas
+
+
+def integer(choices: Sequence[Choice], name: str) -> int:
+    """Returns the value of a choice that is a number."""
+    return int(next(choice.value for choice in choices if choice.name == name))
 
 
 def gin_text(choices: Sequence[Choice], *, head: Sequence[str]) -> str:

@@ -19,7 +19,9 @@ EVERYWHERE = 0.6
 MANY_PHOTOS = 3.0
 EPOCHS = 200
 LEAST_STEPS, MOST_STEPS = 300, 40_000
-EVALUATIONS = 10
+LEAST_EVALUATIONS, MOST_EVALUATIONS = 2, 10
+# Of the budget, for evaluations on the way.
+EVALUATION_SHARE = 0.15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,11 +180,17 @@ def steps(facts: Fingerprint, *, labeled_images: int, seconds_per_step: float, b
     return Choice("train.num_steps", str(number), f"{epochs:.0f} passes over the {facts.num_masks} masks; {limit}")
 
 
-def training(num_steps: int) -> list[Choice]:
+def evaluations(seconds_each: float, budget: float) -> int:
+    """Chooses how often the run is evaluated, for the time of an evaluation and of everything in seconds."""
+    affordable = EVALUATION_SHARE * budget / max(seconds_each, 1e-6)
+    return int(min(max(affordable, LEAST_EVALUATIONS), MOST_EVALUATIONS))
+
+
+def training(num_steps: int, number_of_evaluations: int) -> list[Choice]:
     """Chooses evaluations and what is kept."""
-    every = max(num_steps // EVALUATIONS, 1)
+    every = max(-(-num_steps // number_of_evaluations), 1)
     return [
-        Choice("train.evaluate_every", str(every), f"{EVALUATIONS} points of a curve"),
+        Choice("train.evaluate_every", str(every), f"{number_of_evaluations} points of a curve"),
         Choice(
             "train.keep_best",
             "True",

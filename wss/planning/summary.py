@@ -2,37 +2,37 @@
 
 from collections.abc import Sequence
 
-from wss.planning.plan import Pace, Plan
+from wss.planning.plan import Pace, Plan, integer
 from wss.planning.rules import Choice, rare_classes
 from wss.progress import format_seconds
 from wss.tables import format_columns
 
 
-def head(plan: Plan, pace: Pace, num_steps: int, command: str) -> list[str]:
+def head(plan: Plan, choices: Sequence[Choice], pace: Pace, *, command: str) -> list[str]:
     """Returns the lines at the top of a plan's gin file.
 
     Args:
         plan: The plan.
+        choices: All its choices.
         pace: What was measured of it.
-        num_steps: Number of its steps.
         command: The command that trains it.
     """
     return [
-        f"A plan of wss-plan for {plan.data_dir}, on {plan.machine}: {estimate(plan, pace, num_steps)}.",
+        f"A plan of wss-plan for {plan.data_dir}, on {plan.machine}: {estimate(plan, choices, pace)}.",
         "Each line stands below its reason. Those that are commented out are alternatives.",
         "",
         f"  {command}",
     ]
 
 
-def table(plan: Plan, choices: Sequence[Choice], pace: Pace, num_steps: int) -> str:
+def table(plan: Plan, choices: Sequence[Choice], pace: Pace) -> str:
     """Returns a plan as a person reads it: the data set, a row for each choice, time and memory."""
     rows = [(choice.name.split(".")[-1] or "include", choice.value, choice.reason) for choice in choices]
     lines = [data_line(plan), "", format_columns([("parameter", "value", "reason"), *rows], "<"), ""]
     if rare := rare_classes(plan.facts):
         names = ", ".join(rare)
         lines.append(f"Few masks show {names}: paint more of them, their IoU will say little.")
-    return "\n".join([*lines, f"{estimate(plan, pace, num_steps)}."])
+    return "\n".join([*lines, f"{estimate(plan, choices, pace)}."])
 
 
 def data_line(plan: Plan) -> str:
@@ -46,9 +46,10 @@ def data_line(plan: Plan) -> str:
     )
 
 
-def estimate(plan: Plan, pace: Pace, num_steps: int) -> str:
+def estimate(plan: Plan, choices: Sequence[Choice], pace: Pace) -> str:
     """Returns time and memory in words."""
     return (
-        f"{num_steps} steps of {pace.step:.2f} s, with evaluations {format_seconds(plan.seconds(pace, num_steps))}; "
+        f"{integer(choices, 'train.num_steps')} steps of {pace.step:.2f} s, with start and evaluations "
+        f"{format_seconds(plan.seconds(choices, pace))}; "
         f"{pace.memory / 2**30:.1f} GiB, {pace.memory_of}"
     )

@@ -130,8 +130,11 @@ class Trainer:
                 return None
         return self._finish()
 
-    def measure(self, steps: int = 3) -> tuple[float, float, int, str]:
-        """Takes some steps and evaluates a batch, which all compile first.
+    def measure(self, number: int = 3) -> tuple[float, float, int, str]:
+        """Takes some steps and evaluates some batches, after one of each that compiles.
+
+        Args:
+            number: Number of the steps, and of the batches.
 
         Returns:
             Seconds a step, seconds an image of an evaluation (0 without one), the peak of the memory in bytes, and in words
@@ -141,12 +144,12 @@ class Trainer:
         iterator = self._iterator(0)
         self._run_steps(iterator, 1)
         start = time.monotonic()
-        self._run_steps(iterator, steps)
+        self._run_steps(iterator, number)
         self._raise_if_diverged()
-        per_step, per_image = (time.monotonic() - start) / steps, 0.0
+        per_step, per_image = (time.monotonic() - start) / number, 0.0
         if self.evaluation is not None:
             self.evaluation(number_of_batches=1)
-            result = self.evaluation(number_of_batches=1)
+            result = self.evaluation(number_of_batches=number)
             per_image = result.seconds / max(result.num_images, 1)
         return per_step, per_image, *peak_memory()
 
