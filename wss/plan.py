@@ -46,6 +46,7 @@ def main(argv: list[str]) -> None:
     from wss.planning.measure import measure
     from wss.planning.plan import NO_BUDGET, Plan, gin_text
     from wss.planning.plan_splits import choose_splits
+    from wss.planning.rules import check_method
     from wss.planning.summary import head, table
     from wss.runtime.strategy import build_strategy
 
@@ -56,8 +57,11 @@ def main(argv: list[str]) -> None:
         validation=FLAGS.validation_split,
         unlabeled=FLAGS.unlabeled_split,
     )
+    facts = fingerprint(info, splits)
+    if FLAGS.method:
+        check_method(facts, FLAGS.method)
     plan = Plan(
-        facts=fingerprint(info, splits),
+        facts=facts,
         machine=Machine.here(strategy),
         data_dir=FLAGS.data_dir,
         initial_weights=FLAGS.initial_weights,

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from wss.data.evaluation_data import padded_size
+from wss.errors import UserError
 from wss.planning.fingerprint import Fingerprint
 from wss.planning.machine import Machine
 
@@ -66,6 +67,21 @@ def method(facts: Fingerprint) -> Choice:
         why = f"{facts.num_unlabeled} photos have no mask, and objects are {cells:.1f} cells of the map wide"
         return Choice("", with_photos, why, (baseline,))
     return Choice("", supervised, why, ((with_photos, "to see what the photos bring"),))
+
+
+def check_method(facts: Fingerprint, name: str) -> None:
+    """Raises a `UserError` if a method that is asked for has not the photos that it needs."""
+    photos, split = facts.num_unlabeled, facts.splits.unlabeled
+    if name != SUPERVISED and not photos:
+        raise UserError(
+            f"--method={name}: it learns from photos without masks too, and there are none; name their split by "
+            "--unlabeled_split"
+        )
+    if name == WITH_TAGS and facts.num_tagged <= photos / 2:
+        raise UserError(
+            f"--method={name}: {facts.num_tagged} of the {photos} photos of {split!r} have tags, expected more than half; "
+            "build the data set with --image_labels"
+        )
 
 
 def network(machine: Machine) -> list[Choice]:

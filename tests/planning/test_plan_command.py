@@ -1,0 +1,98 @@
+"""wss-plan as a user runs it: the file trains as it is, a second plan overwrites nothing."""
+
+import json
+import re
+import shutil
+
+import gin
+import pytest
+from commands import run_command
+from networks import two_convolutions
+
+from wss import experiment
+from wss.planning import measure
+from wss.planning.plan import Pace
+from wss.planning.plan_splits import VALIDATION
+from wss.training import train
+
+
+@pytest.fixture(autouse=True)
+def small_network(monkeypatch):
+    """A network of two convolutions, which takes no weights."""
+    monkeypatch.setattr(train, "load_initial_weights", lambda *args, **options: "weights of ImageNet")
+    with two_convolutions():
+        yield
+
+
+@pytest.fixture
+def data_dir(tiny_shapes, tmp_path):
+    return shutil.copytree(tiny_shapes, tmp_path / "own data")
+
+
+def plan(data_dir, run_dir, *flags):
+    return run_command(["-m", "wss.plan", f"--data_dir={data_dir}", f"--run_dir={run_dir}", *flags])
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Nothing is measured: a step takes 0.1 s."""
+    pace = Pace(step=0.1, evaluation=0.01, memory=2**30, memory_of="memory of this process")
+    monkeypatch.setattr(measure, "measure", lambda *_: pace)
+
+
+@pytest.mark.slow
+def test_convert_plan_train(data_dir, tmp_path):
+    run_dir = tmp_path / "run's"
+    done = plan(data_dir, run_dir, "--hours=0.01", "--validation_split=val")
+    assert done.returncode == 0, done.stderr
+    file = run_dir / "experiment.gin"
+    assert "7 classes, 32 masks" in done.stdout and f"written to {file}\nnext: wss-train " in done.stdout
+    text = file.read_text()
+    assert str(data_dir) in text and "for the measurement" not in text
+    result = experiment.run([str(file)], ["train.num_steps = 2", "train.evaluate_every = 1"], run_dir)
+    assert result.num_images == 6
+    assert gin.query_parameter("train.keep_best") is True
+    assert (run_dir / "best.weights.h5").exists() and file.read_text() == text
+
+
+def test_a_plan_is_not_overwritten_unasked(data_dir, tmp_path, measured):
+    assert plan(data_dir, tmp_path / "run").returncode == 0
+    file = tmp_path / "run" / "experiment.gin"
+    file.write_text("# mine\n")
+    done = plan(data_dir, tmp_path / "run")
+    assert done.returncode == 2 and "experiment.gin: exists; train with it, add --overwrite" in done.stderr
+    assert file.read_text() == "# mine\n"
+    assert plan(data_dir, tmp_path / "run", "--overwrite", "--hours=0.05").returncode == 0
+    assert "include 'gin_configs/methods/supervised.gin'" in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--labeled_split=nothing"], "--labeled_split=nothing: split 'nothing' of .* has no masks"),
+        (["--hours=0"], "--hours"),
+        (["--method=magic"], "--method"),
+        (["--method=pseudoseg"], "--method=pseudoseg: it learns from photos without masks too, and there are none"),
+        (
+            ["--method=pseudoseg_image_labels", "--unlabeled_split=hidden"],
+            "--method=pseudoseg_image_labels: 0 of the 32 photos of 'hidden' have tags",
+        ),
+        (["--data_dir=/nowhere"], "/nowhere/dataset.json: not found"),
+    ],
+)
+def test_what_cannot_be_planned_leaves_nothing(data_dir, tmp_path, flags, message):
+    path = data_dir / "dataset.json"
+    content = json.loads(path.read_text())
+    content["splits"]["hidden"] = {**content["splits"]["train"], "hide_masks": True}
+    path.write_text(json.dumps(content))
+    done = plan(data_dir, tmp_path / "run", *flags)
+    assert done.returncode == 2
+    assert re.search(message, done.stderr), done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_plan_without_masks_for_validation(data_dir, tmp_path, measured):
+    """The split is made in the data set, and the plan takes it."""
+    done = plan(data_dir, tmp_path / "run", "--labeled_split=val", "--hours=0.02")
+    assert done.returncode == 0, done.stderr
+    assert f"Evaluation.split = '{VALIDATION}'" in (tmp_path / "run" / "experiment.gin").read_text()
