@@ -154,6 +154,7 @@ def report(result: Result, run: RunDirectory, step: int, *, output: str | None =
         output: JSON file; None takes <run_dir>/eval_<split>.json.
     """
     path = Path(output) if output else run.evaluation(result.split)
+    result = dataclasses.replace(result, step=step)
     print(evaluation_table(result))
     for line in remarks(result):
         print(line)

@@ -21,6 +21,7 @@ from wss.ranges import LARGEST_SEED, LARGEST_STEP, Instance, Integer, Number, Or
 from wss.run_directory import RunDirectory
 from wss.runtime.precision import set_precision
 from wss.runtime.strategy import hosts_together, is_chief
+from wss.training.cadence import CHECKPOINTS, PICTURES, SUMMARIES
 from wss.training.checkpoints import SavedCheckpoint, restore_parts
 from wss.training.loop import Intervals, Trainer
 from wss.training.optimizers import build_optimizer
@@ -34,9 +35,9 @@ from wss.training.step import TrainStep
     num_steps=Integer(1, LARGEST_STEP),
     seed=Integer(0, LARGEST_SEED),
     steps_per_loop=Integer(1, LARGEST_STEP),
-    summary_every=Integer(0, LARGEST_STEP),
-    pictures_every=Integer(0, LARGEST_STEP),
-    checkpoint_every=Integer(0, LARGEST_STEP),
+    summary_every=OrNone(Integer(0, LARGEST_STEP)),
+    pictures_every=OrNone(Integer(0, LARGEST_STEP)),
+    checkpoint_every=OrNone(Integer(0, LARGEST_STEP)),
     evaluate_every=Integer(0, LARGEST_STEP),
     keep_checkpoints=Integer(1),
     evaluate_at_end=Switch(),
@@ -60,9 +61,11 @@ class Training:
         num_steps: Optimizer steps of the whole run.
         seed: Seed of initial weights, dropout, order and augmentation.
         steps_per_loop: Steps without looking from the host.
-        summary_every: Steps between scalars for TensorBoard; 0 is never, here and below.
-        pictures_every: Steps between pictures for TensorBoard.
-        checkpoint_every: Steps between checkpoints; there is always one at the end.
+        summary_every: Steps between scalars for TensorBoard; 0 is never, here and below. None is a tenth of `num_steps`, at
+            most 100.
+        pictures_every: Steps between pictures for TensorBoard. None is a quarter of `num_steps`, at most 1000.
+        checkpoint_every: Steps between checkpoints; there is always one at the end. None is a tenth of `num_steps`, at most
+            1000.
         evaluate_every: Steps between evaluations.
         keep_checkpoints: Number of the last checkpoints that are kept.
         evaluate_at_end: Whether the finished network is evaluated.
@@ -85,9 +88,9 @@ class Training:
     num_steps: int = gin.REQUIRED
     seed: int = 0
     steps_per_loop: int = 10
-    summary_every: int = 100
-    pictures_every: int = 1000
-    checkpoint_every: int = 1000
+    summary_every: int | None = None
+    pictures_every: int | None = None
+    checkpoint_every: int | None = None
     evaluate_every: int = 0
     keep_checkpoints: int = 3
     evaluate_at_end: bool = True
@@ -124,9 +127,9 @@ class Training:
             num_steps=self.num_steps,
             steps_per_loop=self.steps_per_loop,
             intervals=Intervals(
-                summary=self.summary_every,
-                pictures=self.pictures_every,
-                checkpoint=self.checkpoint_every,
+                summary=SUMMARIES.every(self.summary_every, self.num_steps),
+                pictures=PICTURES.every(self.pictures_every, self.num_steps),
+                checkpoint=CHECKPOINTS.every(self.checkpoint_every, self.num_steps),
                 evaluation=self.evaluate_every,
             ),
             keep_checkpoints=self.keep_checkpoints,
