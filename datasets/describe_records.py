@@ -15,7 +15,7 @@ from wss.conversion.class_files import read_classes
 from wss.conversion.encode import raise_problems
 from wss.conversion.summary import print_summary
 from wss.data.dataset_info import FILE_NAME, DatasetInfo
-from wss.data.masks import VOC_CLASSES
+from wss.data.masks import VOC_CLASSES, voc_colors
 from wss.data.record_frames import check_frames
 from wss.data.record_index import RECORD_OVERHEAD, Entry, count_pixels, image_hash, index_path, write_index
 from wss.data.splits import Split, write_splits
@@ -40,7 +40,9 @@ def main(argv: list[str]) -> None:
     folder = epath.Path(FLAGS.dir)
     if (folder / FILE_NAME).exists():
         check_replaceable(folder)
-    names, colors, _ = read_classes(",".join(VOC_CLASSES) if FLAGS.class_names == "voc2012" else FLAGS.class_names)
+    names, colors = list(VOC_CLASSES), [tuple(color) for color in voc_colors(len(VOC_CLASSES)).tolist()]
+    if FLAGS.class_names != "voc2012":
+        names, colors, _ = read_classes(FLAGS.class_names, has_background=FLAGS.has_background)
     info = DatasetInfo(
         name=FLAGS.name or folder.resolve().name,
         class_names=tuple(names),
