@@ -25,6 +25,7 @@ from wss.training.cadence import CHECKPOINTS, PICTURES, SUMMARIES
 from wss.training.checkpoints import SavedCheckpoint, restore_parts
 from wss.training.loop import Intervals, Trainer
 from wss.training.optimizers import build_optimizer
+from wss.training.run_facts import run_facts
 from wss.training.step import TrainStep
 
 
@@ -171,8 +172,8 @@ def train(run_dir: str, strategy: tf.distribute.Strategy, *, dry_run: bool = Fal
     Args:
         run_dir: Folder for everything that the run writes, see `wss.run_directory`.
         strategy: The strategy to train and evaluate under.
-        dry_run: Whether to take two steps and evaluate one batch only, print an estimate of time and memory, and write
-            nothing lasting.
+        dry_run: Whether to take two steps and evaluate one batch only, print the facts of `run_facts` and an estimate of
+            time and memory, and write nothing lasting.
 
     Returns:
         The evaluation at the end, or None without one.
@@ -183,8 +184,13 @@ def train(run_dir: str, strategy: tf.distribute.Strategy, *, dry_run: bool = Fal
     """
     run = RunDirectory(Path(run_dir), writes=is_chief(strategy))
     if dry_run:
-        trainer = Training().trainer(run, strategy)
+        settings = Training()
+        trainer = settings.trainer(run, strategy)
         with hosts_together(strategy):
+            facts = run_facts(
+                trainer, keep_checkpoints=settings.keep_checkpoints, initial_weights=settings.initial_weights
+            )
+            print("\n".join(facts), flush=True)
             trainer.dry_run()
         return None
     with run.held():
