@@ -21,6 +21,7 @@ from wss.data.record_index import RECORD_OVERHEAD, Entry, count_pixels, image_ha
 from wss.data.splits import Split, write_splits
 from wss.errors import UserError
 from wss.jobs.processes import Tick, run_jobs
+from wss.next_step import inspection, say_next
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dir", None, "Folder of the TFRecord files; dataset.json is written there.", required=True)
@@ -65,6 +66,7 @@ def main(argv: list[str]) -> None:
     raise_problems(line for lines in problems for line in lines)
     info, statistics = write_splits(info, shards, {split: Split((split,)) for split in shards})
     print_summary(info, statistics)
+    say_next(inspection(FLAGS.dir))
 
 
 def check_replaceable(folder: epath.Path) -> None:

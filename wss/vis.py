@@ -15,6 +15,7 @@ from absl import flags
 from wss.command import run_main
 from wss.errors import UserError
 from wss.flags import define_launch_flags, gin_parameters
+from wss.next_step import say_next
 
 FLAGS = flags.FLAGS
 define_launch_flags()
@@ -59,6 +60,10 @@ def main(argv: list[str]) -> None:
     print(f"showing {run.weights}")
     crf = CRFSettings() if FLAGS.crf else None
     visualize(run.model, run.method, run.info, examples=examples, output=FLAGS.output, crf=crf)
+    is_evaluated = run.directory.evaluation(FLAGS.split or default_split()).is_file()
+    say_next(
+        ["tensorboard", f"--logdir={FLAGS.run_dir}"] if is_evaluated else ["wss-eval", f"--run_dir={FLAGS.run_dir}"]
+    )
 
 
 def console_main() -> None:
