@@ -70,7 +70,7 @@ define_flags()
 
 def main(argv: list[str]) -> None:
     """Reads the folders and lists, writes the data set and prints its table."""
-    classes = read_class_list(FLAGS.class_names)
+    classes = read_class_list(FLAGS.class_names, has_background=FLAGS.has_background)
     names, colors = classes.names, classes.colors
     if FLAGS.mask_values != AUTO and classes.reading not in (AUTO, FLAGS.mask_values):
         raise UserError(

@@ -8,6 +8,7 @@ from absl import flags
 from wss.command import run_main
 from wss.conversion.shapes import build_shapes
 from wss.conversion.summary import print_summary
+from wss.next_step import inspection, say_next
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output_dir", None, "Where to write the data set.", required=True)
@@ -35,6 +36,7 @@ def main(argv: list[str]) -> None:
         overwrite=FLAGS.overwrite,
     )
     print_summary(info, statistics)
+    say_next(inspection(FLAGS.output_dir))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ from wss.conversion.encode import LabelMap
 from wss.conversion.layouts import cityscapes
 from wss.conversion.layouts.tfds import Layout, TfdsPool
 from wss.conversion.layouts.tfds_builders import check_features, feature_names, find_builder, prepare
-from wss.data.masks import IGNORE, voc_colors
+from wss.data.class_colors import default_colors
+from wss.data.masks import IGNORE
 from wss.errors import UserError, did_you_mean
 
 FLAGS = flags.FLAGS
@@ -114,7 +115,7 @@ def main(argv: list[str]) -> None:
     convert(
         {split: TfdsPool.of(FLAGS.dataset, FLAGS.tfds_data_dir, split, layout=layout) for split in splits},
         class_names=layout.class_names,
-        colors=layout.colors or voc_colors(len(layout.class_names)),
+        colors=layout.colors or default_colors(len(layout.class_names), layout.has_background),
         labels=LabelMap(layout.lookup()),
         has_background=layout.has_background,
         provenance={
@@ -143,7 +144,7 @@ def read_layout(builder: Any) -> Layout:
     }
     layout = dataclasses.replace(layout, **{name: value for name, value in given.items() if value is not None})
     if FLAGS.class_names:
-        names, colors, _ = read_classes(FLAGS.class_names)
+        names, colors, _ = read_classes(FLAGS.class_names, has_background=layout.has_background)
         layout = dataclasses.replace(layout, class_names=tuple(names), colors=tuple(colors))
     if FLAGS.id_map:
         layout = dataclasses.replace(layout, id_map=parse_id_map(FLAGS.id_map))

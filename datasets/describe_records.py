@@ -15,12 +15,13 @@ from wss.conversion.class_files import read_classes
 from wss.conversion.encode import raise_problems
 from wss.conversion.summary import print_summary
 from wss.data.dataset_info import FILE_NAME, DatasetInfo
-from wss.data.masks import VOC_CLASSES
+from wss.data.masks import VOC_CLASSES, voc_colors
 from wss.data.record_frames import check_frames
 from wss.data.record_index import RECORD_OVERHEAD, Entry, count_pixels, image_hash, index_path, write_index
 from wss.data.splits import Split, write_splits
 from wss.errors import UserError
 from wss.jobs.processes import Tick, run_jobs
+from wss.next_step import inspection, say_next
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dir", None, "Folder of the TFRecord files; dataset.json is written there.", required=True)
@@ -40,7 +41,9 @@ def main(argv: list[str]) -> None:
     folder = epath.Path(FLAGS.dir)
     if (folder / FILE_NAME).exists():
         check_replaceable(folder)
-    names, colors, _ = read_classes(",".join(VOC_CLASSES) if FLAGS.class_names == "voc2012" else FLAGS.class_names)
+    names, colors = list(VOC_CLASSES), [tuple(color) for color in voc_colors(len(VOC_CLASSES)).tolist()]
+    if FLAGS.class_names != "voc2012":
+        names, colors, _ = read_classes(FLAGS.class_names, has_background=FLAGS.has_background)
     info = DatasetInfo(
         name=FLAGS.name or folder.resolve().name,
         class_names=tuple(names),
@@ -63,6 +66,7 @@ def main(argv: list[str]) -> None:
     raise_problems(line for lines in problems for line in lines)
     info, statistics = write_splits(info, shards, {split: Split((split,)) for split in shards})
     print_summary(info, statistics)
+    say_next(inspection(FLAGS.dir))
 
 
 def check_replaceable(folder: epath.Path) -> None:

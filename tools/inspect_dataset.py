@@ -23,6 +23,7 @@ from wss.command import run_main
 from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError, did_you_mean
 from wss.files import write_text
+from wss.next_step import say_next
 
 if TYPE_CHECKING:
     from wss.inspection.inspect import Inspection
@@ -40,13 +41,14 @@ def main(argv: list[str]) -> int:
     """Writes the report and the pictures, prints the report and returns the exit code."""
     from wss.inspection.findings import PROBLEM, find
     from wss.inspection.inspect import inspect_split
+    from wss.inspection.next_training import is_for_evaluation, training_command
     from wss.inspection.report import report
 
     info = DatasetInfo.load(FLAGS.dataset)
     splits = FLAGS.splits or list(info.splits)
     for split in splits:
         info.split(split)
-    eval_splits = FLAGS.eval_splits or [split for split in splits if split.startswith(("val", "test"))]
+    eval_splits = FLAGS.eval_splits or [split for split in splits if is_for_evaluation(split)]
     for split in eval_splits:
         if split not in splits:
             raise UserError(f"--eval_splits={split}: not among {', '.join(splits)}.{did_you_mean(split, splits)}")
@@ -72,7 +74,9 @@ def main(argv: list[str]) -> int:
     write_text(output / "report.json", json.dumps(content, indent=1) + "\n")
     write_text(output / "report.txt", text)
     print(text, end="")
-    return int(any(finding.level == PROBLEM for finding in findings))
+    wrong = any(finding.level == PROBLEM for finding in findings)
+    say_next([] if wrong else training_command(info))
+    return int(wrong)
 
 
 def draw_sheet(info: DatasetInfo, inspection: "Inspection", path: Path) -> None:

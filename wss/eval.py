@@ -13,6 +13,7 @@ from absl import flags
 from wss.command import run_main
 from wss.files import check_writable
 from wss.flags import define_launch_flags, define_weights_flag, gin_parameters
+from wss.next_step import say_next
 
 FLAGS = flags.FLAGS
 define_launch_flags()
@@ -42,6 +43,10 @@ def main(argv: list[str]) -> None:
         result = evaluation()
         if is_chief(strategy):
             report(result, run.directory, run.step, output=FLAGS.output)
+            pictures = f"--output={run.directory.path / 'pictures'}"
+            say_next(
+                ["wss-vis", f"--run_dir={FLAGS.run_dir}", pictures, *([f"--split={FLAGS.split}"] if split else [])]
+            )
 
 
 def console_main() -> None:

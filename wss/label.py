@@ -9,11 +9,15 @@ wss-label ... --predictions_dir=/shared/predictions --stage=predict --shard=3/16
 What --gin_param can set, and what it means: wss-train --list_parameters, wss-train --list_parameters=NAME
 """
 
+import json
+from pathlib import Path
+
 from absl import flags
 
 from wss.command import run_main
 from wss.errors import UserError
 from wss.flags import define_launch_flags, define_weights_flag, gin_parameters
+from wss.next_step import inspection, same_command, say_next
 
 BOXES = "boxes"
 # What says which predictions become labels has no meaning for masks from boxes.
@@ -95,10 +99,13 @@ def main(argv: list[str]) -> None:
             overwrite=FLAGS.overwrite,
             write_pngs=FLAGS.pngs,
         )
+        say_next(inspection(FLAGS.output_dir))
         return
     shared = {"temperature": FLAGS.temperature, "fit_on": FLAGS.fit_temperature_on, "runner": runner}
     if FLAGS.stage == "predict":
         predict(teacher, split, FLAGS.predictions_dir, shard=_shard(FLAGS.shard), **shared)
+        more = [] if FLAGS.output_dir else [f"--output_dir={FLAGS.predictions_dir.rstrip('/')}_labels"]
+        say_next(same_command("wss-label", without=["stage", "shard"], more=more))
         return
     label(
         teacher,
@@ -119,6 +126,22 @@ def main(argv: list[str]) -> None:
         write_confidences=FLAGS.confidences,
         **shared,
     )
+    say_next(_student())
+
+
+def _student() -> list[str]:
+    """Returns the command that trains a student on the labels, as the run was trained."""
+    from wss.run_directory import RunDirectory
+
+    run = RunDirectory(Path(FLAGS.run_dir))
+    return [
+        "wss-train",
+        f"--gin_file={run.config}",
+        "--gin_file=gin_configs/methods/self_training.gin",
+        f"--gin_param=TrainingData.pseudo_directory = {json.dumps(FLAGS.output_dir, ensure_ascii=False)}",
+        f"--run_dir={run.path}_student",
+        *([f"--data_dir={FLAGS.data_dir}"] if FLAGS.data_dir else []),
+    ]
 
 
 def _check_flags() -> None:

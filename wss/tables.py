@@ -1,4 +1,4 @@
-"""Tables as text, with aligned columns: in Markdown, or plain for a terminal."""
+"""Tables as text, with aligned columns: in Markdown, or plain for a terminal; numbers of bytes in words."""
 
 import math
 from collections.abc import Sequence
@@ -36,6 +36,14 @@ def format_columns(rows: Sequence[Sequence[str]], align: str = "<>") -> str:
         "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)).rstrip()
         for row in rows
     )
+
+
+def format_bytes(number: int) -> str:
+    """Returns "512 B", "1.5 KiB", "34.0 MiB" and so on."""
+    value, units = float(number), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while value >= 1024 and len(units) > 1:
+        value, units = value / 1024, units[1:]
+    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"
 
 
 def _format(cell: Cell) -> str:

@@ -7,11 +7,13 @@ wss-train --list_parameters=train         what the parameters of "train" mean
 """
 
 import sys
+from pathlib import Path
 
 from absl import flags
 
 from wss.command import run_main
 from wss.flags import define_experiment_flags, gin_parameters
+from wss.next_step import same_command, say_next
 
 
 class _ListParameters(flags.BooleanFlag):
@@ -48,7 +50,7 @@ def main(argv: list[str]) -> None:
     from wss import experiment
 
     seed = [] if FLAGS.seed is None else [f"train.seed = {FLAGS.seed}"]
-    experiment.run(
+    result = experiment.run(
         FLAGS.gin_file,
         [*gin_parameters(), *seed],
         run_dir=FLAGS.run_dir,
@@ -58,6 +60,21 @@ def main(argv: list[str]) -> None:
         dry_run=FLAGS.dry_run,
         allow_gin_imports=FLAGS.allow_gin_imports,
     )
+    say_next(_next(is_evaluated=result is not None))
+
+
+def _next(*, is_evaluated: bool) -> list[str]:
+    """Returns the command that follows; nothing after a training that was stopped, and on several hosts."""
+    if FLAGS.dry_run:
+        return same_command("wss-train", without=["dry_run"])
+    import gin
+
+    was_stopped = not is_evaluated and gin.get_bindings("train").get("evaluate_at_end", True)
+    if FLAGS.strategy == "multi_worker" or was_stopped:
+        return []
+    if is_evaluated:
+        return ["wss-vis", f"--run_dir={FLAGS.run_dir}", f"--output={Path(FLAGS.run_dir, 'pictures')}"]
+    return ["wss-eval", f"--run_dir={FLAGS.run_dir}"]
 
 
 def console_main() -> None:

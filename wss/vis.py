@@ -1,15 +1,21 @@
-"""wss-vis: colour masks, overlays and side-by-side panels of a run's predictions.
+"""wss-vis: masks, overlays and side-by-side panels of a run's predictions.
 
 wss-vis --run_dir=runs/shapes --output=pictures                      first images of the evaluation split
-wss-vis --run_dir=runs/shapes --output=pictures --images=my_photos   any folder of photos
+wss-vis --run_dir=runs/shapes --output=pictures --images=my_photos   any folder of photos, and the folders in it
+
+masks/ has PNGs with a palette, of the photos' own size: their values are class ids, and never 255, which is no class.
 
 What --gin_param can set, and what it means: wss-train --list_parameters, wss-train --list_parameters=NAME
 """
 
+from pathlib import Path
+
 from absl import flags
 
 from wss.command import run_main
+from wss.errors import UserError
 from wss.flags import define_launch_flags, define_weights_flag, gin_parameters
+from wss.next_step import say_next
 
 FLAGS = flags.FLAGS
 define_launch_flags()
@@ -39,6 +45,8 @@ def main(argv: list[str]) -> None:
     from wss.runtime.strategy import build_strategy
     from wss.visualization.panels import visualize
 
+    if FLAGS.images is not None and Path(FLAGS.output).resolve() == Path(FLAGS.images).resolve():
+        raise UserError(f"--output={FLAGS.output}: the folder of --images, which would get the pictures; give another")
     strategy = build_strategy(FLAGS.strategy, FLAGS.tpu)
     run = open_run(FLAGS.run_dir, gin_parameters(), strategy, weights=FLAGS.weights)
     shared = {"number": FLAGS.num_images or None, "batch_size": FLAGS.batch_size}
@@ -46,12 +54,18 @@ def main(argv: list[str]) -> None:
     examples: Examples
     if FLAGS.images is not None:
         value_range = parse_value_range(FLAGS.value_range)
-        examples = FolderExamples(FLAGS.images, FLAGS.max_side, mean_pixel, value_range=value_range, **shared)
+        examples = FolderExamples(
+            FLAGS.images, FLAGS.max_side, mean_pixel, value_range=value_range, without=FLAGS.output, **shared
+        )
     else:
         examples = SplitExamples(run.info, FLAGS.split or default_split(), mean_pixel, **shared)
     print(f"showing {run.weights}")
     crf = CRFSettings() if FLAGS.crf else None
     visualize(run.model, run.method, run.info, examples=examples, output=FLAGS.output, crf=crf)
+    is_evaluated = run.directory.evaluation(FLAGS.split or default_split()).is_file()
+    say_next(
+        ["tensorboard", f"--logdir={FLAGS.run_dir}"] if is_evaluated else ["wss-eval", f"--run_dir={FLAGS.run_dir}"]
+    )
 
 
 def console_main() -> None:

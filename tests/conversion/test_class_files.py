@@ -7,6 +7,7 @@ from mask_files import COLORS, MASK, TRUTH, OwnFolders
 from PIL import Image
 
 from wss.conversion.class_files import read_class_list, read_classes
+from wss.data.class_colors import default_colors
 from wss.data.mask_colors import COLORS as BY_COLORS
 from wss.errors import UserError
 
@@ -197,3 +198,11 @@ def test_names_have_one_form_of_unicode(tmp_path):
 
 def test_void_is_a_class_like_others(tmp_path):
     assert read(tmp_path, "name,r,g,b\nVoid,0,0,0\nroad,1,1,1\n").names == ["Void", "road"]
+
+
+def test_only_classes_without_colours_get_those_of_this_project(tmp_path):
+    assert read_class_list("bg,one,two").colors == default_colors(3)
+    assert read_class_list("road,tree", has_background=False).colors == default_colors(2, has_background=False)
+    given = tmp_path / "classes.txt"
+    given.write_text("bg 0 0 0\none 128 128 128\n")
+    assert read_class_list(str(given)).colors == [(0, 0, 0), (128, 128, 128)]

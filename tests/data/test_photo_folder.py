@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mask_files import photo
 
-from wss.data.photo_folder import list_images
+from wss.data.photo_folder import list_images, unique_names
 from wss.errors import UserError
 
 
@@ -139,3 +139,28 @@ def test_other_folders_are_left_out(folder):
 def test_no_folder_is_one_line(path):
     with pytest.raises(UserError, match="^--images=.*: no such folder"):
         list_images(path, flag="--images")
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (["a.jpg", "b.png"], ["a", "b"]),
+        (["a.jpg", "a.png", "b.png"], ["a.jpg", "a.png", "b"]),
+        (["a.jpg", "sub/a.jpg"], ["a", "sub/a"]),
+        # What another is called instead may be taken too.
+        (["a.jpg", "a.png", "a.jpg.png"], ["a.jpg", "a.png", "a.jpg.png"]),
+        # A folder that is called as a file would be.
+        (["a.jpg", "a.png/b.jpg"], ["a.jpg", "a.png/b"]),
+    ],
+)
+def test_what_is_made_of_images_has_names_that_do_not_collide(files, names):
+    found = unique_names(files)
+    assert found == names
+    pictures = {f"{name}.png" for name in found}
+    assert len(pictures) == len(files)
+    assert not any(other.startswith(f"{picture}/") for picture in pictures for other in pictures)
+
+
+def test_names_that_unicode_composes_alike_are_one_line():
+    with pytest.raises(UserError, match="two photos of one name"):
+        unique_names(["a.jpg", "a.jpg"])

@@ -1,5 +1,6 @@
 """`Evaluation` under `ResizeToRange`: mIoU counts the pixels of resized images and masks, by hand."""
 
+import json
 import os
 
 import gin
@@ -94,6 +95,17 @@ def test_report_says_how_fast_it_was(model, info, two_replicas, tmp_path, capsys
     result = Evaluation(batch_size=2).open(model, info, two_replicas)()
     report(result, RunDirectory(tmp_path), step=1)
     assert "2 images in " in capsys.readouterr().out
+
+
+def test_report_names_the_step(model, info, two_replicas, tmp_path, capsys):
+    result = Evaluation(batch_size=2).open(model, info, two_replicas)()
+    report(result, RunDirectory(tmp_path), step=80)
+    assert "halves, split val, step 80\n" in capsys.readouterr().out
+    content = json.loads((tmp_path / "eval_val.json").read_text())
+    assert content["step"] == 80 and read_json(tmp_path / "eval_val.json").step == 80
+    del content["step"]  # as earlier versions wrote it
+    (tmp_path / "old.json").write_text(json.dumps(content))
+    assert read_json(tmp_path / "old.json").step is None
 
 
 def test_a_run_that_cannot_be_written_is_evaluated_elsewhere(model, info, two_replicas, tmp_path, capsys, monkeypatch):

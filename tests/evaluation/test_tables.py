@@ -1,5 +1,7 @@
 """Tables, compared letter by letter."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,12 @@ def test_evaluation_table():
         "| 33.33 |      60.00 |     58.33 | 20.00 |      2 |\n"
         "\n" + ABSENT_CLASSES
     )
+
+
+def test_evaluation_during_a_run_names_its_step():
+    head, empty, *table = evaluation_table(dataclasses.replace(FIRST, step=80)).splitlines()
+    assert (head, empty) == ("toy, split val, step 80", "")
+    assert table == evaluation_table(FIRST).splitlines()
 
 
 def test_comparison_table():

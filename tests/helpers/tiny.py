@@ -16,7 +16,9 @@ TINY = {
     "train.method": "@PseudoSeg()",
     "train.num_steps": 6,
     "train.steps_per_loop": 2,
+    "train.summary_every": 100,
     "train.pictures_every": 0,
+    "train.checkpoint_every": 1000,
 }
 # With `networks.two_convolutions`: a head without atrous branches and one stream, so that little is left to trace.
 SMALL = {**TINY, "build_model.aspp_rates": "()", "build_model.head_depth": 8, "train.method": "@Supervised()"}

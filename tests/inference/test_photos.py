@@ -93,11 +93,14 @@ def test_a_photo_with_a_whole_header_only_is_named_when_it_is_read(tmp_path, nam
         list(FolderExamples(str(tmp_path), 100, GREY))
 
 
-def test_two_photos_of_one_name_would_overwrite_each_other(tmp_path):
-    save(tmp_path / "a.jpg", 8, 8)
-    save(tmp_path / "a.png", 8, 8)
-    with pytest.raises(UserError, match=r"a\.jpg and a\.png would give files of one name"):
-        FolderExamples(str(tmp_path), 100, GREY)
+def test_photos_of_one_name_and_in_folders_have_names_of_their_own(tmp_path):
+    for name in ("a.jpg", "a.png", "b.jpg", "sub/a.jpg", "out/masks/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        save(tmp_path / name, 8, 8)
+    (batch,) = FolderExamples(str(tmp_path), 100, GREY, without=str(tmp_path / "out"))
+    assert batch.names == ["a.jpg", "a.png", "b", "sub/a"]
+    (two,) = FolderExamples(str(tmp_path), 100, GREY, number=2, without=str(tmp_path / "not there"))
+    assert two.names == ["a.jpg", "a.png"]  # as they are called among all
 
 
 def test_no_folder_and_no_photos(tmp_path):

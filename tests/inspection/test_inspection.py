@@ -28,6 +28,7 @@ from wss.errors import UserError
 from wss.inspection.contact_sheet import Candidates, contact_sheet
 from wss.inspection.findings import Finding, find
 from wss.inspection.inspect import inspect_split, spread
+from wss.inspection.report import report
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("background", "cat", "dog")
@@ -168,6 +169,7 @@ def test_a_clean_data_set_has_no_findings(clean, tmp_path, capsys):
         "pixels": 6,
         "boxes": 0,
         "share": pytest.approx(1 / 3),
+        "median_side": None,  # of 16 pixels or more there is none
     }
     names = {"report.txt", "report.json", "train.png", "val.png", "train_1_2.png"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
@@ -630,3 +632,15 @@ def test_shapes_are_clean(tiny_shapes, tmp_path):
     content = json.loads((tmp_path / "report.json").read_text())
     assert [split["num_images"] for split in content["splits"].values()] == [32, 6]
     assert {finding["split"] for finding in content["findings"]} <= {"val"}
+
+
+def test_crops_and_objects_are_in_the_report(tmp_path):
+    """A photo of 258 x 258, of which a crop of 129 sees a quarter, with a cat of 20 x 20 pixels."""
+    mask = np.zeros([258, 258], np.uint8)
+    mask[10:30, 40:60] = 1
+    info = hand_made(tmp_path, train=[record("a", mask)])
+    summary = inspect_split(info, "train").summary(info)
+    assert summary["crop_shares"] == {129: 0.25, 257: pytest.approx((257 / 258) ** 2), 321: 1.0, 513: 1.0}
+    assert [row["median_side"] for row in summary["classes"]] == [None, 20, None]
+    lines = [line.split() for line in report(info, {"train": summary}, []).splitlines()]
+    assert ["crop", "129", "sees", "25", "%"] in lines and ["1", "cat", "20"] in lines

@@ -233,7 +233,25 @@ def test_quality_of_a_perfect_pseudo_label(model):
     assert metrics["fusion/accuracy"] == 1 and metrics["decoder/accuracy"] == 1
     np.testing.assert_allclose(metrics["fusion/ece"], 0, atol=1e-6)
     np.testing.assert_allclose(metrics["fusion/max_probability"], 1, atol=1e-6)
-    assert metrics["mask_ratio"] == 1
+    assert metrics["mask_ratio"] == 1 and metrics["known/masks"] == 1
+
+
+def test_quality_says_what_it_did_not_know(model):
+    """No image has a mask, and of one the classes are known: it shows one, and no prediction passes."""
+    unlabeled = random_batch()["unlabeled"]
+    pseudo = PseudoSeg().pseudo_label(model, weak_features(model, unlabeled), unlabeled)
+    pseudo = dataclasses.replace(pseudo, image_label=tf.constant([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
+    held = {
+        **unlabeled,
+        "label": tf.fill(unlabeled["label"].shape, 255),
+        "image_label": tf.constant([[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]]),
+        "image_label_known": tf.constant([1.0, 0.0]),
+    }
+    metrics = pseudo_label_quality(pseudo, held, tf.ones([2, *pseudo.decoder.shape[1:3], 1]))
+    known = {name: float(metrics[f"known/{name}"]) for name in ("masks", "classes", "predictions")}
+    assert known == {"masks": 0, "classes": 1, "predictions": 0}
+    for name, when in PseudoSeg.known_when.items():
+        assert metrics[name] == 0 and when in metrics
 
 
 def test_quality_of_a_gate_by_hand(model):

@@ -148,6 +148,8 @@ def test_dry_run_estimates_and_writes_nothing(tmp_path, small_parameters, capsys
     run(tmp_path / "run", [*small_parameters, PSEUDOSEG], dry_run=True)
     printed = capsys.readouterr().out
     assert "s a step of 4 images, so 6 steps take about" in printed and "GiB" in printed
+    facts = ("labeled stream: 8 images", "unlabeled stream: 32 images", "warning: train.initial_weights", "disk: ")
+    assert all(line.startswith(fact) for line, fact in zip(printed.splitlines(), facts, strict=False))
     assert not (tmp_path / "run").exists()
 
 

@@ -1,5 +1,7 @@
 """wss-vis on a tiny model: which files appear, their sizes, and that the batch does not matter."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -46,9 +48,9 @@ def test_pictures_of_a_split(info, model, tmp_path):
         assert sorted(path.stem for path in (tmp_path / kind).iterdir()) == sorted(predicted)
     name, prediction = next(iter(predicted.items()))
     mask = read(tmp_path / "masks" / f"{name}.png")
-    assert mask.shape == (48, 48, 3)  # without padding
-    assert len(np.unique(prediction)) > 1
-    assert np.mean(np.all(mask == np.array(info.colors)[prediction], axis=-1)) > 0.999
+    assert mask.shape == (48, 48)  # without padding
+    assert len(np.unique(prediction)) > 1 and mask.max() < info.num_classes
+    assert np.mean(mask == prediction) > 0.999
 
 
 def test_the_batch_size_does_not_matter(info, model, tmp_path):
@@ -81,6 +83,32 @@ def test_pictures_of_a_folder_of_photos(info, model, tmp_path, capsys):
     assert Image.open(tmp_path / "out/overlays/wide.png").size == (80, 30)
     assert Image.open(tmp_path / "out/overlays/tall_grey.png").size == (25, 100)
     assert "of 2 images in " in capsys.readouterr().out
+
+
+def test_masks_are_class_ids_in_the_colours_of_the_data_set(info, model, tmp_path):
+    photos = tmp_path / "photos"
+    (photos / "sub").mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 255, [60, 90, 3], np.uint8)
+    for name in ("a.jpg", "a.png", "sub/a.png"):
+        Image.fromarray(noise).save(photos / name)
+    visualize(model, Supervised(), info, examples=FolderExamples(str(photos), 45, GREY), output=tmp_path / "out")
+    files = sorted(
+        path.relative_to(tmp_path / "out/masks").as_posix() for path in (tmp_path / "out/masks").rglob("*.png")
+    )
+    assert files == ["a.jpg.png", "a.png.png", "sub/a.png"]
+    for file in files:
+        with Image.open(tmp_path / "out/masks" / file) as mask:
+            assert (mask.mode, mask.size, mask.format) == ("P", (90, 60), "PNG")
+            values = np.asarray(mask)
+            colors = np.asarray(mask.convert("RGB"))
+        assert values.max() < info.num_classes
+        np.testing.assert_array_equal(colors, np.array(info.colors, np.uint8)[values])
+
+
+def test_more_classes_than_a_mask_has_values_are_refused(info, model, tmp_path):
+    many = dataclasses.replace(info, class_names=tuple(map(str, range(256))), colors=((0, 0, 0),) * 256)
+    with pytest.raises(UserError, match="256 classes; a mask has 255 values"):
+        visualize(model, Supervised(), many, examples=SplitExamples(info, "val", GREY, number=1), output=tmp_path)
 
 
 def test_a_full_disk_is_one_line(info, model, tmp_path, monkeypatch):

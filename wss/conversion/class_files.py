@@ -6,8 +6,9 @@ from pathlib import Path
 from wss.conversion.class_names import IGNORE_NAMES, Entry, check_name, line_entry
 from wss.conversion.class_tables import parse_json, parse_table
 from wss.conversion.text_files import is_file, read_text
+from wss.data.class_colors import default_colors
 from wss.data.mask_colors import AUTO, COLORS
-from wss.data.masks import IGNORE, color_map_of, voc_colors
+from wss.data.masks import IGNORE, color_map_of
 from wss.data.photo_folder import composed
 from wss.errors import UserError
 
@@ -21,7 +22,7 @@ class ClassList:
 
     Attributes:
         names: Their names, by id.
-        colors: Their colours, those of PASCAL VOC where none are given.
+        colors: Their colours, see `default_colors` where none are given.
         color_map: Value of each colour, with those of ignored pixels; None where no colours are given.
         reading: What counts in palette and grey masks, see `mask_colors.meanings`.
     """
@@ -32,18 +33,19 @@ class ClassList:
     reading: str = AUTO
 
 
-def read_classes(text: str) -> tuple[list[str], list[Color], dict[Color, int] | None]:
+def read_classes(text: str, *, has_background: bool = True) -> tuple[list[str], list[Color], dict[Color, int] | None]:
     """Returns names, colours and colour map of `read_class_list`."""
-    found = read_class_list(text)
+    found = read_class_list(text, has_background=has_background)
     return found.names, found.colors, found.color_map
 
 
-def read_class_list(text: str) -> ClassList:
+def read_class_list(text: str, *, has_background: bool = True) -> ClassList:
     """Reads `--class_names`.
 
     Args:
         text: Names separated by commas, or the path of a file: lines "name" or "name red green blue", or a table of a label
             tool, see `class_tables`.
+        has_background: Whether the first class is everything else, which gets no colour of its own.
 
     Raises:
         UserError: There are no names, one that can be none, a name given twice, a bad colour, colours for some classes
@@ -61,10 +63,10 @@ def read_class_list(text: str) -> ClassList:
     else:
         what = "a folder" if _is_folder(text) else "no such file"
         raise UserError(f"--class_names={text[:200]}: {what}, and no list of names such as background,cat")
-    return _checked(entries, flag)
+    return _checked(entries, flag, has_background)
 
 
-def _checked(entries: list[Entry], flag: str) -> ClassList:
+def _checked(entries: list[Entry], flag: str, has_background: bool) -> ClassList:
     entries = _by_id([dataclasses.replace(entry, name=composed(entry.name.strip())) for entry in entries], flag)
     classes, ignored = _split_ignored(entries, flag)
     names = [entry.name for entry in classes]
@@ -77,7 +79,7 @@ def _checked(entries: list[Entry], flag: str) -> ClassList:
     colors = [entry.color for entry in classes if entry.color]
     ignored_colors = [entry.color for entry in ignored if entry.color]
     if not colors:
-        return ClassList(names, [(int(red), int(green), int(blue)) for red, green, blue in voc_colors(len(names))])
+        return ClassList(names, default_colors(len(names), has_background))
     if len(colors) < len(names) or len({*colors, *ignored_colors}) < len(colors) + len(ignored_colors):
         raise UserError(f"{flag}: expected a colour of its own for each class, or none at all")
     values = [*range(len(names)), *[IGNORE] * len(ignored_colors)]

@@ -13,6 +13,7 @@ from wss.conversion.writer import write_dataset
 from wss.data.photos import parse_value_range
 from wss.data.splits import Split
 from wss.jobs.processes import hide_accelerators
+from wss.next_step import inspection, say_next
 
 FLAGS = flags.FLAGS
 flags.disclaim_key_flags()  # they belong to the converter that asks for them, whose --help lists them
@@ -90,3 +91,4 @@ def convert(
     )
     print_summary(info, statistics)
     print("".join(f"\n{line}" for line in notes.lines()), end="\n" if notes.lines() else "")
+    say_next(inspection(FLAGS.output_dir))

@@ -5,8 +5,8 @@ import os
 import stat
 import unicodedata
 from collections import Counter, deque
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Collection, Sequence
+from pathlib import Path, PurePosixPath
 
 from wss.data.image_files import FORMATS_IN_WORDS, SUFFIXES
 from wss.data.names import is_printable
@@ -80,6 +80,26 @@ def list_images(
         raise UserError(f"{shown}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     walk.listing.files.sort()
     return walk.listing
+
+
+def unique_names(files: Sequence[str], suffix: str = ".png") -> list[str]:
+    """Returns a name for what is made of each image: its path without the suffix, or with it where that is taken.
+
+    Args:
+        files: Paths of the images relative to their folder, see `Listing.files`.
+        suffix: Suffix that the names will get. No file can have the name of a folder.
+
+    Raises:
+        UserError: Two names differ in nothing but how Unicode composes them.
+    """
+    folders = {str(folder) for file in files for folder in PurePosixPath(file).parents}
+    names = [os.path.splitext(file)[0] for file in files]
+    while taken := {name for name, count in Counter(names).items() if count > 1 or name + suffix in folders}:
+        longer = [file if name in taken else name for file, name in zip(files, names, strict=True)]
+        if longer == names:
+            raise UserError(f"{min(taken)}: two photos of one name; rename one")
+        names = longer
+    return names
 
 
 def identity(path: str | os.PathLike) -> tuple[int, int]:

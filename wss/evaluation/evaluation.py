@@ -155,6 +155,7 @@ def report(result: Result, run: RunDirectory, step: int, *, output: str | None =
         write: Whether the JSON file is written.
     """
     path = Path(output) if output else run.evaluation(result.split)
+    result = dataclasses.replace(result, step=step)
     print(evaluation_table(result))
     for line in remarks(result):
         print(line)

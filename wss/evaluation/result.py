@@ -24,6 +24,7 @@ class Result:
         calibration: float64 `[num_bins, 3]`, see `metrics.calibration_histogram`.
         num_images: Number of images with at least one labelled pixel.
         seconds: Wall time, compilation included.
+        step: Number of finished steps of the weights; None where nobody said it.
     """
 
     dataset: str
@@ -33,6 +34,7 @@ class Result:
     calibration: np.ndarray
     num_images: int
     seconds: float
+    step: int | None = None
 
     @property
     def mean_iou(self) -> float:
@@ -79,6 +81,7 @@ class Result:
         return {
             "dataset": self.dataset,
             "split": self.split,
+            "step": self.step,
             "num_images": self.num_images,
             "seconds": round(self.seconds, 3),
             **without_nan(self.scalars()),
@@ -105,6 +108,7 @@ class Result:
             calibration=np.array(content["calibration"], np.float64),
             num_images=content["num_images"],
             seconds=content["seconds"],
+            step=content.get("step"),  # results of earlier versions have none
         )
 
     def _by_name(self, values: np.ndarray) -> dict[str, float]:

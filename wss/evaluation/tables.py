@@ -14,13 +14,13 @@ SUMMARY_HEADERS = ("mIoU", "pixel acc.", "mean acc.", "ECE", "images")
 
 
 def evaluation_table(result: Result) -> str:
-    """Returns the table of one evaluation: each class, then the means. Values in percent."""
+    """Returns the table of one evaluation: the step if it is known, each class, then the means. Values in percent."""
     rows = [
         (name, 100 * result.iou[name], 100 * result.accuracy[name], 100 * result.pixel_share[name])
         for name in result.class_names
     ]
     per_class = format_table(("class", "IoU", "accuracy", "pixels"), rows)
-    return f"{per_class}\n\n{format_table(SUMMARY_HEADERS, [_summary(result)], ABSENT_CLASSES)}"
+    return f"{_head(result)}{per_class}\n\n{format_table(SUMMARY_HEADERS, [_summary(result)], ABSENT_CLASSES)}"
 
 
 def comparison_table(results: Mapping[str, Result]) -> str:
@@ -41,6 +41,11 @@ def comparison_table(results: Mapping[str, Result]) -> str:
         (name, *[100 * result.iou[name] for result in results.values()]) for name in first[1].class_names
     ]
     return f"{means}\n\n{format_table(('IoU', *results), ious, ABSENT_CLASSES)}"
+
+
+def _head(result: Result) -> str:
+    """Returns such as "voc2012, split val, step 800" and an empty line; nothing without a step."""
+    return "" if result.step is None else f"{result.dataset}, split {result.split}, step {result.step}\n\n"
 
 
 def _summary(result: Result) -> tuple[Cell, ...]:

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
 from wss.data.evaluation_data import evaluation_batches, padded_size
-from wss.data.photo_folder import list_images
+from wss.data.photo_folder import list_images, unique_names
 from wss.data.photos import SUFFIXES, ValueRange, photo_size, read_photo
 from wss.data.record_damage import check_unique, damage_told
 from wss.data.resize import ResizeToRange
@@ -126,14 +127,17 @@ class SplitExamples:
 class FolderExamples:
     """Photos of a folder, sorted by name, upright, at the size that the network saw in training; read a few at a time.
 
+    A photo is called by its path in the folder without the suffix; where that is the name of several, with it.
+
     Args:
-        folder: Folder whose files with one of `SUFFIXES` count; a line says what else is there.
+        folder: Folder whose files with one of `SUFFIXES` count, in the folders in it too; a line says what else is there.
         max_side: Longest side in pixels where no `ResizeToRange` says the size; larger photos are reduced to it.
         mean_pixel: RGB of the padding.
         resize: The size of photos in training; None for that of gin.
         value_range: Values of black and white in photos of more than 8 bits, see `read_photo`.
         number: Largest number of photos; None for all.
         batch_size: Largest number of photos of one batch.
+        without: Folder that is left out, such as that of the pictures.
 
     Raises:
         UserError: There is no folder, no photo in it, a file that is no image, or there are two of one name.
@@ -149,8 +153,9 @@ class FolderExamples:
         value_range: ValueRange | None = None,
         number: int | None = None,
         batch_size: int = 4,
+        without: str | None = None,
     ):
-        self._paths = _photos_in(folder)[:number]
+        self._names, self._paths = _photos_in(folder, number, without)
         self._max_side, self._mean_pixel = max_side, mean_pixel
         self._resize, self._value_range = resize or ResizeToRange(), value_range
         self._batch_size = min(batch_size, len(self._paths))
@@ -171,7 +176,7 @@ class FolderExamples:
             for i, (photo, own_sizes[i]) in enumerate(itertools.islice(photos, len(paths))):
                 sizes[i] = height, width = photo.shape[:2]
                 images[i, :height, :width] = photo
-            yield Batch([path.stem for path in paths], images, sizes, own_sizes=own_sizes)
+            yield Batch(self._names[first : first + len(paths)], images, sizes, own_sizes=own_sizes)
 
     def _seen_size(self, path: Path) -> tuple[int, int]:
         """Returns the (height, width) at which the network sees a photo, from the header alone."""
@@ -207,22 +212,18 @@ def run_examples(
             yield example, {name: array[i] for name, array in arrays.items()}
 
 
-def _photos_in(folder: str) -> list[Path]:
-    listing = list_images(folder, recursive=False, flag="--images")
+def _photos_in(folder: str, number: int | None, without: str | None) -> tuple[list[str], list[Path]]:
+    """Returns the names of the first photos of a folder, and their paths."""
+    others = [without] if without and os.path.isdir(without) else []
+    listing = list_images(folder, flag="--images", without=others)
     for line in listing.lines():
         print(line, file=sys.stderr)
     if listing.problems:
         raise UserError("\n".join(listing.problems))
-    paths = [path for _, path in listing.files]
-    if not paths:
+    if not listing.files:
         raise UserError(f"--images={folder}: no photos in it, expected {', '.join(SUFFIXES)}")
-    by_name = {path.stem: path for path in reversed(paths)}
-    for path in paths:
-        if by_name[path.stem] != path:
-            raise UserError(
-                f"--images={folder}: {by_name[path.stem].name} and {path.name} would give files of one name; rename one"
-            )
-    return paths
+    names = unique_names([name for name, _ in listing.files])
+    return names[:number], [path for _, path in listing.files[:number]]
 
 
 def reduced_size(width: int, height: int, max_side: int) -> tuple[int, int]:

@@ -5,11 +5,13 @@ from collections import Counter
 
 import numpy as np
 
+from wss.data.crop_share import USUAL_CROPS, crop_share
 from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
 from wss.inspection.contact_sheet import Candidates
 from wss.inspection.located_records import Defect, StoredIndex
 from wss.inspection.measurement import Measurement, measurements
+from wss.inspection.objects import Sides, median_side
 from wss.progress import track
 
 NUM_RAREST = 3
@@ -39,6 +41,7 @@ class Inspection:
         num_ignored: Number of masks that are all ignored.
         num_both: Number of masks that have background and ignored pixels, and no others.
         pixels: int64 [256], number of pixels of the masks that have each value.
+        sides: Number of objects in the masks by class and side, see `object_sides`.
         sizes: Number of images of each (height, width).
         colors: int64 [3, 256], number of pixels that have each value of red, green and blue.
         ids: Ids of all images that can be parsed.
@@ -66,6 +69,7 @@ class Inspection:
     num_ignored: int = 0
     num_both: int = 0
     pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
+    sides: Sides = dataclasses.field(default_factory=Counter)
     sizes: Counter = dataclasses.field(default_factory=Counter)
     colors: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros([3, 256], np.int64))
     ids: list[str] = dataclasses.field(default_factory=list)
@@ -94,6 +98,7 @@ class Inspection:
         self.colors += measured.colors
         if has_mask and entry.pixels is not None:
             self._count_pixels(entry.pixels, info)
+            self.sides += measured.sides
             shares = {value: count / sum(entry.pixels.values()) for value, count in entry.pixels.items()}
         else:
             labels = measured.box_labels if entry.image_labels is None else entry.image_labels
@@ -157,6 +162,7 @@ class Inspection:
                     "pixels": int(self.pixels[c]),
                     "boxes": int(self.boxes_per_class[c]),
                     "share": share(self.pixels[c], masks - ignored),
+                    "median_side": median_side(self.sides, c),
                 }
                 for c, name in enumerate(info.class_names)
             ],
@@ -168,6 +174,7 @@ class Inspection:
             "median_size": by_area[(len(by_area) - 1) // 2] if by_area else None,
             "largest_size": by_area[-1] if by_area else None,
             "num_sizes": len(self.sizes),
+            "crop_shares": {crop: crop_share(self.sizes, (crop, crop)).mean for crop in USUAL_CROPS if self.sizes},
             "mean_color": mean.tolist() if by_area else None,
             "std_color": np.sqrt((weights * (values - mean[:, None]) ** 2).sum(axis=1)).tolist() if by_area else None,
         }

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,6 +20,7 @@ from wss.data.record_check import check_record
 from wss.data.record_index import Entry, image_hash
 from wss.errors import UserError
 from wss.inspection.located_records import Defect, Located, located_records
+from wss.inspection.objects import Sides, object_sides
 
 # Records in memory at a time.
 CHUNK = 64
@@ -37,6 +39,7 @@ class Measurement:
         decoded: Whether image and mask were decoded.
         has_mask: Whether there is a mask, decoded or not.
         colors: int64 [3, 256], number of pixels that have each value of red, green and blue; None without decoding.
+        sides: Number of objects in its mask by class and side, see `object_sides`.
         defects: Its defects.
         box_labels: Classes of its boxes, which may be none of the data set.
         empty_boxes: Number of its boxes that have no area.
@@ -47,6 +50,7 @@ class Measurement:
     decoded: bool = False
     has_mask: bool = False
     colors: np.ndarray | None = None
+    sides: Sides = dataclasses.field(default_factory=Counter)
     defects: tuple[Defect, ...] = ()
     box_labels: tuple[int, ...] = ()
     empty_boxes: int = 0
@@ -127,8 +131,9 @@ class _Meter:
             defects.append(
                 Defect("size", f"{entry.id!r} is {height}x{width}, its mask {mask_size[0]}x{mask_size[1]} (h x w)")
             )
-        pixels = None
+        pixels, sides = None, measured.sides
         if measured.has_mask:
+            sides = object_sides(decoded["label"], self._info)
             pixels = {int(value): int(decoded["pixels"][value]) for value in np.flatnonzero(decoded["pixels"])}
             defects += self._wrong_values(entry.id, pixels)
         return dataclasses.replace(
@@ -136,6 +141,7 @@ class _Meter:
             entry=dataclasses.replace(entry, size=(height, width), pixels=pixels),
             decoded=True,
             colors=decoded["colors"],
+            sides=sides,
             defects=tuple(defects),
         )
 
@@ -216,6 +222,7 @@ def _decode(
     return {
         "size": tf.shape(example["image"])[:2],
         "mask_size": tf.shape(example["label"])[:2],
+        "label": tf.cast(example["label"][..., 0], tf.uint8),
         "pixels": count(example["label"]),
         "colors": tf.stack([count(tf.cast(channel, tf.int32)) for channel in tf.unstack(example["image"], axis=-1)]),
     }

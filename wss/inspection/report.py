@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from wss.data.crop_share import USUAL_CROPS, percent
 from wss.data.dataset_info import DatasetInfo
 from wss.inspection.findings import Finding
 from wss.tables import format_columns
@@ -18,10 +19,12 @@ def report(info: DatasetInfo, summaries: Mapping[str, dict], findings: Sequence[
     sections = [
         f"{info.name} in {info.directory}: {info.num_classes} classes, {len(info.splits)} splits",
         _overview(summaries),
+        _crop_table(summaries),
         _class_table("images with the class", info, summaries, lambda row, _: str(row["images"])),
     ]
     if any(summary["num_masks"] for summary in summaries.values()):
         sections += [
+            _class_table("median side of an object", info, summaries, lambda row, _: _or_dash(row["median_side"])),
             _class_table("pixels", info, summaries, lambda row, summary: _if_masks(summary, str(row["pixels"]))),
             _class_table("percent of the labelled pixels", info, summaries, lambda row, _: _percent(row["share"])),
         ]
@@ -50,6 +53,18 @@ def _overview(summaries: Mapping[str, dict]) -> str:
         "ignored pixels %": lambda s: _percent(s["ignored_share"]),
     }
     return format_columns([["", *summaries], *([name, *map(cell, summaries.values())] for name, cell in rows.items())])
+
+
+def _crop_table(summaries: Mapping[str, dict]) -> str:
+    """Returns what a crop sees of a photo at its stored size, without a random scale."""
+    rows = [
+        [
+            f"crop {crop} sees",
+            *(percent(s["crop_shares"][crop]) if s["crop_shares"] else "-" for s in summaries.values()),
+        ]
+        for crop in USUAL_CROPS
+    ]
+    return format_columns([["of a photo's area", *summaries], *rows])
 
 
 def _class_table(
@@ -91,6 +106,10 @@ def _percent(share: float | None) -> str:
     if share is None:
         return "-"
     return "<0.01" if 0 < share < 0.00005 else f"{100 * share:.2f}"
+
+
+def _or_dash(value: int | None) -> str:
+    return "-" if value is None else str(value)
 
 
 def _size(size: tuple[int, int] | None) -> str:

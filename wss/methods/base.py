@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
 import keras
@@ -16,6 +17,11 @@ from wss.models.deeplab import DeepLab, Features
 
 Batch = Mapping[str, Mapping[str, tf.Tensor]]
 Scalars = dict[str, tf.Tensor]
+
+
+def is_any(count: tf.Tensor) -> tf.Tensor:
+    """Returns 1 where a count is above 0, else 0, float32: what `Method.known_when` names."""
+    return tf.cast(count > 0, tf.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +62,14 @@ class Method(abc.ABC):
         streams: The streams of the batch that it reads, with the views that it asks of each.
         independent_passes: Number of passes of the network that do not wait for each other, see `set_cpu_threads`.
         weighs_classes: Whether its cross-entropy on masks takes the weights of `DeepLab.class_weights`.
+        known_when: Metrics that compare with what a step may lack, such as masks of unlabelled images, and for each the
+            metric that is 1 where it is there, else 0. The mean is over those steps, and nothing is shown without any.
     """
 
     streams: Mapping[str, Views]
     independent_passes: ClassVar[int] = 1
     weighs_classes: ClassVar[bool] = False
+    known_when: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def build(self, network: DeepLab, info: DatasetInfo) -> keras.layers.Layer | None:
         """Builds the method's own layers, which are trained and saved as `network.branches`; None without any."""

@@ -29,8 +29,9 @@ from wss.jobs.worker_pool import Submit, worker_pool
 from wss.methods.bap_nal.box_masks import filled_boxes
 from wss.pseudo_labels.box_crf import masks_of
 from wss.pseudo_labels.box_labeler import BoxLabeler, Seen, boxes_in
-from wss.pseudo_labels.labeled_records import PNGS, digest, indexed, set_bytes, set_mask, write_png
+from wss.pseudo_labels.labeled_records import PNGS, digest, indexed, set_bytes, set_mask
 from wss.pseudo_labels.teacher import TeacherDescription
+from wss.visualization.picture_files import save_index_png
 
 # What is compared with true masks, from the simplest on.
 SOURCES = ("filled boxes", "without CRF", "Y_crf", "Y_ret", "both agree")
@@ -192,7 +193,7 @@ def _written(job: BoxLabelJob, labeled: Labeled, found: "_Found", tick: Tick) ->
     mask, second = labeled.masks["Y_crf"], labeled.masks["Y_ret"]
     if job.write_pngs:
         for folder, label in (("crf", mask), ("ret", second)):
-            write_png(epath.Path(job.folder) / PNGS / folder / f"{labeled.entry.id}.png", label, job.info)
+            save_index_png(epath.Path(job.folder) / PNGS / folder / f"{labeled.entry.id}.png", label, job.info)
     example = tf.train.Example.FromString(labeled.photo["serialized"])
     set_mask(example, mask)
     set_bytes(example, SECOND_MASK, encode_mask(second))

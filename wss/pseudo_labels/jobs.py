@@ -23,8 +23,9 @@ from wss.jobs.processes import Tick
 from wss.jobs.restartable import done_file, result_of, run_once
 from wss.methods.dars import exact_sampling as sampling
 from wss.methods.dars import policies
-from wss.pseudo_labels.labeled_records import PNGS, digest, indexed, set_bytes, set_mask, true_mask, write_png
+from wss.pseudo_labels.labeled_records import PNGS, digest, indexed, set_bytes, set_mask, true_mask
 from wss.pseudo_labels.prediction_store import Predictions, load_arrays, save_arrays
+from wss.visualization.picture_files import save_index_png
 
 CONFIDENCE = "image/confidence/encoded"
 
@@ -158,7 +159,7 @@ def _set_labels(job: LabelJob, name: str, example: tf.train.Example, label: np.n
     if job.write_confidences:
         set_bytes(example, CONFIDENCE, encode_mask(confidence.view(np.uint16)))
     if job.write_pngs:
-        write_png(epath.Path(job.folder) / PNGS / f"{name}.png", label, job.info)
+        save_index_png(epath.Path(job.folder) / PNGS / f"{name}.png", label, job.info)
 
 
 class _Found:

@@ -1,22 +1,18 @@
-"""What every labelling writes: masks into records, the same as PNGs for people; and the true masks to compare with."""
+"""What every labelling writes: masks into records; and the true masks to compare with."""
 
 import hashlib
-import io
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from etils import epath
-from PIL import Image
 
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import MASK, decode_labels
-from wss.data.masks import color_table, encode_mask
+from wss.data.masks import encode_mask
 from wss.data.record_damage import damage_told
 from wss.data.record_index import Entry
 from wss.data.splits import records_of
-from wss.visualization.picture_files import write_picture
 
 PNGS = "pngs"
 
@@ -66,11 +62,3 @@ def digest(name: str, *labels: np.ndarray) -> int:
     for label in labels:
         found.update(label.tobytes())
     return int.from_bytes(found.digest(), "little")
-
-
-def write_png(path: epath.Path, label: np.ndarray, info: DatasetInfo) -> None:
-    """Writes class ids as a PNG with a palette, as PASCAL VOC's masks: of data and for the eye."""
-    image, encoded = Image.fromarray(label), io.BytesIO()
-    image.putpalette(color_table(info.colors, info.ignore_label).tobytes())
-    image.save(encoded, "PNG")
-    write_picture(path, encoded.getvalue())

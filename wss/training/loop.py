@@ -22,6 +22,7 @@ from wss.runtime.memory import peak_memory
 from wss.runtime.stopping import StopRequest, end
 from wss.runtime.strategy import number_of_hosts, of_all_replicas
 from wss.training.checkpoints import Checkpoints
+from wss.training.known_scalars import known_scalars
 from wss.training.resuming import resume
 from wss.training.run_record import RunRecord
 from wss.training.step import TrainStep
@@ -118,7 +119,7 @@ class Trainer:
                 if loops == 2 and self.num_steps - stop > WORTH_A_LOOK:  # the first loop compiled
                     self._compare_with_input((stop - now) / (time.monotonic() - start))
                 self._raise_if_diverged()
-                scalars = self.step.results(stop - now)
+                scalars = known_scalars(self.step.results(stop - now), self.step.method.known_when)
                 progress.update(stop, {name: scalars[name] for name in self.step.names[: self.step.losses]})
                 self._after(stop, scalars, writer, progress)
                 # One host alone must not stop: the others would wait for it.

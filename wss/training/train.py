@@ -36,9 +36,11 @@ from wss.ranges import (
 from wss.run_directory import RunDirectory
 from wss.runtime.precision import set_precision
 from wss.runtime.strategy import hosts_together, is_chief
+from wss.training.cadence import CHECKPOINTS, PICTURES, SUMMARIES
 from wss.training.checkpoints import SavedCheckpoint, restore_parts
 from wss.training.loop import Intervals, Trainer
 from wss.training.optimizers import build_optimizer
+from wss.training.run_facts import run_facts
 from wss.training.step import TrainStep
 from wss.training.validation import Validation
 
@@ -57,9 +59,9 @@ EVALUATED = "an evaluate_every above 0"
     num_steps=Integer(1, LARGEST_STEP),
     seed=Integer(0, LARGEST_SEED),
     steps_per_loop=Integer(1, LARGEST_STEP),
-    summary_every=Integer(0, LARGEST_STEP),
-    pictures_every=Integer(0, LARGEST_STEP),
-    checkpoint_every=Integer(0, LARGEST_STEP),
+    summary_every=OrNone(Integer(0, LARGEST_STEP)),
+    pictures_every=OrNone(Integer(0, LARGEST_STEP)),
+    checkpoint_every=OrNone(Integer(0, LARGEST_STEP)),
     evaluate_every=Integer(0, LARGEST_STEP),
     keep_checkpoints=Integer(1),
     keep_best=Switch(),
@@ -87,9 +89,11 @@ class Training:
         num_steps: Optimizer steps of the whole run.
         seed: Seed of initial weights, dropout, order and augmentation.
         steps_per_loop: Steps without looking from the host.
-        summary_every: Steps between scalars for TensorBoard; 0 is never, here and below.
-        pictures_every: Steps between pictures for TensorBoard.
-        checkpoint_every: Steps between checkpoints; there is always one at the end.
+        summary_every: Steps between scalars for TensorBoard; 0 is never, here and below. None is a tenth of `num_steps`, at
+            most 100.
+        pictures_every: Steps between pictures for TensorBoard. None is a quarter of `num_steps`, at most 1000.
+        checkpoint_every: Steps between checkpoints; there is always one at the end. None is a tenth of `num_steps`, at most
+            1000.
         evaluate_every: Steps between evaluations.
         keep_checkpoints: Number of the last checkpoints that are kept.
         keep_best: Whether the weights of the step with the best mIoU are kept beside the last ones, and are those that the
@@ -120,9 +124,9 @@ class Training:
     num_steps: int = gin.REQUIRED
     seed: int = 0
     steps_per_loop: int = 10
-    summary_every: int = 100
-    pictures_every: int = 1000
-    checkpoint_every: int = 1000
+    summary_every: int | None = None
+    pictures_every: int | None = None
+    checkpoint_every: int | None = None
     evaluate_every: int = 0
     keep_checkpoints: int = 3
     keep_best: bool = False
@@ -171,9 +175,9 @@ class Training:
             num_steps=self.num_steps,
             steps_per_loop=self.steps_per_loop,
             intervals=Intervals(
-                summary=self.summary_every,
-                pictures=self.pictures_every,
-                checkpoint=self.checkpoint_every,
+                summary=SUMMARIES.every(self.summary_every, self.num_steps),
+                pictures=PICTURES.every(self.pictures_every, self.num_steps),
+                checkpoint=CHECKPOINTS.every(self.checkpoint_every, self.num_steps),
                 evaluation=self.evaluate_every,
             ),
             keep_checkpoints=self.keep_checkpoints,
@@ -230,8 +234,8 @@ def train(run_dir: str, strategy: tf.distribute.Strategy, *, dry_run: bool = Fal
     Args:
         run_dir: Folder for everything that the run writes, see `wss.run_directory`.
         strategy: The strategy to train and evaluate under.
-        dry_run: Whether to take two steps and evaluate one batch only, print an estimate of time and memory, and write
-            nothing lasting.
+        dry_run: Whether to take two steps and evaluate one batch only, print the facts of `run_facts` and an estimate of
+            time and memory, and write nothing lasting.
 
     Returns:
         The evaluation at the end, or None without one.
@@ -242,8 +246,13 @@ def train(run_dir: str, strategy: tf.distribute.Strategy, *, dry_run: bool = Fal
     """
     run = RunDirectory(Path(run_dir), writes=is_chief(strategy))
     if dry_run:
-        trainer = Training().trainer(run, strategy)
+        settings = Training()
+        trainer = settings.trainer(run, strategy)
         with hosts_together(strategy):
+            facts = run_facts(
+                trainer, keep_checkpoints=settings.keep_checkpoints, initial_weights=settings.initial_weights
+            )
+            print("\n".join(facts), flush=True)
             trainer.dry_run()
         return None
     with run.held():

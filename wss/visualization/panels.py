@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
+from wss.data.masks import IGNORE
+from wss.errors import UserError
 from wss.inference.photos import Examples, Photo, run_examples
 from wss.inference.pipelining import in_threads
 from wss.inference.prediction import label_at_size, predict, predict_and_explain, to_image_size
@@ -16,8 +18,8 @@ from wss.models.deeplab import DeepLab
 from wss.ops.dense_crf import CRFSettings
 from wss.progress import format_seconds, track
 from wss.visualization.layout import classes_in, panel, panel_grid, with_legend
-from wss.visualization.overlays import Columns, colorize, example_columns, overlay
-from wss.visualization.picture_files import save_png
+from wss.visualization.overlays import Columns, example_columns, overlay
+from wss.visualization.picture_files import save_index_png, save_png
 
 SHEET_ROWS = 12
 
@@ -45,7 +47,7 @@ def visualize(
 ) -> None:
     """Writes masks/<name>.png, overlays/<name>.png, panels/<name>.png and panels.png, a sheet of the first rows.
 
-    A mask has the photo's own size; the others have the size that the network sees.
+    A mask has the photo's own size, class ids as values and a palette; the others have the size that the network sees.
 
     Threads draw and write while the network works on the next batch.
 
@@ -61,8 +63,13 @@ def visualize(
         crf: Parameters of a dense CRF that refines the prediction; None without one.
 
     Raises:
+        UserError: There are more classes than a mask has values beside `IGNORE`.
         WriteError: A picture cannot be written; those that are there are whole.
     """
+    if info.num_classes > IGNORE:
+        raise UserError(
+            f"{info.directory or info.name}: {info.num_classes} classes; a mask has {IGNORE} values, as {IGNORE} is no class"
+        )
     output, start = Path(output), time.monotonic()
     drawing = _Drawing(info, output, before or {}, title)
 
@@ -101,7 +108,7 @@ class _Drawing:
         shown = classes_in([prediction] + ([] if example.label is None else [example.label]))
         columns = example_columns(example.image, self.info, example.label, maps=self._maps(example, outputs))
         at_own_size = label_at_size(prediction.astype(np.uint8), example.own_size or prediction.shape)
-        self._save("masks", example, colorize(at_own_size, self.info))
+        save_index_png(self._path("masks", example), at_own_size, self.info)
         self._save("overlays", example, overlay(example.image, prediction, self.info))
         self._save("panels", example, with_legend(panel(columns, example.name), self.info, shown))
         return example.name, columns, shown
@@ -118,7 +125,10 @@ class _Drawing:
                 yield title, _cut(to_image_size(values, size), example)
 
     def _save(self, kind: str, example: Photo, picture: np.ndarray) -> None:
-        save_png(self.output / kind / f"{example.name}.png", picture)
+        save_png(self._path(kind, example), picture)
+
+    def _path(self, kind: str, example: Photo) -> Path:
+        return self.output / kind / f"{example.name}.png"
 
 
 def _shown(figure: Figure) -> tf.Tensor:

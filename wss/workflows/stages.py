@@ -1,6 +1,7 @@
 """Commands one after the other, of which those that are finished are not run again."""
 
 import dataclasses
+import os
 import shlex
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from wss.errors import UserError
 from wss.evaluation.evaluation import default_split
 from wss.files import write_text
+from wss.next_step import PART_OF_A_WORKFLOW
 from wss.run_directory import RunDirectory
 
 # Where things lie differs from machine to machine and says nothing of the result.
@@ -105,7 +107,7 @@ def _exit_code(command: Sequence[str]) -> int:
 
     Ctrl-C reaches both; it counts when the process has saved.
     """
-    process, stopped = subprocess.Popen(command), False
+    process, stopped = subprocess.Popen(command, env={**os.environ, PART_OF_A_WORKFLOW: "1"}), False
 
     def stop(*_) -> None:
         nonlocal stopped

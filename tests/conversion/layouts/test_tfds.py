@@ -14,6 +14,7 @@ from scripts import load_module, separate_flags
 from wss.conversion.encode import LabelMap, load_image, load_mask
 from wss.conversion.layouts.cityscapes import CLASSES, COLORS
 from wss.conversion.layouts.tfds import DecodedMask, Layout, TfdsPool, TfdsShard
+from wss.data.class_colors import default_colors
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_boxes, parse_example
 from wss.data.record_files import split_records
@@ -158,7 +159,7 @@ def examples_of(info: DatasetInfo, split: str) -> dict[str, dict]:
 def test_pets_and_background(pets, convert):
     info = convert("oxford_iiit_pet", pets)
     assert info.name == "out" and info.class_names == ("background", "pet") and info.has_background
-    assert info.colors == ((0, 0, 0), (128, 0, 0))
+    assert info.colors == tuple(default_colors(2))
     assert {name: (split.num_examples, split.num_masks) for name, split in info.splits.items()} == {
         "train": (7, 7), "test": (1, 1)
     }  # fmt: skip

@@ -86,6 +86,9 @@ def test_fit_by_hand():
     fit = pseudo_label_fit(logits, pseudo)
     np.testing.assert_allclose(fit["pseudo/labeled_share"], 2 / 3)
     np.testing.assert_allclose(fit["pseudo/accuracy"], 1 / 2)
+    assert fit["known/labels"] == 1
+    nothing = pseudo_label_fit(logits, {**pseudo, "label": tf.fill([1, 2, 2, 1], 255)})
+    assert nothing["known/labels"] == 0 and nothing["pseudo/accuracy"] == 0
 
 
 def test_training_figures_show_the_pseudo_labelled_half():

@@ -266,6 +266,9 @@ def test_quality_is_of_the_soft_label_and_of_the_teacher():
     np.testing.assert_allclose(found["soft_label/one_hot"], 2 / 3)
     np.testing.assert_allclose(found["teacher/ece"], 1 / 3, rtol=1e-5)
     np.testing.assert_allclose(found["teacher/mean_iou"], (1 / 2 + 1 / 2) / 2)
+    assert found["known/masks"] == 1
+    nothing = teacher_quality(logits, {"label": tf.fill([1, 2, 2, 1], 255)}, label, tf.ones([1, 2, 2, 1]))
+    assert nothing["known/masks"] == 0
 
 
 def test_parts_are_shades_of_their_class():

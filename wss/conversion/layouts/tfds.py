@@ -33,7 +33,7 @@ class Layout:
         channel: Channel of the masks that has the classes; None where all channels are equal.
         id_map: Class of each value in the masks, or 255 to ignore it; None keeps the values. 255 is always ignored.
         class_names: Names of the classes; () for those of the label of `segments`.
-        colors: RGB colours of the classes; () for those of PASCAL VOC.
+        colors: RGB colours of the classes; () for `default_colors`.
         has_background: Whether class 0 is everything else.
         unlabeled_splits: Splits that have no masks, or dummies.
     """

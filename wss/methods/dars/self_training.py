@@ -7,12 +7,14 @@ import gin
 import tensorflow as tf
 
 from wss.data.streams import MASKS
-from wss.methods.base import Batch, Figure, Losses, Method, Scalars
+from wss.methods.base import Batch, Figure, Losses, Method, Scalars, is_any
 from wss.methods.supervised import decoder_figures, segmentation_pass
 from wss.models.deeplab import DeepLab
 from wss.ops.resizing import resize_nearest
 from wss.parameter_ranges import in_ranges
 from wss.ranges import Number, Switch
+
+KNOWN_LABELS = "known/labels"
 
 
 @gin.configurable
@@ -37,6 +39,7 @@ class SelfTraining(Method):
     streams = {"labeled": MASKS, "pseudo": MASKS}
     independent_passes = 2
     weighs_classes = True
+    known_when = {"pseudo/accuracy": KNOWN_LABELS}
 
     pseudo_weight: float = 1.0
     auxiliary_weight: float = 0.4
@@ -75,7 +78,9 @@ def pseudo_label_fit(logits: tf.Tensor, pseudo: Mapping[str, tf.Tensor], ignore_
     count = lambda mask: tf.reduce_sum(tf.cast(mask, tf.float32))
     label = tf.squeeze(resize_nearest(pseudo["label"], logits.shape[1:3]), -1)
     right = tf.cast(tf.argmax(logits, -1), label.dtype) == label
+    labeled = count(label != ignore_label)
     return {
         "pseudo/labeled_share": tf.math.divide_no_nan(count(pseudo["label"] != ignore_label), count(pseudo["valid"])),
-        "pseudo/accuracy": tf.math.divide_no_nan(count(right), count(label != ignore_label)),
+        "pseudo/accuracy": tf.math.divide_no_nan(count(right), labeled),
+        KNOWN_LABELS: is_any(labeled),
     }

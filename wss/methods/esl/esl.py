@@ -18,7 +18,7 @@ from wss.errors import UserError
 from wss.methods.base import Batch, Figure, Losses, Method
 from wss.methods.components.cut_mix import CutMix
 from wss.methods.components.teacher import STATISTICS, Teacher
-from wss.methods.esl.monitoring import teacher_quality
+from wss.methods.esl.monitoring import KNOWN_WHEN, teacher_quality
 from wss.methods.esl.part_contrast import PartContrast, PartState
 from wss.methods.esl.passes import View, run, student_view, teacher_view
 from wss.methods.esl.projector import Projector, build_projector
@@ -87,6 +87,8 @@ class ESL(Method):
         auxiliary_weight: Weight of an auxiliary head's L_CE, if the network has one.
         join: See `student_view`; as in U2PL.
     """
+
+    known_when = KNOWN_WHEN
 
     label: str = "dynamic"
     eta: float = 0.95

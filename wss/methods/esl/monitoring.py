@@ -1,13 +1,18 @@
 """What TensorBoard shows of ESL: how good soft labels and teacher are, and the parts in colours."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import tensorflow as tf
 
-from wss.methods.base import Scalars
+from wss.methods.base import Scalars, is_any
 from wss.methods.esl.soft_label import support_size
 from wss.ops.metrics import calibration_histogram, confusion_matrix
 from wss.ops.resizing import resize_nearest
+
+# See `Method.known_when`.
+KNOWN_MASKS = "known/masks"
+KNOWN_WHEN = MappingProxyType({"teacher/ece": KNOWN_MASKS, "teacher/mean_iou": KNOWN_MASKS})
 
 
 def teacher_quality(
@@ -17,7 +22,8 @@ def teacher_quality(
 
     Args:
         logits: float32 [B, h, w, C] of the teacher.
-        unlabeled: The unlabelled stream; pixels of its label that are 255 count in no IoU or calibration.
+        unlabeled: The unlabelled stream; pixels of its label that are 255 count in no IoU or calibration. Without others
+            both are 0, see `KNOWN_WHEN`.
         label: float32 [B, h', w', C], the soft label.
         valid: float32 [B, h', w', 1], pixels that count.
     """
@@ -37,6 +43,7 @@ def teacher_quality(
         "soft_label/one_hot": share(tf.cast(sizes == 1, tf.float32)),
         "teacher/ece": tf.math.divide_no_nan(tf.reduce_sum(tf.abs(correct - confidence)), tf.reduce_sum(count)),
         "teacher/mean_iou": tf.math.divide_no_nan(tf.reduce_sum(iou * present), tf.reduce_sum(present)),
+        KNOWN_MASKS: is_any(tf.reduce_sum(count)),
     }
 
 

@@ -13,7 +13,7 @@ from wss.methods.base import Batch, Figure, Losses, Method
 from wss.methods.components.image_classifier import build_classifier
 from wss.methods.pseudoseg.branches import PseudoSegBranches, build_sgc
 from wss.methods.pseudoseg.calibrated_fusion import LABELS, NORM_AXES, NORM_REDUCTIONS, SOURCES, CalibratedFusion
-from wss.methods.pseudoseg.pseudo_label import PseudoLabel, pseudo_label_quality
+from wss.methods.pseudoseg.pseudo_label import KNOWN_WHEN, PseudoLabel, pseudo_label_quality
 from wss.models.deeplab import DeepLab, Features
 from wss.models.layers.normalization import batch_norm_updates
 from wss.ops.losses import consistency_loss, image_label_loss, segmentation_loss
@@ -84,6 +84,7 @@ class PseudoSeg(Method):
 
     independent_passes = len(VIEWS)
     weighs_classes = True
+    known_when = KNOWN_WHEN
 
     use_image_labels: bool = False
     gamma: float = 0.5

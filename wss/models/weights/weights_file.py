@@ -58,14 +58,17 @@ def write_weights(model: keras.Model, path: Path, attributes: Mapping[str, float
     Raises:
         WriteError: They cannot be written.
     """
-    # From the shapes: to read values is collective.
-    size = sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size + HEADER_BYTES for v in model.variables)
     with write_errors(path), whole(epath.Path(path), suffix=SUFFIX) as temporary:
-        _check_room(temporary, size)
+        _check_room(temporary, weights_bytes(model))
         model.save_weights(str(temporary))
         if attributes:
             with h5py.File(temporary, "r+") as content:
                 content.attrs.update(attributes)
+
+
+def weights_bytes(model: keras.Model) -> int:
+    """Returns how many bytes a file of weights takes at most; from the shapes, since to read values is collective."""
+    return sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size + HEADER_BYTES for v in model.variables)
 
 
 def _check_room(path: epath.Path, size: int) -> None:
