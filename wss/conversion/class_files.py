@@ -1,6 +1,7 @@
 """The classes of a data set, as a person types them or a label tool writes them."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 from wss.conversion.class_names import IGNORE_NAMES, Entry, check_name, line_entry
@@ -62,6 +63,11 @@ def read_class_list(text: str) -> ClassList:
         what = "a folder" if _is_folder(text) else "no such file"
         raise UserError(f"--class_names={text[:200]}: {what}, and no list of names such as background,cat")
     return _checked(entries, flag)
+
+
+def read_class_file(path: str | os.PathLike) -> ClassList:
+    """Reads a file of classes, such as a label tool writes, see `read_class_list`."""
+    return _checked(_read_file(str(path)), str(path))
 
 
 def _checked(entries: list[Entry], flag: str) -> ClassList:

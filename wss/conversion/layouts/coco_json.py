@@ -46,8 +46,13 @@ class _NotTooDeep:
         self._is_known = True
 
 
-def read_items(path: epath.Path, key: str) -> Iterator[Any]:
+def read_items(path: epath.Path, key: str, *, may_be_empty: bool = False) -> Iterator[Any]:
     """Streams a list of a JSON file, such as its "images".
+
+    Args:
+        path: The file.
+        key: Name of the list.
+        may_be_empty: Whether a file without such a list, or with an empty one, is right.
 
     Raises:
         UserError: The file is missing or broken, or there is no such list in it.
@@ -69,7 +74,7 @@ def read_items(path: epath.Path, key: str) -> Iterator[Any]:
     except OSError as error:
         reason = "missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
         raise UserError(f"{path}: {reason}; it is in {archive_of(path)}") from error
-    if not found:
+    if not found and not may_be_empty:
         raise UserError(f'{path}: no list "{key}" in it, or an empty one; expected the file of {archive_of(path)}')
 
 
@@ -99,6 +104,8 @@ def wrong_field(item: Any, fields: Mapping[str, Any]) -> str:
 
 def archive_of(path: epath.Path) -> str:
     """Returns the archive that has a file, in words."""
+    if "2017" not in path.name:
+        return "the export of the label tool"
     name = "annotations_trainval2017" if path.name.startswith("instances") else path.stem
     return f"{name}.zip from cocodataset.org"
 

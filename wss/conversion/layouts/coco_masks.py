@@ -3,10 +3,11 @@
 import dataclasses
 import hashlib
 import json
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from etils import epath
@@ -38,6 +39,43 @@ class CocoImage(NamedTuple):
         """Its id in the records, such as "000000000009"."""
         return PurePosixPath(self.file_name).stem
 
+    def location(self, folder: epath.Path) -> epath.Path:
+        """Returns where it lies if the images of the file lie in `folder`."""
+        return folder / self.file_name
+
+
+class ListedPhoto(Protocol):
+    """An image that an annotation file lists, such as `CocoImage`."""
+
+    @property
+    def id(self) -> int:
+        """Its number in the annotation file."""
+        ...
+
+    @property
+    def file_name(self) -> str:
+        """Its file, for messages."""
+        ...
+
+    @property
+    def height(self) -> int:
+        """Its height in pixels."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Its width in pixels."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Its id in the records."""
+        ...
+
+    def location(self, folder: epath.Path) -> str | os.PathLike:
+        """Returns where it lies if the images of the file lie in `folder`."""
+        ...
+
 
 class Annotation(NamedTuple):
     """One instance.
@@ -66,12 +104,14 @@ class CocoShard(Shard):
         annotation_file: JSON file that the annotations come from.
         images: Its images in the order of the records.
         annotations: File with a line of JSON for each annotation: image id, fields of `Annotation`.
+        must_cover: Whether an outline beside its image is a problem.
     """
 
     image_folder: epath.Path
     annotation_file: epath.Path
-    images: tuple[CocoImage, ...]
+    images: tuple[ListedPhoto, ...]
     annotations: epath.Path
+    must_cover: bool = False
 
     def __iter__(self) -> Iterator[Source]:
         of_image: dict[int, list[Annotation]] = defaultdict(list)
@@ -87,15 +127,16 @@ class CocoShard(Shard):
         stat = self.annotation_file.stat()
         return hashlib.sha256(f"{super().fingerprint()} {stat.length} {stat.mtime}".encode()).hexdigest()
 
-    def _source(self, image: CocoImage, annotations: tuple[Annotation, ...]) -> Source:
+    def _source(self, image: ListedPhoto, annotations: tuple[Annotation, ...]) -> Source:
         size = (image.height, image.width)
-        boxes = (clipped_box(annotation, size) for annotation in annotations)
+        objects = [annotation for annotation in annotations if annotation.label]  # not those of a class "background"
+        boxes = (clipped_box(annotation, size) for annotation in objects)
         return Source(
             image.name,
-            self.image_folder / image.file_name,
-            CocoMask(f"{self.annotation_file}, {image.file_name}", size, annotations),
+            image.location(self.image_folder),
+            CocoMask(f"{self.annotation_file}, {image.file_name}", size, annotations, self.must_cover),
             # A crowd counts: its class is in the image.
-            image_labels=tuple(sorted({annotation.label for annotation in annotations})),
+            image_labels=tuple(sorted({annotation.label for annotation in objects})),
             boxes=tuple(box for box in boxes if box is not None),
         )
 
@@ -112,11 +153,13 @@ class CocoMask:
         path: Annotation file and image, for messages.
         size: Height and width of the image in pixels.
         annotations: Its instances.
+        must_cover: Whether an outline that has no pixel in the image and none near it is a problem.
     """
 
     path: str
     size: tuple[int, int]
     annotations: tuple[Annotation, ...]
+    must_cover: bool = False
 
     def read(self) -> np.ndarray:
         """Returns class ids and `IGNORE`, uint8 [H, W].
@@ -135,6 +178,8 @@ class CocoMask:
         layers = []
         for annotation in self.annotations:
             try:
+                if self.must_cover:
+                    _check_within(annotation.segmentation, self.size)
                 region = decode_segmentation(annotation.segmentation, self.size)
             except ValueError as error:
                 raise UserError(f"{self.path}: annotation {annotation.id}: {error}") from error
@@ -217,6 +262,17 @@ def _check_polygon(polygon: Any) -> None:
     for value in polygon:
         if not isinstance(value, int | float) or abs(value) > MAX_COORDINATE:
             raise ValueError(f"a polygon with {value!r}; expected coordinates in pixels")
+
+
+def _check_within(segmentation: Any, size: tuple[int, int]) -> None:
+    """Raises a `ValueError` if a polygon lies beside an image of (height, width) pixels."""
+    for polygon in segmentation if isinstance(segmentation, list) else ():
+        _check_polygon(polygon)
+        x, y = polygon[::2], polygon[1::2]
+        if max(x) <= 0 or max(y) <= 0 or min(x) >= size[1] or min(y) >= size[0]:
+            raise ValueError(
+                f"a polygon around ({x[0]:g}, {y[0]:g}), beside an image of {size[1]}x{size[0]}; expected pixels of it"
+            )
 
 
 def _decode_runs(segmentation: dict, size: tuple[int, int]) -> np.ndarray:

@@ -1,0 +1,147 @@
+"""What the converters of label tools' exports have in common: their flags, and one call that writes the data set."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from wss.conversion.class_files import ClassList, read_class_list
+from wss.conversion.converter_flags import convert
+from wss.conversion.encode import LabelMap
+from wss.conversion.layouts.exports.export import (
+    AUTO,
+    BACKGROUND,
+    UNANNOTATED,
+    Export,
+    Kind,
+    Part,
+    Request,
+    counted,
+    upright_classes,
+)
+from wss.conversion.layouts.exports.recognise import recognise
+from wss.conversion.layouts.exports.splits import SplitRule, pools_of
+from wss.conversion.sources import Source
+from wss.data.masks import IGNORE, INVALID, lookup_table, parse_classes, parse_ignore_values
+from wss.errors import UserError, did_you_mean
+
+FLAGS = flags.FLAGS
+flags.disclaim_key_flags()  # they belong to the converter that asks for them, whose --help lists them
+MAX_SHOWN = 12
+
+
+def define_export_flags() -> None:
+    """Defines the flags that both converters of exports have."""
+    flags.DEFINE_enum(
+        "unannotated",
+        AUTO,
+        UNANNOTATED,
+        "Images of an export of a label tool in which nothing is annotated: background, unlabeled, or auto, as the tool "
+        "means it. A line says what was taken.",
+    )
+    flags.DEFINE_float(
+        "val_fraction", 0.2, "Part of the images with masks for val, by chance.", lower_bound=0.0, upper_bound=1.0
+    )
+    flags.DEFINE_string(
+        "train_list", None, "Text file of the images of train, one per line; by default all not in val."
+    )
+    flags.DEFINE_string("val_list", None, "Text file of the images of val, one per line; instead of val_fraction.")
+
+
+def split_rule() -> SplitRule:
+    """Returns how the flags split images that have no split of their own."""
+    fraction = FLAGS.val_fraction if FLAGS["val_fraction"].present else None
+    return SplitRule(FLAGS.train_list, FLAGS.val_list, fraction, FLAGS.seed)
+
+
+def request_of(class_names: str | None, photos: str | None, tasks: str | None = None) -> Request:
+    """Returns what the flags say about an export."""
+    classes = None
+    if class_names:
+        classes = upright_classes(read_class_list(class_names), f"--class_names={class_names}")
+    return Request(photos, classes, FLAGS.unannotated, tasks)
+
+
+def convert_export(
+    root: str,
+    request: Request,
+    *,
+    command: str,
+    flag: str,
+    kind: Kind | None = None,
+    unlabeled: Sequence[Source] = (),
+    problems: Iterable[str] = (),
+    classes: Sequence[str] = (),
+    ignore_values: Sequence[str] = (),
+) -> None:
+    """Recognises an export, reads it and writes it as a data set.
+
+    Args:
+        root: Folder of the export.
+        request: What a person says about it.
+        command: The converter, for the record of the data set.
+        flag: Name of the flag that gave the folder, for messages.
+        kind: What the export is; None finds that out.
+        unlabeled: Further images without masks.
+        problems: Lines on what was found wrong so far.
+        classes: Ids to keep, as in `masks.parse_classes`.
+        ignore_values: Values that do not count, as in `masks.parse_ignore_values`.
+    """
+    kind = kind or recognise(Path(root), flag)
+    print(f"{root}: an export of {kind.words}")
+    export = kind.read(Path(root), request)
+    if unlabeled:
+        part = next((name for name in ("", "train", "default") if name in export.parts), "")
+        export.parts[part] = _with(export.parts.get(part, Part()), unlabeled)
+    target = request.classes or export.classes
+    if BACKGROUND in export.classes.names and target.names[0] != BACKGROUND:
+        raise UserError(
+            f"--class_names={','.join(target.names[:MAX_SHOWN])}: expected {BACKGROUND!r} first, since pixels that nobody "
+            "labelled are it"
+        )
+    keep = parse_classes(classes, len(target.names))
+    kept = range(len(target.names)) if keep is None else keep
+    lookup = _lookup(export, target, root, lookup_table(len(target.names), keep))
+    lookup[parse_ignore_values(ignore_values, len(export.classes.names))] = IGNORE
+    pools = pools_of(export, split_rule())
+    masks = sum(len(part.labeled) for part in export.parts.values())
+    print(
+        f"{root}: {counted(masks, 'image')} with a mask, {counted(len(target.names), 'class')}".replace(
+            "classs", "classes"
+        )
+    )
+    print("".join(f"{line}\n" for line in export.lines), end="")
+    convert(
+        pools,
+        class_names=[target.names[c] for c in kept],
+        colors=[target.colors[c] for c in kept],
+        labels=LabelMap(lookup, export.classes.color_map, export.classes.reading),
+        has_background=target.names[0] == BACKGROUND and 0 in kept,
+        provenance={
+            "command": command,
+            "export": kind.words,
+            "classes": list(kept),
+            "unannotated": request.unannotated,
+        },
+        problems=[*problems, *export.problems],
+    )
+
+
+def _with(part: Part, unlabeled: Sequence[Source]) -> Part:
+    return dataclasses.replace(part, unlabeled=[*part.unlabeled, *unlabeled])
+
+
+def _lookup(export: Export, target: ClassList, root: str, table: np.ndarray) -> np.ndarray:
+    """Returns what becomes of each value of the masks of an export, see `masks.lookup_table`; adds to its problems."""
+    lookup = np.full(256, INVALID, np.int16)
+    for value, name in enumerate(export.classes.names):
+        if name in target.names:
+            lookup[value] = table[target.names.index(name)]
+        else:
+            export.problems.append(
+                f"{root}: its class {name[:60]!r} is none of --class_names; expected one of "
+                f"{', '.join(target.names[:MAX_SHOWN])}.{did_you_mean(name[:80], target.names)}"
+            )
+    return lookup

@@ -1,0 +1,234 @@
+"""Label Studio's "Brush labels to PNG" and "to NumPy": a file for each region, and none that names the photo.
+
+The names have the number of the task, as in "task-12-annotation-7-by-1-tag-Car-0.png". Which photo that is, the JSON export
+of the same project tells, the full one or JSON-MIN.
+"""
+
+import dataclasses
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import numpy as np
+from etils import epath
+
+from wss.conversion.class_files import ClassList
+from wss.conversion.layouts.exports.export import (
+    AS_BACKGROUND,
+    BACKGROUND,
+    BACKGROUND_NAMES,
+    BlankMask,
+    Export,
+    Kind,
+    Part,
+    Request,
+    check_case,
+    unannotated_line,
+)
+from wss.conversion.layouts.exports.photos import Photos, photos_of
+from wss.conversion.layouts.exports.voc_trees import load_array
+from wss.conversion.layouts.folder import id_of
+from wss.conversion.sources import Source
+from wss.data.dataset_json import read_json
+from wss.data.image_files import check_regular
+from wss.data.masks import read_mask, voc_colors
+from wss.data.photo_folder import composed
+from wss.data.photos import SUFFIXES
+from wss.errors import UserError, did_you_mean
+
+_NAME = re.compile(r"task-(\d+)-annotation-(\d+)-by-([\w@.]*)-(.+)-(\d+)\.(png|npy)")
+_WHICH = "Label Studio, Brush labels to PNG"
+
+
+@dataclasses.dataclass(frozen=True)
+class BrushMask:
+    """Puts the regions of one photo into a mask; smaller ones lie on larger ones.
+
+    Attributes:
+        path: Path of the first file, for messages.
+        layers: Value and file of each region.
+    """
+
+    path: str
+    layers: tuple[tuple[int, str], ...]
+
+    def read(self) -> np.ndarray:
+        """Returns the values, uint8 [H, W].
+
+        Raises:
+            UserError: A file is damaged, or the regions have different sizes.
+        """
+        regions = [(value, _region(path)) for value, path in self.layers]
+        size = regions[0][1].shape
+        for (_, region), (_, path) in zip(regions, self.layers, strict=True):
+            if region.shape != size:
+                raise UserError(
+                    f"{path}: {region.shape[1]}x{region.shape[0]} pixels, but {self.path} has {size[1]}x{size[0]}; expected "
+                    "the size of the photo"
+                )
+        mask = np.zeros(size, np.uint8)
+        for value, region in sorted(regions, key=lambda layer: -np.count_nonzero(layer[1])):
+            mask[region] = value
+        return mask
+
+
+def _region(path: str) -> np.ndarray:
+    return (load_array(path) if path.endswith(".npy") else read_mask(path)) > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _BrushFile:
+    """What the name of a file tells."""
+
+    path: Path
+    task: int
+    annotation: int
+    tail: str  # the control's name and the label: "tag-Car"
+
+
+def _files(root: Path) -> list[_BrushFile]:
+    matches = [(path, _NAME.fullmatch(path.name)) for path in sorted(root.iterdir())]
+    return [_BrushFile(path, int(m[1]), int(m[2]), composed(m[4])) for path, m in matches if m]
+
+
+def _read(root: Path, request: Request) -> Export:
+    files = _files(root)
+    if request.tasks is None:
+        raise UserError(
+            f"{root}: the masks of {_WHICH} name tasks, not photos; give --tasks=<the export JSON or JSON-MIN of the same "
+            "project>"
+        )
+    tasks = _tasks(request.tasks)
+    photos = photos_of(root, "images", request.photos, what=_WHICH)
+    labels = _labels(files, tasks, request)
+    classes = request.classes or _classes(labels, root)
+    export = Export(classes, problems=list(photos.problems))
+    values = {name: number for number, name in enumerate(classes.names)}
+    values.update({name: 0 for name in BACKGROUND_NAMES if BACKGROUND in values and name not in values})
+    layers: dict[int, list[tuple[int, _BrushFile]]] = defaultdict(list)
+    for file in files:
+        if (label := labels[file.tail]) not in values:
+            export.problems.append(
+                f"{file.path}: the label {label[:60]!r} is none of --class_names; expected one of "
+                f"{', '.join(classes.names[:12])}.{did_you_mean(label[:80], classes.names)}"
+            )
+        elif file.task not in tasks:
+            export.problems.append(f"{file.path}: no task {file.task} in {request.tasks}; expected the same project")
+        else:
+            layers[file.task].append((values[label], file))
+    export.parts[""] = _part(layers, tasks, photos, request=request, problems=export.problems)
+    is_background = request.unannotated == AS_BACKGROUND
+    export.lines += unannotated_line(request.tasks, len(tasks.keys() - layers.keys()), is_background=is_background)
+    return export
+
+
+def _part(
+    layers: Mapping[int, list[tuple[int, _BrushFile]]],
+    tasks: Mapping[int, dict],
+    photos: Photos,
+    *,
+    request: Request,
+    problems: list[str],
+) -> Part:
+    labeled: list[Source] = []
+    unlabeled: list[Source] = []
+    task_of: dict[str, int] = {}
+    for number, task in tasks.items():
+        regions = layers.get(number, [])
+        annotations = sorted({file.annotation for _, file in regions})
+        if len(annotations) > 1:
+            problems.append(
+                f"{regions[0][1].path}: task {number} has masks of the annotations {annotations[0]} and {annotations[1]}; "
+                "expected one annotation for a photo, delete the others"
+            )
+        try:
+            name = photos.find(_photo_name(task), leads_out=True, uploaded=True)
+        except ValueError as error:
+            problems.append(f"{request.tasks}: task {number}: {error}")
+            continue
+        if (first := task_of.setdefault(name, number)) != number:
+            problems.append(
+                f"{request.tasks}: tasks {first} and {number} are the same photo {name!r}; expected one task"
+            )
+            continue
+        path = photos.paths[name]
+        if regions:
+            mask = BrushMask(str(regions[0][1].path), tuple((value, str(file.path)) for value, file in regions))
+            labeled.append(Source(id_of(name), path, mask))
+        elif request.unannotated == AS_BACKGROUND:
+            labeled.append(Source(id_of(name), path, BlankMask(str(path))))
+        else:
+            unlabeled.append(Source(id_of(name), path))
+    unlabeled += [Source(id_of(name), path) for name, path in photos.paths.items() if name not in task_of]
+    return Part(labeled, unlabeled)
+
+
+def _tasks(path: str) -> dict[int, dict]:
+    """Returns the tasks of a JSON export by their numbers."""
+    check_regular(path)
+    try:
+        content = read_json(epath.Path(path))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"--tasks={path}: broken or cut off JSON ({reason}); export JSON or JSON-MIN again") from error
+    tasks = {item["id"]: item for item in content if _is_task(item)} if isinstance(content, list) else {}
+    if not tasks or len(tasks) < len(content):
+        raise UserError(f"--tasks={path}: no list of tasks with an id each; expected Label Studio's JSON or JSON-MIN")
+    return tasks
+
+
+def _is_task(item: Any) -> bool:
+    return isinstance(item, dict) and type(item.get("id")) is int
+
+
+def _photo_name(task: Mapping[str, Any]) -> str:
+    """Returns the file that a task names, as a path or an address; no such text is a `ValueError`."""
+    data = task["data"] if isinstance(task.get("data"), dict) else task
+    texts = [value for value in data.values() if isinstance(value, str)]
+    for text in texts:
+        parts = urlsplit(text) if "://" in text or text.startswith("/data/") else None
+        query = parse_qs(parts.query).get("d") if parts else None
+        name = query[0] if query else unquote(parts.path) if parts else text
+        if name.lower().endswith(SUFFIXES):
+            return name
+    raise ValueError(
+        f"names no photo in {str(data)[:80]}; expected a path that ends in one of {', '.join(SUFFIXES[:3])}"
+    )
+
+
+def _labels(files: list[_BrushFile], tasks: Mapping[int, dict], request: Request) -> dict[str, str]:
+    """Returns the label of each "control-label": as the tasks have it, as a class is called, or behind the first dash."""
+    known = _labels_of_tasks(tasks)
+    names = request.classes.names if request.classes else []
+    found: dict[str, str] = {}
+    for tail in {file.tail for file in files}:
+        given = [name for name in names if tail.endswith("-" + name.replace("/", "-"))]
+        found[tail] = known.get(tail) or (max(given, key=len) if given else tail.split("-", 1)[-1])
+    return found
+
+
+def _labels_of_tasks(tasks: Mapping[int, dict]) -> dict[str, str]:
+    """Returns the labels in a full JSON export by "control-label", as they stand in names of files."""
+    found: dict[str, str] = {}
+    for task in tasks.values():
+        for annotation in task.get("annotations") or ():
+            for region in (annotation.get("result") or ()) if isinstance(annotation, dict) else ():
+                value = region.get("value") if isinstance(region, dict) else None
+                labels = value.get("brushlabels") if isinstance(value, dict) else None
+                if isinstance(labels, list) and labels and all(isinstance(label, str) for label in labels):
+                    tail = f"{region.get('from_name')}-{'-'.join(labels)}"
+                    found[composed(tail.replace("/", "-").replace("\\", "-"))] = composed("-".join(labels).strip())
+    return found
+
+
+def _classes(labels: Mapping[str, str], root: Path) -> ClassList:
+    used = sorted(set(labels.values()))
+    check_case(used, str(root))
+    names = [BACKGROUND, *(name for name in used if name.casefold() not in BACKGROUND_NAMES)]
+    return ClassList(names, [(int(red), int(green), int(blue)) for red, green, blue in voc_colors(len(names))])
+
+
+BRUSH = Kind(_WHICH, lambda root: bool(_files(root)), _read)

@@ -1,0 +1,276 @@
+"""Exports in COCO's JSON: those of CVAT, Label Studio and Roboflow. The annotations themselves are read by `CocoPool`."""
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from etils import epath
+
+from wss.conversion.class_files import ClassList
+from wss.conversion.layouts.coco import CATEGORY_FIELDS, CocoPool, check_packages
+from wss.conversion.layouts.coco_json import read_items, read_objects, shown
+from wss.conversion.layouts.exports.export import (
+    AS_BACKGROUND,
+    AS_UNLABELED,
+    AUTO,
+    BACKGROUND,
+    BACKGROUND_NAMES,
+    Export,
+    Kind,
+    Part,
+    Request,
+    check_case,
+    counted,
+    unannotated_line,
+)
+from wss.conversion.layouts.exports.photos import Photos, photos_of
+from wss.conversion.layouts.exports.roboflow_masks import split_folders
+from wss.conversion.layouts.folder import id_of
+from wss.conversion.sources import Source
+from wss.data.dataset_json import is_count
+from wss.data.masks import IGNORE, voc_colors
+from wss.data.names import is_name
+from wss.data.photo_folder import composed, is_junk
+from wss.errors import UserError
+from wss.progress import track
+
+CVAT_FILES, ROBOFLOW_FILE, STUDIO_FILE = "instances_*.json", "_annotations.coco.json", "result.json"
+IMAGE_FIELDS = {"id": int, "file_name": str}
+
+
+class ExportImage(NamedTuple):
+    """An image of an export, see `ListedPhoto`.
+
+    Attributes:
+        id: Its number in the annotation file.
+        file_name: Its file, as the annotation file has it.
+        height: Its height in pixels; 0 if the file does not tell.
+        width: Its width in pixels; 0 if the file does not tell.
+        name: Its id in the records.
+        path: Where it lies.
+    """
+
+    id: int
+    file_name: str
+    height: int
+    width: int
+    name: str
+    path: str
+
+    def location(self, folder: epath.Path) -> str | os.PathLike:
+        """Returns where it lies."""
+        return self.path
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+    """One annotation file.
+
+    Attributes:
+        part: Name of its split; "" without one.
+        path: The file.
+        photos: The photos that may belong to it.
+        places: Folders in which they may lie.
+        is_uploaded: Whether Label Studio named them.
+    """
+
+    part: str
+    path: epath.Path
+    photos: Photos
+    places: Sequence[str] = ("",)
+    is_uploaded: bool = False
+
+    def id_of(self, name: str) -> str:
+        """Returns the id of a photo, without the folder of its split."""
+        place = next((place for place in self.places if place and name.startswith(place)), "")
+        return id_of(name.removeprefix(place))
+
+
+def _read_files(files: Sequence[_File], request: Request, *, empty_is_background: bool) -> Export:
+    used = [_Used.of(file.path) for file in files]
+    all_used = set().union(*(found.categories for found in used))
+    tables = [_categories(file.path, all_used) for file in files]
+    names = dict.fromkeys([BACKGROUND, *(name for table in tables for name in table.values())])
+    check_case(list(names), str(files[0].path))
+    if not 1 < len(names) <= IGNORE:
+        raise UserError(f"{files[0].path}: {len(names) - 1} categories of objects; expected 1 to {IGNORE - 1}")
+    classes = ClassList(list(names), [(int(r), int(g), int(b)) for r, g, b in voc_colors(len(names))])
+    export = Export(classes)
+    is_background = request.unannotated == AS_BACKGROUND or (request.unannotated == AUTO and empty_is_background)
+    for file, table, found in zip(files, tables, used, strict=True):
+        labels = {id: classes.names.index(name) for id, name in table.items()}
+        export.problems += [*file.photos.problems, *found.problems(file.path)]
+        export.parts[file.part] = _part(file, labels, found, is_background=is_background, export=export)
+    if not is_background and not any(found.total for found in used):
+        raise UserError(f"{files[0].path}: no annotations of any image; expected some, or --unannotated=background")
+    return export
+
+
+def _part(file: _File, labels: Mapping[int, int], used: "_Used", *, is_background: bool, export: Export) -> Part:
+    """Returns the images of one annotation file."""
+    images = _images(file, export.problems)
+    empty = sum(image.id not in used.images for image in images)
+    export.lines += unannotated_line(file.path, empty, is_background=is_background)
+    has_mask = lambda image: image.id in used.images or (is_background and image.height > 0 < image.width)
+    export.problems += [
+        f"{file.path}: {image.file_name!r} has no height and width; expected both in pixels"
+        for image in images
+        if image.id in used.images and not (image.height and image.width)
+    ]
+    all_ids = frozenset(image.id for image in images)
+    by_path = {image.path: image for image in images}
+    listed = {image.path for image in images}
+    unlisted = [Source(file.id_of(n), path) for n, path in file.photos.paths.items() if str(path) not in listed]
+    unlisted = [s for s in unlisted if _is_in(file, str(s.image))]
+
+    def pool(chosen: Sequence[Source]) -> CocoPool:
+        of_pool = [by_path[str(source.image)]._replace(name=source.id) for source in chosen]
+        others = all_ids - {image.id for image in of_pool}
+        return CocoPool(epath.Path(file.photos.folder), file.path, of_pool, labels, others)
+
+    return Part(
+        [Source(image.name, image.path) for image in images if has_mask(image)],
+        [*(Source(image.name, image.path) for image in images if not has_mask(image)), *unlisted],
+        pool,
+    )
+
+
+def _is_in(file: _File, path: str) -> bool:
+    """Returns whether a photo that no file lists may belong to a split: not if that has a folder, and it lies elsewhere."""
+    folders = [f"{file.photos.folder}/{place}" for place in file.places if place]
+    own = [folder for folder in folders if os.path.isdir(folder)]
+    return any(path.startswith(folder) for folder in own) if own else True
+
+
+def _images(file: _File, problems: list[str]) -> list[ExportImage]:
+    """Returns the images of a file whose photos are there; adds a line for all others."""
+    images: list[ExportImage] = []
+    missing: list[str] = []
+    first: dict[Any, str] = {}
+    for item in read_objects(file.path, "images", IMAGE_FIELDS):
+        if item["id"] in first:
+            raise UserError(f"{file.path}: two images of id {item['id']}: {first[item['id']]!r}, {item['file_name']!r}")
+        first[item["id"]] = item["file_name"]
+        height, width = (int(item[side]) if is_count(item.get(side), 1) else 0 for side in ("height", "width"))
+        try:
+            found = file.photos.find(
+                item["file_name"], places=file.places, leads_out=file.is_uploaded, uploaded=file.is_uploaded
+            )
+        except ValueError as error:
+            missing.append(f"{file.path}: image {item['id']}: {error}")
+            continue
+        images.append(
+            ExportImage(item["id"], item["file_name"], height, width, file.id_of(found), str(file.photos.paths[found]))
+        )
+    counts = Counter(image.path for image in images)
+    problems += [
+        f"{file.path}: {number} images of the photo {path}; expected one"
+        for path, number in counts.items()
+        if number > 1
+    ]
+    if missing and not images:
+        missing = [f"{missing[0]} (none of {counted(len(missing), 'photo')} is there)"]
+    problems += missing
+    return sorted(images, key=lambda image: image.name)
+
+
+@dataclasses.dataclass
+class _Used:
+    """What the annotations of a file use, apart from their outlines.
+
+    Attributes:
+        images: Ids of the images that have any.
+        categories: Ids of the categories that have any.
+        without_outline: Number of those that have only a box, and the first.
+        total: Number of all.
+    """
+
+    images: set[int] = dataclasses.field(default_factory=set)
+    categories: set[int] = dataclasses.field(default_factory=set)
+    without_outline: tuple[int, str] = (0, "")
+    total: int = 0
+
+    @classmethod
+    def of(cls, path: epath.Path) -> "_Used":
+        """Reads the annotations of a file as a stream; what is wrong with one is found where masks are made."""
+        used = cls()
+        for item in track(
+            read_items(path, "annotations", may_be_empty=True), f"reading {path.name}", unit="annotation"
+        ):
+            item = item if isinstance(item, dict) else {}
+            used.total += 1
+            for ids, key in ((used.images, "image_id"), (used.categories, "category_id")):
+                if isinstance(item.get(key), int):
+                    ids.add(item[key])
+            if not item.get("segmentation"):
+                number, first = used.without_outline
+                used.without_outline = number + 1, first or shown(item)
+        return used
+
+    def problems(self, path: epath.Path) -> list[str]:
+        """Returns a line if there are boxes without outlines."""
+        number, first = self.without_outline
+        if not number:
+            return []
+        return [
+            f"{path}: {number} of {counted(self.total, 'annotation')} have no outline, such as {first}; expected "
+            f"polygons or masks. Draw them, or take only the boxes: build_folder.py --images=<photos> --boxes={path}"
+        ]
+
+
+def _categories(path: epath.Path, used: set[int]) -> dict[int, str]:
+    """Returns the categories of a file by their ids, without Roboflow's category 0: the project, if it has no objects."""
+    items = list(read_objects(path, "categories", CATEGORY_FIELDS))
+    is_root = lambda item: item["id"] == 0 and item.get("supercategory") == "none" and 0 not in used
+    table: dict[int, str] = {}
+    for item in items if len(items) < 2 else [item for item in items if not is_root(item)]:
+        name = composed(item["name"].strip())
+        name = BACKGROUND if name.casefold() in BACKGROUND_NAMES else name
+        if not is_name(name):
+            raise UserError(f"{path}: {item['name'][:60]!r} can be no name of a category; expected that of a class")
+        if item["id"] in table or name in table.values():
+            raise UserError(f"{path}: two categories of id {item['id']} or name {name!r}; expected one")
+        table[item["id"]] = name
+    check_case(list(table.values()), str(path))
+    return dict(sorted(table.items()))
+
+
+def _read_cvat(root: Path, request: Request) -> Export:
+    check_packages()
+    photos = photos_of(root, "images", request.photos, what=CVAT.words)
+    files = []
+    for path in sorted((root / "annotations").glob(CVAT_FILES)):
+        subset = path.stem.removeprefix("instances_")
+        files.append(_File(subset, epath.Path(path), photos, (f"{subset}/", "")))
+    return _read_files(files, request, empty_is_background=False)
+
+
+def _read_studio(root: Path, request: Request) -> Export:
+    check_packages()
+    photos = photos_of(root, "images", request.photos, what=STUDIO.words)
+    file = _File("", epath.Path(root / STUDIO_FILE), photos, ("",), is_uploaded=True)
+    return _read_files([file], request, empty_is_background=False)
+
+
+def _read_roboflow(root: Path, request: Request) -> Export:
+    check_packages()
+    folders = sorted(split_folders(root, ROBOFLOW_FILE), key=lambda folder: (folder.name != "train", folder.name))
+    files = []
+    for folder in folders:
+        part = "" if folder == root else folder.name
+        photos = photos_of(folder, "", request.photos, what=ROBOFLOW.words)
+        files.append(_File(part, epath.Path(folder / ROBOFLOW_FILE), photos))
+    return _read_files(files, request, empty_is_background=request.unannotated != AS_UNLABELED)
+
+
+def _has_cvat(root: Path) -> bool:
+    return any(not is_junk(path.name) for path in (root / "annotations").glob(CVAT_FILES))
+
+
+_studio: Callable[[Path], bool] = lambda root: (root / STUDIO_FILE).is_file()
+CVAT = Kind("CVAT, COCO 1.0", _has_cvat, _read_cvat, is_coco=True)
+STUDIO = Kind("Label Studio, COCO", _studio, _read_studio, is_coco=True)
+ROBOFLOW = Kind("Roboflow, COCO", lambda root: bool(split_folders(root, ROBOFLOW_FILE)), _read_roboflow, is_coco=True)
