@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_example
 from wss.data.record_files import split_records
+from wss.errors import UserError
 
 HEIGHT, WIDTH = 6, 8
 EMPTY = ["........"] * HEIGHT
@@ -241,3 +243,14 @@ class Exports:
         content = json.loads((self.folder / path).read_text(encoding="utf-8"))
         change(content)
         write_json(self.folder / path, content)
+
+
+def line_of(exports: Exports, *flags: str, **options: Any) -> str:
+    """Returns the one line that a conversion ends in; nothing is written."""
+    with pytest.raises(UserError) as error:
+        exports.build(*flags, **options)
+    head, *lines = str(error.value).split("\n")
+    assert len(lines) < 2 and (not lines or "1 problem:" in head)
+    line = lines[0] if lines else head
+    assert line.isprintable() and not (exports.root / "out").exists()
+    return line

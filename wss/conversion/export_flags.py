@@ -96,7 +96,7 @@ def convert_export(
         part = next((name for name in ("", "train", "default") if name in export.parts), "")
         export.parts[part] = _with(export.parts.get(part, Part()), unlabeled)
     target = request.classes or export.classes
-    if BACKGROUND in export.classes.names and target.names[0] != BACKGROUND:
+    if (kind.is_drawn or BACKGROUND in export.classes.names) and target.names[0] != BACKGROUND:
         raise UserError(
             f"--class_names={','.join(target.names[:MAX_SHOWN])}: expected {BACKGROUND!r} first, since pixels that nobody "
             "labelled are it"

@@ -7,7 +7,6 @@ from export_trees import (
     EMPTY,
     LABELME_BOX,
     TREES,
-    Exports,
     cvat_coco,
     cvat_masks,
     drawn,
@@ -23,11 +22,6 @@ from export_trees import (
 
 from wss.data.example import parse_boxes
 from wss.data.record_files import split_records
-
-
-@pytest.fixture
-def exports(tmp_path, run_script) -> Exports:
-    return Exports(tmp_path, run_script)
 
 
 def check(info, split: str, expected: dict[str, list[str] | None]) -> None:

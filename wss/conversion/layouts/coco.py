@@ -16,8 +16,9 @@ import numpy as np
 from etils import epath
 
 from wss.conversion.encode import raise_problems
-from wss.conversion.layouts.coco_json import archive_of, read_items, read_objects, shown, wrong_field
-from wss.conversion.layouts.coco_masks import Annotation, CocoImage, CocoShard, ListedPhoto
+from wss.conversion.layouts.coco_json import archive_of, check_packages, read_items, read_objects, shown, wrong_field
+from wss.conversion.layouts.coco_masks import Annotation, CocoImage, CocoShard
+from wss.conversion.layouts.coco_segmentations import is_coordinate, is_normalised
 from wss.conversion.sources import ListPool, Pool, Shard, Source
 from wss.data.masks import IGNORE
 from wss.data.names import is_name, is_relative_path
@@ -35,7 +36,6 @@ BACKGROUND = "background"
 CATEGORY_FIELDS = {"id": int, "name": str}
 IMAGE_FIELDS = {"id": int, "file_name": str, "height": int, "width": int}
 ANNOTATION_FIELDS = {"id": int, "image_id": int, "category_id": int, "bbox": list, "segmentation": list | dict}
-MAX_BOX_COORDINATE = 1e6  # some boxes lie a little outside of their images
 # Systems limit how many files may be open; a pass over the annotations fills this many.
 MAX_OPEN_FILES = 128
 
@@ -86,7 +86,7 @@ class CocoPool:
 
     image_folder: epath.Path
     annotation_file: epath.Path
-    images: Sequence[ListedPhoto]
+    images: Sequence[CocoImage]
     labels: Mapping[int, int]
     others: frozenset[int] | None = None
 
@@ -134,7 +134,7 @@ class CocoPool:
                 if item["image_id"] not in shard_of:
                     continue
                 seen += 1
-                normalised = normalised and _is_normalised(item["segmentation"])
+                normalised = normalised and is_normalised(item["segmentation"])
                 normalised_boxes = normalised_boxes and max(item["bbox"]) <= 1
                 if file := files.get(shard_of[item["image_id"]]):
                     file.write(self._line(item) + "\n")
@@ -163,32 +163,11 @@ class CocoPool:
             return 'no such "image_id" among its images'
         if item["category_id"] not in self.labels:
             return 'no such "category_id" among its categories'
-        if len(item["bbox"]) != 4 or not all(map(_is_coordinate, item["bbox"])):
+        if len(item["bbox"]) != 4 or not all(map(is_coordinate, item["bbox"])):
             return "'bbox' is not [x, y, width, height]"
         if item.get("iscrowd", 0) not in (0, 1):
             return "'iscrowd' is neither 0 nor 1"
         return ""
-
-
-def _is_coordinate(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_BOX_COORDINATE
-
-
-def _is_normalised(segmentation: Any) -> bool:
-    """Returns whether polygons have no coordinate over 1, as those that are parts of the sides; False for others."""
-    try:
-        return isinstance(segmentation, list) and max(map(max, segmentation)) <= 1
-    except (TypeError, ValueError, RecursionError):
-        return False
-
-
-def check_packages() -> None:
-    """Raises a `UserError` if a package is missing that COCO's files need."""
-    try:
-        import ijson  # noqa: F401
-        import pycocotools.mask  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"COCO needs a package that is not installed ({error}): pip install 'wss[convert]'") from error
 
 
 def _find_splits(root: epath.Path, splits: Sequence[str]) -> list[str]:

@@ -16,6 +16,15 @@ MAX_DEPTH = 10_000
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
+def check_packages() -> None:
+    """Raises a `UserError` if a package is missing that COCO's files need."""
+    try:
+        import ijson  # noqa: F401
+        import pycocotools.mask  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"COCO needs a package that is not installed ({error}): pip install 'wss[convert]'") from error
+
+
 class _NotTooDeep:
     """A JSON file that is read in pieces, and refused before the parser sees lists in lists in lists without end."""
 

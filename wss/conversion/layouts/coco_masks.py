@@ -3,15 +3,15 @@
 import dataclasses
 import hashlib
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
 
+from wss.conversion.layouts.coco_segmentations import check_within, decode_segmentation
 from wss.conversion.notes import Notes
 from wss.conversion.sources import Shard, Source
 from wss.data.boxes import Box
@@ -19,62 +19,34 @@ from wss.data.image_files import MAX_PIXELS
 from wss.data.masks import IGNORE, MAX_SIDE
 from wss.errors import UserError
 
-MIN_POLYGON = 6
-# Far outside of every image; pycocotools counts in 32-bit fifths of a pixel.
-MAX_COORDINATE = 1e5
-# Of the bits of a run length; that of the largest image has 27.
-MAX_RUN_BITS = 40
-
 
 class CocoImage(NamedTuple):
-    """What an annotation file tells of an image."""
+    """What an annotation file tells of an image.
+
+    Attributes:
+        id: Its number.
+        file_name: Its file.
+        height: Its height in pixels.
+        width: Its width in pixels.
+        found_name: Its id in the records; "" for the name of its file.
+        found_path: Where it lies; "" for its file in the folder of the images.
+    """
 
     id: int
     file_name: str
     height: int
     width: int
+    found_name: str = ""
+    found_path: str = ""
 
     @property
     def name(self) -> str:
         """Its id in the records, such as "000000000009"."""
-        return PurePosixPath(self.file_name).stem
+        return self.found_name or PurePosixPath(self.file_name).stem
 
     def location(self, folder: epath.Path) -> epath.Path:
         """Returns where it lies if the images of the file lie in `folder`."""
-        return folder / self.file_name
-
-
-class ListedPhoto(Protocol):
-    """An image that an annotation file lists, such as `CocoImage`."""
-
-    @property
-    def id(self) -> int:
-        """Its number in the annotation file."""
-        ...
-
-    @property
-    def file_name(self) -> str:
-        """Its file, for messages."""
-        ...
-
-    @property
-    def height(self) -> int:
-        """Its height in pixels."""
-        ...
-
-    @property
-    def width(self) -> int:
-        """Its width in pixels."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """Its id in the records."""
-        ...
-
-    def location(self, folder: epath.Path) -> str | os.PathLike:
-        """Returns where it lies if the images of the file lie in `folder`."""
-        ...
+        return epath.Path(self.found_path) if self.found_path else folder / self.file_name
 
 
 class Annotation(NamedTuple):
@@ -109,7 +81,7 @@ class CocoShard(Shard):
 
     image_folder: epath.Path
     annotation_file: epath.Path
-    images: tuple[ListedPhoto, ...]
+    images: tuple[CocoImage, ...]
     annotations: epath.Path
     must_cover: bool = False
 
@@ -127,7 +99,7 @@ class CocoShard(Shard):
         stat = self.annotation_file.stat()
         return hashlib.sha256(f"{super().fingerprint()} {stat.length} {stat.mtime}".encode()).hexdigest()
 
-    def _source(self, image: ListedPhoto, annotations: tuple[Annotation, ...]) -> Source:
+    def _source(self, image: CocoImage, annotations: tuple[Annotation, ...]) -> Source:
         size = (image.height, image.width)
         objects = [annotation for annotation in annotations if annotation.label]  # not those of a class "background"
         boxes = (clipped_box(annotation, size) for annotation in objects)
@@ -179,7 +151,7 @@ class CocoMask:
         for annotation in self.annotations:
             try:
                 if self.must_cover:
-                    _check_within(annotation.segmentation, self.size)
+                    check_within(annotation.segmentation, self.size)
                 region = decode_segmentation(annotation.segmentation, self.size)
             except ValueError as error:
                 raise UserError(f"{self.path}: annotation {annotation.id}: {error}") from error
@@ -206,87 +178,3 @@ def clipped_box(annotation: Annotation, size: tuple[int, int]) -> Box | None:
     if ymin >= ymax or xmin >= xmax:
         return None
     return Box(annotation.label, ymin=ymin, xmin=xmin, ymax=ymax, xmax=xmax, is_crowd=annotation.is_crowd)
-
-
-def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
-    """Returns where an instance is in an image of (height, width) pixels, bool [H, W].
-
-    Raises:
-        ValueError: Something is wrong with it.
-    """
-    if isinstance(segmentation, dict):
-        return _decode_runs(segmentation, size)
-    if not isinstance(segmentation, list) or not segmentation:
-        raise ValueError('no segmentation; expected polygons [[x1, y1, ...], ...] or run lengths {"size", "counts"}')
-    for polygon in segmentation:
-        _check_polygon(polygon)
-    from pycocotools import mask  # optional, see coco.py
-
-    return mask.decode(mask.merge(mask.frPyObjects(segmentation, *size))).astype(bool)
-
-
-def uncompressed_runs(text: str) -> list[int]:
-    """Returns the run lengths of COCO's compressed form.
-
-    A number is a row of characters, the lowest five bits first: "0" plus the bits, plus 32 if more follow. It is signed
-    (two's complement), and from the fourth one on the difference to the run before the last.
-
-    Raises:
-        ValueError: There is another character, or an end within a number.
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for character in text:
-        bits = ord(character) - ord("0")
-        if not 0 <= bits < 64:
-            raise ValueError(f"run lengths with the character {character!r}; expected '0' .. 'o'")
-        value |= (bits & 31) << shift
-        shift += 5
-        if shift > MAX_RUN_BITS:
-            raise ValueError("run lengths with a number that no image has; expected those of this image")
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    if shift:
-        raise ValueError("run lengths that end within a number")
-    return runs
-
-
-def _check_polygon(polygon: Any) -> None:
-    if not isinstance(polygon, list) or len(polygon) < MIN_POLYGON or len(polygon) % 2:
-        found = f"of {len(polygon)} numbers" if isinstance(polygon, list) else repr(polygon)
-        raise ValueError(f"a polygon {found}; expected x and y of three or more points")
-    for value in polygon:
-        if not isinstance(value, int | float) or abs(value) > MAX_COORDINATE:
-            raise ValueError(f"a polygon with {value!r}; expected coordinates in pixels")
-
-
-def _check_within(segmentation: Any, size: tuple[int, int]) -> None:
-    """Raises a `ValueError` if a polygon lies beside an image of (height, width) pixels."""
-    for polygon in segmentation if isinstance(segmentation, list) else ():
-        _check_polygon(polygon)
-        x, y = polygon[::2], polygon[1::2]
-        if max(x) <= 0 or max(y) <= 0 or min(x) >= size[1] or min(y) >= size[0]:
-            raise ValueError(
-                f"a polygon around ({x[0]:g}, {y[0]:g}), beside an image of {size[1]}x{size[0]}; expected pixels of it"
-            )
-
-
-def _decode_runs(segmentation: dict, size: tuple[int, int]) -> np.ndarray:
-    """Decodes numbers of pixels of background and object in turn, down the columns from left to right.
-
-    pycocotools does so too, but its pixels are undefined where the runs end too early.
-    """
-    stored, runs = segmentation.get("size"), segmentation.get("counts")
-    if stored != list(size):
-        raise ValueError(f"run lengths of size {stored}; expected [height, width] = {list(size)}")
-    if isinstance(runs, str):
-        runs = uncompressed_runs(runs)
-    if not isinstance(runs, list) or not all(isinstance(run, int) and run >= 0 for run in runs):
-        raise ValueError('run lengths with wrong "counts"; expected a list of numbers of pixels, or a string of them')
-    if sum(runs) != size[0] * size[1]:
-        raise ValueError(f"run lengths of {sum(runs)} pixels for an image of {size[1]}x{size[0]}")
-    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size[1], size[0]).T

@@ -231,4 +231,4 @@ def _classes(labels: Mapping[str, str], root: Path) -> ClassList:
     return ClassList(names, [(int(red), int(green), int(blue)) for red, green, blue in voc_colors(len(names))])
 
 
-BRUSH = Kind(_WHICH, lambda root: bool(_files(root)), _read)
+BRUSH = Kind(_WHICH, lambda root: bool(_files(root)), _read, is_drawn=True)

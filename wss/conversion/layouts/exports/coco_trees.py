@@ -5,19 +5,20 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from etils import epath
 
 from wss.conversion.class_files import ClassList
-from wss.conversion.layouts.coco import CATEGORY_FIELDS, CocoPool, check_packages
-from wss.conversion.layouts.coco_json import read_items, read_objects, shown
+from wss.conversion.layouts.coco import CocoPool
+from wss.conversion.layouts.coco_json import check_packages, read_objects
+from wss.conversion.layouts.coco_masks import CocoImage
+from wss.conversion.layouts.exports.coco_lists import Used, read_categories
 from wss.conversion.layouts.exports.export import (
     AS_BACKGROUND,
     AS_UNLABELED,
     AUTO,
     BACKGROUND,
-    BACKGROUND_NAMES,
     Export,
     Kind,
     Part,
@@ -32,37 +33,11 @@ from wss.conversion.layouts.folder import id_of
 from wss.conversion.sources import Source
 from wss.data.dataset_json import is_count
 from wss.data.masks import IGNORE, voc_colors
-from wss.data.names import is_name
-from wss.data.photo_folder import composed, is_junk
+from wss.data.photo_folder import is_junk
 from wss.errors import UserError
-from wss.progress import track
 
 CVAT_FILES, ROBOFLOW_FILE, STUDIO_FILE = "instances_*.json", "_annotations.coco.json", "result.json"
 IMAGE_FIELDS = {"id": int, "file_name": str}
-
-
-class ExportImage(NamedTuple):
-    """An image of an export, see `ListedPhoto`.
-
-    Attributes:
-        id: Its number in the annotation file.
-        file_name: Its file, as the annotation file has it.
-        height: Its height in pixels; 0 if the file does not tell.
-        width: Its width in pixels; 0 if the file does not tell.
-        name: Its id in the records.
-        path: Where it lies.
-    """
-
-    id: int
-    file_name: str
-    height: int
-    width: int
-    name: str
-    path: str
-
-    def location(self, folder: epath.Path) -> str | os.PathLike:
-        """Returns where it lies."""
-        return self.path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,9 +65,9 @@ class _File:
 
 
 def _read_files(files: Sequence[_File], request: Request, *, empty_is_background: bool) -> Export:
-    used = [_Used.of(file.path) for file in files]
+    used = [Used.of(file.path) for file in files]
     all_used = set().union(*(found.categories for found in used))
-    tables = [_categories(file.path, all_used) for file in files]
+    tables = [read_categories(file.path, all_used) for file in files]
     names = dict.fromkeys([BACKGROUND, *(name for table in tables for name in table.values())])
     check_case(list(names), str(files[0].path))
     if not 1 < len(names) <= IGNORE:
@@ -109,7 +84,7 @@ def _read_files(files: Sequence[_File], request: Request, *, empty_is_background
     return export
 
 
-def _part(file: _File, labels: Mapping[int, int], used: "_Used", *, is_background: bool, export: Export) -> Part:
+def _part(file: _File, labels: Mapping[int, int], used: Used, *, is_background: bool, export: Export) -> Part:
     """Returns the images of one annotation file."""
     images = _images(file, export.problems)
     empty = sum(image.id not in used.images for image in images)
@@ -121,19 +96,19 @@ def _part(file: _File, labels: Mapping[int, int], used: "_Used", *, is_backgroun
         if image.id in used.images and not (image.height and image.width)
     ]
     all_ids = frozenset(image.id for image in images)
-    by_path = {image.path: image for image in images}
-    listed = {image.path for image in images}
+    by_path = {image.found_path: image for image in images}
+    listed = {image.found_path for image in images}
     unlisted = [Source(file.id_of(n), path) for n, path in file.photos.paths.items() if str(path) not in listed]
     unlisted = [s for s in unlisted if _is_in(file, str(s.image))]
 
     def pool(chosen: Sequence[Source]) -> CocoPool:
-        of_pool = [by_path[str(source.image)]._replace(name=source.id) for source in chosen]
+        of_pool = [by_path[str(source.image)]._replace(found_name=source.id) for source in chosen]
         others = all_ids - {image.id for image in of_pool}
         return CocoPool(epath.Path(file.photos.folder), file.path, of_pool, labels, others)
 
     return Part(
-        [Source(image.name, image.path) for image in images if has_mask(image)],
-        [*(Source(image.name, image.path) for image in images if not has_mask(image)), *unlisted],
+        [Source(image.name, image.found_path) for image in images if has_mask(image)],
+        [*(Source(image.name, image.found_path) for image in images if not has_mask(image)), *unlisted],
         pool,
     )
 
@@ -145,9 +120,9 @@ def _is_in(file: _File, path: str) -> bool:
     return any(path.startswith(folder) for folder in own) if own else True
 
 
-def _images(file: _File, problems: list[str]) -> list[ExportImage]:
+def _images(file: _File, problems: list[str]) -> list[CocoImage]:
     """Returns the images of a file whose photos are there; adds a line for all others."""
-    images: list[ExportImage] = []
+    images: list[CocoImage] = []
     missing: list[str] = []
     first: dict[Any, str] = {}
     for item in read_objects(file.path, "images", IMAGE_FIELDS):
@@ -163,9 +138,9 @@ def _images(file: _File, problems: list[str]) -> list[ExportImage]:
             missing.append(f"{file.path}: image {item['id']}: {error}")
             continue
         images.append(
-            ExportImage(item["id"], item["file_name"], height, width, file.id_of(found), str(file.photos.paths[found]))
+            CocoImage(item["id"], item["file_name"], height, width, file.id_of(found), str(file.photos.paths[found]))
         )
-    counts = Counter(image.path for image in images)
+    counts = Counter(image.found_path for image in images)
     problems += [
         f"{file.path}: {number} images of the photo {path}; expected one"
         for path, number in counts.items()
@@ -175,67 +150,6 @@ def _images(file: _File, problems: list[str]) -> list[ExportImage]:
         missing = [f"{missing[0]} (none of {counted(len(missing), 'photo')} is there)"]
     problems += missing
     return sorted(images, key=lambda image: image.name)
-
-
-@dataclasses.dataclass
-class _Used:
-    """What the annotations of a file use, apart from their outlines.
-
-    Attributes:
-        images: Ids of the images that have any.
-        categories: Ids of the categories that have any.
-        without_outline: Number of those that have only a box, and the first.
-        total: Number of all.
-    """
-
-    images: set[int] = dataclasses.field(default_factory=set)
-    categories: set[int] = dataclasses.field(default_factory=set)
-    without_outline: tuple[int, str] = (0, "")
-    total: int = 0
-
-    @classmethod
-    def of(cls, path: epath.Path) -> "_Used":
-        """Reads the annotations of a file as a stream; what is wrong with one is found where masks are made."""
-        used = cls()
-        for item in track(
-            read_items(path, "annotations", may_be_empty=True), f"reading {path.name}", unit="annotation"
-        ):
-            item = item if isinstance(item, dict) else {}
-            used.total += 1
-            for ids, key in ((used.images, "image_id"), (used.categories, "category_id")):
-                if isinstance(item.get(key), int):
-                    ids.add(item[key])
-            if not item.get("segmentation"):
-                number, first = used.without_outline
-                used.without_outline = number + 1, first or shown(item)
-        return used
-
-    def problems(self, path: epath.Path) -> list[str]:
-        """Returns a line if there are boxes without outlines."""
-        number, first = self.without_outline
-        if not number:
-            return []
-        return [
-            f"{path}: {number} of {counted(self.total, 'annotation')} have no outline, such as {first}; expected "
-            f"polygons or masks. Draw them, or take only the boxes: build_folder.py --images=<photos> --boxes={path}"
-        ]
-
-
-def _categories(path: epath.Path, used: set[int]) -> dict[int, str]:
-    """Returns the categories of a file by their ids, without Roboflow's category 0: the project, if it has no objects."""
-    items = list(read_objects(path, "categories", CATEGORY_FIELDS))
-    is_root = lambda item: item["id"] == 0 and item.get("supercategory") == "none" and 0 not in used
-    table: dict[int, str] = {}
-    for item in items if len(items) < 2 else [item for item in items if not is_root(item)]:
-        name = composed(item["name"].strip())
-        name = BACKGROUND if name.casefold() in BACKGROUND_NAMES else name
-        if not is_name(name):
-            raise UserError(f"{path}: {item['name'][:60]!r} can be no name of a category; expected that of a class")
-        if item["id"] in table or name in table.values():
-            raise UserError(f"{path}: two categories of id {item['id']} or name {name!r}; expected one")
-        table[item["id"]] = name
-    check_case(list(table.values()), str(path))
-    return dict(sorted(table.items()))
 
 
 def _read_cvat(root: Path, request: Request) -> Export:
@@ -271,6 +185,8 @@ def _has_cvat(root: Path) -> bool:
 
 
 _studio: Callable[[Path], bool] = lambda root: (root / STUDIO_FILE).is_file()
-CVAT = Kind("CVAT, COCO 1.0", _has_cvat, _read_cvat, is_coco=True)
-STUDIO = Kind("Label Studio, COCO", _studio, _read_studio, is_coco=True)
-ROBOFLOW = Kind("Roboflow, COCO", lambda root: bool(split_folders(root, ROBOFLOW_FILE)), _read_roboflow, is_coco=True)
+CVAT = Kind("CVAT, COCO 1.0", _has_cvat, _read_cvat, is_coco=True, is_drawn=True)
+STUDIO = Kind("Label Studio, COCO", _studio, _read_studio, is_coco=True, is_drawn=True)
+ROBOFLOW = Kind(
+    "Roboflow, COCO", lambda root: bool(split_folders(root, ROBOFLOW_FILE)), _read_roboflow, is_coco=True, is_drawn=True
+)

@@ -79,12 +79,14 @@ class Kind:
         found: Function that tells whether a folder is the root of such an export.
         read: Function that reads it.
         is_coco: Whether its annotations are COCO's JSON.
+        is_drawn: Whether masks are drawn from shapes, so that all other pixels are background.
     """
 
     words: str
     found: Callable[[Path], bool]
     read: Callable[[Path, Request], Export]
     is_coco: bool = False
+    is_drawn: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

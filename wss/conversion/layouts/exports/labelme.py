@@ -64,12 +64,15 @@ def embedded_photo(path: Path) -> bytes:
     return _image_data(read_labelme(path), path)
 
 
-def _image_data(content: dict, path: Path) -> bytes:
+def _image_data(content: dict, path: Path, *, decode: bool = False) -> bytes:
+    """Returns the photo in a file; with `decode` its pixels are looked at too."""
     try:
         image = decoded(content.get("imageData"), "imageData")
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
-    with opened(image, f"{path}, imageData"):
+    with opened(image, f"{path}, imageData") as photo:
+        if decode:
+            photo.load()
         return image
 
 
@@ -112,7 +115,7 @@ class _Reader:
         """Returns the id of the photo of a file, and the photo, or the file itself if the photo is in it."""
         name = content.get("imagePath")
         if not isinstance(name, str) or not name.strip():
-            raise UserError(f"{path}: imagePath is {str(name)[:60]!r}; expected the name of the photo")
+            raise UserError(f"{path}: imagePath is {name!r:.60}; expected the name of the photo")
         base = composed(name).replace("\\", "/").rsplit("/", 1)[-1]
         folder = composed(path.relative_to(self.root).parent.as_posix()).removeprefix(".")
         beside = f"{folder}/{base}" if folder else base
@@ -124,8 +127,8 @@ class _Reader:
                 reason = error
         if content.get("imageData") is None:
             raise UserError(f"{path}: imagePath: {reason}")
-        _image_data(content, path)
-        return (composed(path.relative_to(self.root).with_suffix("").as_posix())), path
+        _image_data(content, path, decode=True)
+        return composed(path.relative_to(self.root).with_suffix("").as_posix()), path
 
 
 def _read(root: Path, request: Request) -> Export:
@@ -208,4 +211,4 @@ def _found(root: Path) -> bool:
     return any(map(_is_labelme, sniffed))
 
 
-LABELME = Kind("labelme, JSON files", _found, _read)
+LABELME = Kind("labelme, JSON files", _found, _read, is_drawn=True)
