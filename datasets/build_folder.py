@@ -125,6 +125,9 @@ def build_export() -> None:
     for flag in ("masks", "image_labels", "boxes"):
         if getattr(FLAGS, flag):
             raise UserError(f"--{flag} is given with --export, which has the masks; leave one of them out")
+    for flag in ("mask_values", "has_background"):
+        if FLAGS[flag].present:
+            raise UserError(f"--{flag} is given with --export, which tells it; leave the flag out")
     problems: list[str] = []
     folder = Folder({}, problems)
     unlabeled = folder.read(FLAGS.unlabeled, None, flag="--unlabeled") if FLAGS.unlabeled else []
@@ -138,6 +141,7 @@ def build_export() -> None:
         problems=problems,
         classes=FLAGS.classes,
         ignore_values=FLAGS.ignore_values,
+        unlabeled_has_train=FLAGS.unlabeled_has_train,
     )
 
 

@@ -22,9 +22,10 @@ from wss.conversion.layouts.exports.export import (
     upright_classes,
 )
 from wss.conversion.layouts.exports.recognise import recognise
-from wss.conversion.layouts.exports.splits import SplitRule, pools_of
+from wss.conversion.layouts.exports.splits import TRAIN, UNLABELED, SplitRule, pools_of
 from wss.conversion.sources import Source
 from wss.data.masks import IGNORE, INVALID, lookup_table, parse_classes, parse_ignore_values
+from wss.data.splits import Split
 from wss.errors import UserError, did_you_mean
 
 FLAGS = flags.FLAGS
@@ -75,6 +76,7 @@ def convert_export(
     problems: Iterable[str] = (),
     classes: Sequence[str] = (),
     ignore_values: Sequence[str] = (),
+    unlabeled_has_train: bool = False,
 ) -> None:
     """Recognises an export, reads it and writes it as a data set.
 
@@ -88,6 +90,7 @@ def convert_export(
         problems: Lines on what was found wrong so far.
         classes: Ids to keep, as in `masks.parse_classes`.
         ignore_values: Values that do not count, as in `masks.parse_ignore_values`.
+        unlabeled_has_train: Whether the images of train belong to unlabeled too.
     """
     kind = kind or recognise(Path(root), flag)
     print(f"{root}: an export of {kind.words}")
@@ -95,29 +98,21 @@ def convert_export(
     if unlabeled:
         part = next((name for name in ("", "train", "default") if name in export.parts), "")
         export.parts[part] = _with(export.parts.get(part, Part()), unlabeled)
-    target = request.classes or export.classes
-    if (kind.is_drawn or BACKGROUND in export.classes.names) and target.names[0] != BACKGROUND:
-        raise UserError(
-            f"--class_names={','.join(target.names[:MAX_SHOWN])}: expected {BACKGROUND!r} first, since pixels that nobody "
-            "labelled are it"
-        )
+    target = _target(export, request.classes, is_drawn=kind.is_drawn)
     keep = parse_classes(classes, len(target.names))
     kept = range(len(target.names)) if keep is None else keep
     lookup = _lookup(export, target, root, lookup_table(len(target.names), keep))
     lookup[parse_ignore_values(ignore_values, len(export.classes.names))] = IGNORE
     pools = pools_of(export, split_rule())
     masks = sum(len(part.labeled) for part in export.parts.values())
-    print(
-        f"{root}: {counted(masks, 'image')} with a mask, {counted(len(target.names), 'class')}".replace(
-            "classs", "classes"
-        )
-    )
+    print(f"{root}: {counted(masks, 'image')} with a mask, {len(target.names)} classes")
     print("".join(f"{line}\n" for line in export.lines), end="")
     convert(
         pools,
         class_names=[target.names[c] for c in kept],
         colors=[target.colors[c] for c in kept],
         labels=LabelMap(lookup, export.classes.color_map, export.classes.reading),
+        splits=_splits(pools, unlabeled_has_train),
         has_background=target.names[0] == BACKGROUND and 0 in kept,
         provenance={
             "command": command,
@@ -127,6 +122,28 @@ def convert_export(
         },
         problems=[*problems, *export.problems],
     )
+
+
+def _splits(pools: Iterable[str], unlabeled_has_train: bool) -> dict[str, Split]:
+    splits = {pool: Split((pool,)) for pool in pools}
+    if unlabeled_has_train:
+        splits[UNLABELED] = Split(tuple(pool for pool in (TRAIN, UNLABELED) if pool in splits))
+    return splits
+
+
+def _target(export: Export, given: ClassList | None, *, is_drawn: bool) -> ClassList:
+    """Returns the classes of the data set: those that a person gave, in the colours of the export, or its own."""
+    if given is None:
+        return export.classes
+    if (is_drawn or BACKGROUND in export.classes.names) and given.names[0] != BACKGROUND:
+        raise UserError(
+            f"--class_names={','.join(given.names[:MAX_SHOWN])}: expected {BACKGROUND!r} first, since pixels that nobody "
+            "labelled are it"
+        )
+    if given.color_map is not None or export.classes.color_map is None:
+        return given
+    known = dict(zip(export.classes.names, export.classes.colors, strict=True))
+    return dataclasses.replace(given, colors=[known.get(n, c) for n, c in zip(given.names, given.colors, strict=True)])
 
 
 def _with(part: Part, unlabeled: Sequence[Source]) -> Part:

@@ -207,3 +207,32 @@ def test_two_processes_write_what_one_writes(exports, kind, tmp_path):
     first = read()
     exports.build("--workers=2")
     assert read() == first and first
+
+
+def test_photos_of_two_splits_in_one_folder(exports):
+    roboflow_coco(exports.folder)
+    photos = exports.root / "photos"
+    photos.mkdir()
+    for path in [*exports.folder.rglob("*.jpg")]:
+        path.rename(photos / path.name)
+    photo(photos / "more.jpg")
+    info = exports.build(f"--images={photos}")
+    check(info, "unlabeled", {"more": None})
+    assert set(info.splits) == {"train", "val", "test", "unlabeled"}
+
+
+def test_unlabelled_photos_and_some_classes(exports):
+    cvat_masks(exports.folder)
+    photo(exports.root / "more/m.jpg")
+    flags = [f"--unlabeled={exports.root / 'more'}", "--classes=0,2", "--unlabeled_has_train", "--val_fraction=0"]
+    info = exports.build(*flags)
+    assert info.class_names == ("background", "Bär") and info.colors[1] == (51, 221, 255)
+    assert set(masks_of(info, "unlabeled")) == {"a", "my photos/b", "c", "m"}
+    check(info, "train", {"a": [*EMPTY[:5], "..##11.."], "my photos/b": ["11......", *EMPTY[1:]]})
+
+
+def test_photos_of_labelme_in_a_folder_beside_its_files(exports):
+    labelme_tree(exports.folder / "json")
+    (exports.folder / "json/a.jpg").rename(exports.folder / "a.jpg")
+    exports.edit("json/a.json", lambda content: content.update(imagePath="..\\a.jpg"))
+    assert set(masks_of(exports.build("--val_fraction=0"), "train")) == {"a", "json/sub/b", "json/d"}

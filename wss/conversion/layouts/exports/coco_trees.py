@@ -1,7 +1,6 @@
 """Exports in COCO's JSON: those of CVAT, Label Studio and Roboflow. The annotations themselves are read by `CocoPool`."""
 
 import dataclasses
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -79,6 +78,7 @@ def _read_files(files: Sequence[_File], request: Request, *, empty_is_background
         labels = {id: classes.names.index(name) for id, name in table.items()}
         export.problems += [*file.photos.problems, *found.problems(file.path)]
         export.parts[file.part] = _part(file, labels, found, is_background=is_background, export=export)
+    _add_unlisted(export, files)
     if not is_background and not any(found.total for found in used):
         raise UserError(f"{files[0].path}: no annotations of any image; expected some, or --unannotated=background")
     return export
@@ -97,9 +97,6 @@ def _part(file: _File, labels: Mapping[int, int], used: Used, *, is_background: 
     ]
     all_ids = frozenset(image.id for image in images)
     by_path = {image.found_path: image for image in images}
-    listed = {image.found_path for image in images}
-    unlisted = [Source(file.id_of(n), path) for n, path in file.photos.paths.items() if str(path) not in listed]
-    unlisted = [s for s in unlisted if _is_in(file, str(s.image))]
 
     def pool(chosen: Sequence[Source]) -> CocoPool:
         of_pool = [by_path[str(source.image)]._replace(found_name=source.id) for source in chosen]
@@ -108,16 +105,23 @@ def _part(file: _File, labels: Mapping[int, int], used: Used, *, is_background: 
 
     return Part(
         [Source(image.name, image.found_path) for image in images if has_mask(image)],
-        [*(Source(image.name, image.found_path) for image in images if not has_mask(image)), *unlisted],
+        [Source(image.name, image.found_path) for image in images if not has_mask(image)],
         pool,
     )
 
 
-def _is_in(file: _File, path: str) -> bool:
-    """Returns whether a photo that no file lists may belong to a split: not if that has a folder, and it lies elsewhere."""
-    folders = [f"{file.photos.folder}/{place}" for place in file.places if place]
-    own = [folder for folder in folders if os.path.isdir(folder)]
-    return any(path.startswith(folder) for folder in own) if own else True
+def _add_unlisted(export: Export, files: Sequence[_File]) -> None:
+    """Adds the photos that no file lists to the split whose folder they lie in, else to the first."""
+    listed = {str(source.image) for part in export.parts.values() for source in (*part.labeled, *part.unlabeled)}
+    for photos in {id(file.photos): file.photos for file in files}.values():
+        own = [file for file in files if file.photos is photos]
+        for name, path in photos.paths.items():
+            if str(path) in listed:
+                continue
+            file = next((file for file in own if any(name.startswith(place) for place in file.places if place)), own[0])
+            part = export.parts[file.part]
+            source = Source(file.id_of(name), path)
+            export.parts[file.part] = dataclasses.replace(part, unlabeled=[*part.unlabeled, source])
 
 
 def _images(file: _File, problems: list[str]) -> list[CocoImage]:
@@ -173,9 +177,10 @@ def _read_roboflow(root: Path, request: Request) -> Export:
     check_packages()
     folders = sorted(split_folders(root, ROBOFLOW_FILE), key=lambda folder: (folder.name != "train", folder.name))
     files = []
+    given = photos_of(root, "", request.photos, what=ROBOFLOW.words) if request.photos else None
     for folder in folders:
         part = "" if folder == root else folder.name
-        photos = photos_of(folder, "", request.photos, what=ROBOFLOW.words)
+        photos = given or photos_of(folder, "", None, what=ROBOFLOW.words)
         files.append(_File(part, epath.Path(folder / ROBOFLOW_FILE), photos))
     return _read_files(files, request, empty_is_background=request.unannotated != AS_UNLABELED)
 

@@ -1,6 +1,7 @@
 """labelme's JSON files: one for each annotated photo, beside it, elsewhere, or with the photo in it."""
 
 import dataclasses
+import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -81,18 +82,23 @@ class _Reader:
     """Collects what the files tell.
 
     Attributes:
+        root: Folder of the files.
         photos: The photos that may belong to them.
-        export: What was read so far; its classes are known at the end.
+        problems: A line for all that is wrong.
+        is_elsewhere: Whether a person gave the folder of the photos.
         labels: A file of each label.
         file_of: The file of each photo.
+        annotated: Id, photo, and file of the images with shapes; the file in place of a photo that lies in it.
+        empty: Those of images without shapes.
     """
 
     root: Path
     photos: Photos
     problems: list[str]
+    is_elsewhere: bool = False
     labels: dict[str, Path] = dataclasses.field(default_factory=dict)
     file_of: dict[str, Path] = dataclasses.field(default_factory=dict)
-    annotated: list[tuple[str, Path, Path]] = dataclasses.field(default_factory=list)  # id, photo or file, file
+    annotated: list[tuple[str, Path, Path]] = dataclasses.field(default_factory=list)
     empty: list[tuple[str, Path, Path]] = dataclasses.field(default_factory=list)
 
     def add(self, path: Path) -> None:
@@ -116,12 +122,10 @@ class _Reader:
         name = content.get("imagePath")
         if not isinstance(name, str) or not name.strip():
             raise UserError(f"{path}: imagePath is {name!r:.60}; expected the name of the photo")
-        base = composed(name).replace("\\", "/").rsplit("/", 1)[-1]
-        folder = composed(path.relative_to(self.root).parent.as_posix()).removeprefix(".")
-        beside = f"{folder}/{base}" if folder else base
-        for candidate in (lambda: self.photos.find(beside), lambda: self.photos.find(name, leads_out=True)):
+        reason: Exception | None = None
+        for place, leads_out in self._candidates(path, composed(name).replace("\\", "/")):
             try:
-                found = candidate()
+                found = self.photos.find(place, leads_out=leads_out)
                 return id_of(found), self.photos.paths[found]
             except ValueError as error:
                 reason = error
@@ -130,13 +134,23 @@ class _Reader:
         _image_data(content, path, decode=True)
         return composed(path.relative_to(self.root).with_suffix("").as_posix()), path
 
+    def _candidates(self, path: Path, name: str) -> Iterator[tuple[str, bool]]:
+        """Yields where a photo may be: where the file says, beside it, and with True anywhere by the last part of its name."""
+        folder = composed(path.relative_to(self.root).parent.as_posix())
+        base = name.rsplit("/", 1)[-1]
+        yield posixpath.normpath(posixpath.join(folder, name)), False
+        yield posixpath.normpath(posixpath.join(folder, base)), False
+        if base != name or self.is_elsewhere:
+            yield name, True
+
 
 def _read(root: Path, request: Request) -> Export:
     photos = Photos(request.photos, flag="--images") if request.photos else Photos(root)
-    reader = _Reader(root, photos, list(photos.problems))
+    reader = _Reader(root, photos, list(photos.problems), request.photos is not None)
     files, others = [], 0
+    stems = {Path(name).stem for name in photos.paths}
     for path in _json_files(root):
-        if _is_labelme(path) or path.with_suffix("").name in {Path(name).stem for name in photos.paths}:
+        if _is_labelme(path) or composed(path.stem) in stems:
             files.append(path)
         else:
             others += 1
