@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
         if not FLAGS["name"].present:
             FLAGS["name"].value = None  # that of the output folder
         request = request_of(FLAGS.class_names, FLAGS.images)
-        return convert_export(FLAGS.coco_root, request, command="build_coco.py", flag="--coco_root", kind=kind)
+        return convert_export(FLAGS.coco_root, kind, request, command="build_coco.py")
     class_names, pools, problems = read_coco(FLAGS.coco_root, FLAGS.splits)
     convert(
         pools,

@@ -30,14 +30,17 @@ those of CVAT (Segmentation mask, COCO), labelme (JSON, labelme2voc), Label Stud
 Roboflow (COCO, semantic masks). A line says what was recognised. docs/data.md tells which export to choose.
 """
 
+from pathlib import Path
+
 from absl import flags
 
 from wss.command import run_main
 from wss.conversion.class_files import read_class_list
 from wss.conversion.converter_flags import convert, define_flags
 from wss.conversion.encode import LabelMap
-from wss.conversion.export_flags import convert_export, define_export_flags, request_of
+from wss.conversion.export_flags import Choices, convert_export, define_export_flags, request_of
 from wss.conversion.layouts.box_files import BoxedImages, read_boxes
+from wss.conversion.layouts.exports.recognise import recognise
 from wss.conversion.layouts.folder import Folder, check_folders, read_ids, read_image_labels, split_train_val
 from wss.conversion.sources import Source
 from wss.data.mask_colors import AUTO, READINGS
@@ -134,14 +137,10 @@ def build_export() -> None:
     print("".join(f"{line}\n" for line in folder.left_out), end="")
     convert_export(
         FLAGS.export,
+        recognise(Path(FLAGS.export), "--export"),
         request_of(FLAGS.class_names, FLAGS.images, FLAGS.tasks),
         command="build_folder.py",
-        flag="--export",
-        unlabeled=unlabeled,
-        problems=problems,
-        classes=FLAGS.classes,
-        ignore_values=FLAGS.ignore_values,
-        unlabeled_has_train=FLAGS.unlabeled_has_train,
+        choices=Choices(unlabeled, FLAGS.unlabeled_has_train, FLAGS.classes, FLAGS.ignore_values, problems),
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from absl import flags
-from export_trees import Exports
+from export_checks import Exports
 from scripts import load_module, separate_flags
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "datasets"

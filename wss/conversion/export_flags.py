@@ -21,7 +21,6 @@ from wss.conversion.layouts.exports.export import (
     counted,
     upright_classes,
 )
-from wss.conversion.layouts.exports.recognise import recognise
 from wss.conversion.layouts.exports.splits import TRAIN, UNLABELED, SplitRule, pools_of
 from wss.conversion.sources import Source
 from wss.data.masks import IGNORE, INVALID, lookup_table, parse_classes, parse_ignore_values
@@ -65,44 +64,43 @@ def request_of(class_names: str | None, photos: str | None, tasks: str | None = 
     return Request(photos, classes, FLAGS.unannotated, tasks)
 
 
-def convert_export(
-    root: str,
-    request: Request,
-    *,
-    command: str,
-    flag: str,
-    kind: Kind | None = None,
-    unlabeled: Sequence[Source] = (),
-    problems: Iterable[str] = (),
-    classes: Sequence[str] = (),
-    ignore_values: Sequence[str] = (),
-    unlabeled_has_train: bool = False,
-) -> None:
-    """Recognises an export, reads it and writes it as a data set.
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """What a person may ask of an export besides.
+
+    Attributes:
+        unlabeled: Further images without masks.
+        unlabeled_has_train: Whether the images of train belong to unlabeled too.
+        classes: Ids to keep, as in `masks.parse_classes`.
+        ignore_values: Values that do not count, as in `masks.parse_ignore_values`.
+        problems: Lines on what was found wrong so far.
+    """
+
+    unlabeled: Sequence[Source] = ()
+    unlabeled_has_train: bool = False
+    classes: Sequence[str] = ()
+    ignore_values: Sequence[str] = ()
+    problems: Sequence[str] = ()
+
+
+def convert_export(root: str, kind: Kind, request: Request, *, command: str, choices: Choices = Choices()) -> None:
+    """Reads an export and writes it as a data set.
 
     Args:
         root: Folder of the export.
+        kind: What it is.
         request: What a person says about it.
         command: The converter, for the record of the data set.
-        flag: Name of the flag that gave the folder, for messages.
-        kind: What the export is; None finds that out.
-        unlabeled: Further images without masks.
-        problems: Lines on what was found wrong so far.
-        classes: Ids to keep, as in `masks.parse_classes`.
-        ignore_values: Values that do not count, as in `masks.parse_ignore_values`.
-        unlabeled_has_train: Whether the images of train belong to unlabeled too.
+        choices: What a person asks besides.
     """
-    kind = kind or recognise(Path(root), flag)
     print(f"{root}: an export of {kind.words}")
     export = kind.read(Path(root), request)
-    if unlabeled:
-        part = next((name for name in ("", "train", "default") if name in export.parts), "")
-        export.parts[part] = _with(export.parts.get(part, Part()), unlabeled)
+    _add_unlabeled(export, choices.unlabeled)
     target = _target(export, request.classes, is_drawn=kind.is_drawn)
-    keep = parse_classes(classes, len(target.names))
+    keep = parse_classes(choices.classes, len(target.names))
     kept = range(len(target.names)) if keep is None else keep
     lookup = _lookup(export, target, root, lookup_table(len(target.names), keep))
-    lookup[parse_ignore_values(ignore_values, len(export.classes.names))] = IGNORE
+    lookup[parse_ignore_values(choices.ignore_values, len(export.classes.names))] = IGNORE
     pools = pools_of(export, split_rule())
     masks = sum(len(part.labeled) for part in export.parts.values())
     print(f"{root}: {counted(masks, 'image')} with a mask, {len(target.names)} classes")
@@ -112,7 +110,7 @@ def convert_export(
         class_names=[target.names[c] for c in kept],
         colors=[target.colors[c] for c in kept],
         labels=LabelMap(lookup, export.classes.color_map, export.classes.reading),
-        splits=_splits(pools, unlabeled_has_train),
+        splits=_splits(pools, choices.unlabeled_has_train),
         has_background=target.names[0] == BACKGROUND and 0 in kept,
         provenance={
             "command": command,
@@ -120,8 +118,15 @@ def convert_export(
             "classes": list(kept),
             "unannotated": request.unannotated,
         },
-        problems=[*problems, *export.problems],
+        problems=[*choices.problems, *export.problems],
     )
+
+
+def _add_unlabeled(export: Export, unlabeled: Sequence[Source]) -> None:
+    if unlabeled:
+        name = next((name for name in ("", "train", "default") if name in export.parts), "")
+        part = export.parts.get(name, Part())
+        export.parts[name] = dataclasses.replace(part, unlabeled=[*part.unlabeled, *unlabeled])
 
 
 def _splits(pools: Iterable[str], unlabeled_has_train: bool) -> dict[str, Split]:
@@ -144,10 +149,6 @@ def _target(export: Export, given: ClassList | None, *, is_drawn: bool) -> Class
         return given
     known = dict(zip(export.classes.names, export.classes.colors, strict=True))
     return dataclasses.replace(given, colors=[known.get(n, c) for n, c in zip(given.names, given.colors, strict=True)])
-
-
-def _with(part: Part, unlabeled: Sequence[Source]) -> Part:
-    return dataclasses.replace(part, unlabeled=[*part.unlabeled, *unlabeled])
 
 
 def _lookup(export: Export, target: ClassList, root: str, table: np.ndarray) -> np.ndarray:

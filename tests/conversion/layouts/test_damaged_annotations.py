@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from export_checks import line_of, masks_of
 from export_trees import (
     COCO_BOX,
     EMPTY,
@@ -15,9 +16,7 @@ from export_trees import (
     drawn,
     labelme,
     labelme_tree,
-    line_of,
     mask_file,
-    masks_of,
     photo,
     png,
     rectangle,

@@ -1,22 +1,11 @@
 """Exports of label tools that are damaged, foreign or impossible: one line with file, what was found and what helps."""
 
-import json
 import shutil
 import zipfile
 
 import pytest
-from export_trees import (
-    EMPTY,
-    TREES,
-    cvat_coco,
-    cvat_masks,
-    line_of,
-    mask_file,
-    photo,
-    roboflow_coco,
-    roboflow_masks,
-    studio_brush,
-)
+from export_checks import line_of
+from export_trees import EMPTY, TREES, cvat_coco, cvat_masks, mask_file, photo, roboflow_coco, roboflow_masks
 
 # --- which folder it is
 
@@ -152,34 +141,3 @@ def test_roboflow_mask_with_a_value_that_is_no_class(exports):
     assert "valid_jpg.rf.9_mask.png: label value 7 (1 pixels), expected classes 0 .. 2" in line_of(exports)
     (exports.folder / "valid/valid_jpg.rf.9.jpg").unlink()
     assert "valid_jpg.rf.9_mask.png: a mask without a photo beside it" in line_of(exports)
-
-
-# --- Label Studio's brush
-
-
-def test_brush_masks_that_cannot_be_meant(exports):
-    photos, tasks = studio_brush(exports.root)
-    folder = exports.root / "brush"
-    flags = [f"--images={photos}", f"--tasks={tasks}"]
-    build = lambda *more: line_of(exports, *more, folder=folder)
-    assert "name tasks, not photos; give --tasks=<the export JSON or JSON-MIN" in build(flags[0])
-    name = "task-{}-annotation-{}-by-1-tag-Car-5.png"
-    extra = folder / name.format(99, 1)
-    mask_file(extra, EMPTY)
-    assert f"{extra}: no task 99 in {tasks}; expected the same project" in build(*flags)
-    extra = extra.rename(folder / name.format(12, 8))
-    assert "task 12 has masks of the annotations 7 and 8; expected one annotation" in build(*flags)
-    extra = extra.rename(folder / name.format(12, 7))
-    mask_file(extra, [row + "." for row in EMPTY])
-    assert "9x6 pixels, but " in build(*flags)
-    extra.write_bytes(b"\x89PNG")
-    assert str(extra) in build(*flags)
-    extra.unlink()
-    (photos / "b.jpg").rename(photos / "B.jpg")
-    assert "task 13: no photo 'photos\\\\b.jpg' in" in build(*flags)
-    tasks.write_text(json.dumps([{"id": 12}]))
-    assert "task 12: names no photo in" in build(*flags)
-    tasks.write_text('{"id": 12}')
-    assert "no list of tasks with an id each; expected Label Studio's JSON or JSON-MIN" in build(*flags)
-    tasks.write_text('[{"id": ')
-    assert "broken or cut off JSON" in build(*flags)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from export_checks import check, masks_of
 from export_trees import (
     COCO_BOX,
     EMPTY,
@@ -12,26 +13,14 @@ from export_trees import (
     drawn,
     labelme2voc,
     labelme_tree,
-    masks_of,
     photo,
     roboflow_coco,
     roboflow_masks,
-    studio_brush,
     studio_coco,
 )
 
 from wss.data.example import parse_boxes
 from wss.data.record_files import split_records
-
-
-def check(info, split: str, expected: dict[str, list[str] | None]) -> None:
-    found = masks_of(info, split)
-    assert set(found) == set(expected)
-    for id, rows in expected.items():
-        if rows is None:
-            assert found[id] is None
-        else:
-            np.testing.assert_array_equal(found[id], drawn(rows), err_msg=id)
 
 
 def test_cvat_masks(exports, capsys):
@@ -135,19 +124,6 @@ def test_studio_coco_with_the_photos_as_they_were(exports):
         path.unlink()
     info = exports.build("--val_fraction=0", f"--images={exports.root / 'photos'}")
     check(info, "train", {"my photo": COCO_BOX})
-
-
-@pytest.mark.parametrize("classes", ["", "--class_names=background,Road-sign,Car"])
-def test_studio_brush(exports, classes):
-    photos, tasks = studio_brush(exports.root)
-    flags = ["--val_fraction=0", f"--images={photos}", f"--tasks={tasks}", *filter(None, [classes])]
-    info = exports.build(*flags, folder=exports.root / "brush")
-    rows = ["1.......", *EMPTY[1:3], *["11111111"] * 2, "21111111"]
-    if classes:
-        rows = [row.translate(str.maketrans("12", "21")) for row in rows]
-    assert set(info.class_names) == {"background", "Car", "Road-sign"}
-    check(info, "train", {"my photo": rows})
-    check(info, "unlabeled", {"b": None})
 
 
 def test_labelme(exports, capsys):

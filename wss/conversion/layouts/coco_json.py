@@ -60,7 +60,7 @@ def read_items(path: epath.Path, key: str, *, may_be_empty: bool = False) -> Ite
 
     Args:
         path: The file.
-        key: Name of the list.
+        key: Name of the list; "" where the file is a list itself.
         may_be_empty: Whether a file without such a list, or with an empty one, is right.
 
     Raises:
@@ -73,7 +73,7 @@ def read_items(path: epath.Path, key: str, *, may_be_empty: bool = False) -> Ite
         with path.open("rb") as file:
             if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
                 file.seek(0)
-            for item in ijson.items(_NotTooDeep(path, file), f"{key}.item", use_float=True):
+            for item in ijson.items(_NotTooDeep(path, file), f"{key}.item" if key else "item", use_float=True):
                 found = True
                 yield item
     except ijson.JSONError as error:

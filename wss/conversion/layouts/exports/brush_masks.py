@@ -9,11 +9,8 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
-from etils import epath
 
 from wss.conversion.class_files import ClassList
 from wss.conversion.layouts.exports.export import (
@@ -29,14 +26,12 @@ from wss.conversion.layouts.exports.export import (
     unannotated_line,
 )
 from wss.conversion.layouts.exports.photos import Photos, photos_of
+from wss.conversion.layouts.exports.studio_tasks import StudioTask, read_tasks
 from wss.conversion.layouts.exports.voc_trees import load_array
 from wss.conversion.layouts.folder import id_of
 from wss.conversion.sources import Source
-from wss.data.dataset_json import read_json
-from wss.data.image_files import check_regular
 from wss.data.masks import read_mask, voc_colors
 from wss.data.photo_folder import composed
-from wss.data.photos import SUFFIXES
 from wss.errors import UserError, did_you_mean
 
 _NAME = re.compile(r"task-(\d+)-annotation-(\d+)-by-([\w@.]*)-(.+)-(\d+)\.(png|npy)")
@@ -101,7 +96,7 @@ def _read(root: Path, request: Request) -> Export:
             f"{root}: the masks of {_WHICH} name tasks, not photos; give --tasks=<the export JSON or JSON-MIN of the same "
             "project>"
         )
-    tasks = _tasks(request.tasks)
+    tasks = read_tasks(request.tasks)
     photos = photos_of(root, "images", request.photos, what=_WHICH)
     labels = _labels(files, tasks, request)
     classes = request.classes or _classes(labels, root)
@@ -127,7 +122,7 @@ def _read(root: Path, request: Request) -> Export:
 
 def _part(
     layers: Mapping[int, list[tuple[int, _BrushFile]]],
-    tasks: Mapping[int, dict],
+    tasks: Mapping[int, StudioTask],
     photos: Photos,
     *,
     request: Request,
@@ -145,7 +140,7 @@ def _part(
                 "expected one annotation for a photo, delete the others"
             )
         try:
-            name = photos.find(_photo_name(task), leads_out=True, uploaded=True)
+            name = photos.find(task.photo(), leads_out=True, uploaded=True)
         except ValueError as error:
             problems.append(f"{request.tasks}: task {number}: {error}")
             continue
@@ -166,42 +161,9 @@ def _part(
     return Part(labeled, unlabeled)
 
 
-def _tasks(path: str) -> dict[int, dict]:
-    """Returns the tasks of a JSON export by their numbers."""
-    check_regular(path)
-    try:
-        content = read_json(epath.Path(path))
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"--tasks={path}: broken or cut off JSON ({reason}); export JSON or JSON-MIN again") from error
-    tasks = {item["id"]: item for item in content if _is_task(item)} if isinstance(content, list) else {}
-    if not tasks or len(tasks) < len(content):
-        raise UserError(f"--tasks={path}: no list of tasks with an id each; expected Label Studio's JSON or JSON-MIN")
-    return tasks
-
-
-def _is_task(item: Any) -> bool:
-    return isinstance(item, dict) and type(item.get("id")) is int
-
-
-def _photo_name(task: Mapping[str, Any]) -> str:
-    """Returns the file that a task names, as a path or an address; no such text is a `ValueError`."""
-    data = task["data"] if isinstance(task.get("data"), dict) else task
-    texts = [value for value in data.values() if isinstance(value, str)]
-    for text in texts:
-        parts = urlsplit(text) if "://" in text or text.startswith("/data/") else None
-        query = parse_qs(parts.query).get("d") if parts else None
-        name = query[0] if query else unquote(parts.path) if parts else text
-        if name.lower().endswith(SUFFIXES):
-            return name
-    raise ValueError(
-        f"names no photo in {str(data)[:80]}; expected a path that ends in one of {', '.join(SUFFIXES[:3])}"
-    )
-
-
-def _labels(files: list[_BrushFile], tasks: Mapping[int, dict], request: Request) -> dict[str, str]:
+def _labels(files: list[_BrushFile], tasks: Mapping[int, StudioTask], request: Request) -> dict[str, str]:
     """Returns the label of each "control-label": as the tasks have it, as a class is called, or behind the first dash."""
-    known = _labels_of_tasks(tasks)
+    known = {tail: label for task in tasks.values() for tail, label in task.labels.items()}
     names = request.classes.names if request.classes else []
     found: dict[str, str] = {}
     for tail in {file.tail for file in files}:
@@ -210,22 +172,8 @@ def _labels(files: list[_BrushFile], tasks: Mapping[int, dict], request: Request
     return found
 
 
-def _labels_of_tasks(tasks: Mapping[int, dict]) -> dict[str, str]:
-    """Returns the labels in a full JSON export by "control-label", as they stand in names of files."""
-    found: dict[str, str] = {}
-    for task in tasks.values():
-        for annotation in task.get("annotations") or ():
-            for region in (annotation.get("result") or ()) if isinstance(annotation, dict) else ():
-                value = region.get("value") if isinstance(region, dict) else None
-                labels = value.get("brushlabels") if isinstance(value, dict) else None
-                if isinstance(labels, list) and labels and all(isinstance(label, str) for label in labels):
-                    tail = f"{region.get('from_name')}-{'-'.join(labels)}"
-                    found[composed(tail.replace("/", "-").replace("\\", "-"))] = composed("-".join(labels).strip())
-    return found
-
-
 def _classes(labels: Mapping[str, str], root: Path) -> ClassList:
-    used = sorted(set(labels.values()))
+    used = sorted(set(labels.values()), key=str.casefold)
     check_case(used, str(root))
     names = [BACKGROUND, *(name for name in used if name.casefold() not in BACKGROUND_NAMES)]
     return ClassList(names, [(int(red), int(green), int(blue)) for red, green, blue in voc_colors(len(names))])

@@ -135,7 +135,7 @@ class _Reader:
         return composed(path.relative_to(self.root).with_suffix("").as_posix()), path
 
     def _candidates(self, path: Path, name: str) -> Iterator[tuple[str, bool]]:
-        """Yields where a photo may be: where the file says, beside it, and with True anywhere by the last part of its name."""
+        """Yields where a photo may be: where the file says, beside it, and with True anywhere by its last part."""
         folder = composed(path.relative_to(self.root).parent.as_posix())
         base = name.rsplit("/", 1)[-1]
         yield posixpath.normpath(posixpath.join(folder, name)), False
@@ -195,7 +195,7 @@ def _classes(reader: _Reader, given: ClassList | None) -> ClassList:
                 )
         return given
     check_case(used, str(reader.root))
-    names = [BACKGROUND, *sorted(name for name in used if name.casefold() not in BACKGROUND_NAMES)]
+    names = [BACKGROUND, *sorted((n for n in used if n.casefold() not in BACKGROUND_NAMES), key=str.casefold)]
     reader.problems += [
         f"{reader.labels[n]}: {n[:60]!r} can be no name of a class" for n in names[1:] if not is_name(n)
     ]
