@@ -63,7 +63,7 @@ COCO_EDITS = {
     "no category": (lambda c: c["annotations"][0].update(category_id=9), 'no such "category_id" among its categories'),
     "no image": (lambda c: c["annotations"][0].update(image_id=9), 'no such "image_id" among its images'),
     "crowd": (lambda c: c["annotations"][0].update(iscrowd=3), "'iscrowd' is neither 0 nor 1"),
-    "no photo": (lambda c: c["images"][0].update(file_name="A.jpg"), "image 1: no photo 'A.jpg' in"),
+    "no photo": (lambda c: c["images"][0].update(file_name="A.jpg"), "Did you mean 'default/a.jpg'?"),
     "up": (lambda c: c["images"][0].update(file_name="../a.jpg"), "'../a.jpg' leads out of the export"),
     "root": (lambda c: c["images"][0].update(file_name="/a.jpg"), "'/a.jpg' leads out of the export"),
     "drive": (lambda c: c["images"][0].update(file_name="C:\\a.jpg"), "leads out of the export"),
@@ -140,6 +140,7 @@ LABELME_SHAPES = {
     "two points": (shape("cat", TRIANGLE[:2]), "shape 0 ('cat'): a polygon of 2 points; expected 3 or more"),
     "outside": (shape("cat", [[20, 20], [30, 20], [30, 30]]), "shape 0 ('cat'): covers no pixel of an image of 8x6"),
     "far": (shape("cat", [[1, 1], [1e9, 1], [3, 3]]), "a point [1000000000.0, 1]; expected pixels"),
+    "endless": (shape("cat", [[1, 1], [10**400, 1], [3, 3]]), "expected pixels of an image of 8x6"),
     "text": (shape("cat", [[1, 1], ["2", 1], [3, 3]]), "a point ['2', 1]; expected x and y"),
     "kind": (shape("cat", TRIANGLE, "points"), "a shape of the kind 'points'; expected one of polygon, rectangle"),
     "rectangle": (shape("cat", TRIANGLE, "rectangle"), "a rectangle of 3 points; expected 2"),
@@ -207,7 +208,8 @@ def test_labels_and_files_of_labelme_that_cannot_be_meant(exports):
     labelme(exports.folder / "again.json", [shape("cat", TRIANGLE)], "a.jpg")
     assert "again.json: annotates the photo 'a', as " in line_of(exports)
     labelme(exports.folder / "again.json", [shape("Cat", TRIANGLE)], "c.jpg")
-    assert "the labels 'cat' and 'Cat' differ only" in line_of(exports)
+    line = line_of(exports)
+    assert "a.json: the label 'cat', and 'Cat' in " in line and "again.json, differ only in capital letters" in line
     labelme(exports.folder / "again.json", [shape("bird", TRIANGLE)], "c.jpg")
     line = line_of(exports, "--class_names=background,cat,dog,birds")
     assert "again.json: the label 'bird' is none of --class_names" in line and "Did you mean 'birds'?" in line

@@ -135,6 +135,12 @@ def test_classes_that_differ_in_case(exports):
     assert f"{path}: the labels 'cat' and 'Cat' differ only in capital letters or blanks" in line_of(exports)
 
 
+def test_classes_that_differ_in_case_in_two_splits(exports):
+    roboflow_masks(exports.folder)
+    (exports.folder / "valid/_classes.csv").write_text("Pixel Value, Class\n0, background\n1, Cat\n2, dog\n")
+    assert f"{exports.folder}: the labels 'cat' and 'Cat' differ only in capital" in line_of(exports)
+
+
 def test_roboflow_mask_with_a_value_that_is_no_class(exports):
     roboflow_masks(exports.folder)
     mask_file(exports.folder / "valid/valid_jpg.rf.9_mask.png", ["7.......", *EMPTY[1:]])

@@ -17,7 +17,6 @@ from wss.conversion.layouts.exports.export import (
     Kind,
     Part,
     Request,
-    check_case,
     counted,
     unannotated_line,
 )
@@ -186,7 +185,6 @@ def _classes(reader: _Reader, given: ClassList | None) -> ClassList:
     """Returns the classes: those that a person gave, or the background and all labels by their alphabet."""
     used = [name for name in reader.labels if name not in (LABELME_IGNORE, LABELME_BACKGROUND)]
     if given is not None:
-        check_case([*given.names, *(name for name in used if name not in given.names)], str(reader.root))
         for name in used:
             if name not in given.names:
                 reader.problems.append(
@@ -194,7 +192,14 @@ def _classes(reader: _Reader, given: ClassList | None) -> ClassList:
                     f"{', '.join(given.names[:12])}.{did_you_mean(name[:80], given.names)}"
                 )
         return given
-    check_case(used, str(reader.root))
+    first: dict[str, str] = {}
+    for name in sorted(used):
+        other = first.setdefault(name.casefold(), name)
+        if other != name:
+            reader.problems.append(
+                f"{reader.labels[name]}: the label {name[:60]!r}, and {other[:60]!r} in {reader.labels[other]}, differ only in "
+                "capital letters; expected one name for a class, rename one of them"
+            )
     names = [BACKGROUND, *sorted((n for n in used if n.casefold() not in BACKGROUND_NAMES), key=str.casefold)]
     reader.problems += [
         f"{reader.labels[n]}: {n[:60]!r} can be no name of a class" for n in names[1:] if not is_name(n)

@@ -160,7 +160,7 @@ def _points(points: Any, kind: str, size: tuple[int, int]) -> list[tuple[float, 
         is_number = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
         if not isinstance(point, list) or len(point) != 2 or not all(map(is_number, point)):
             raise ValueError(f"a point {str(point)[:60]}; expected x and y")
-        if not all(math.isfinite(value) and abs(value) <= MAX_COORDINATE for value in point):
+        if not all(abs(value) <= MAX_COORDINATE for value in point):
             raise ValueError(f"a point {str(point)[:60]}; expected pixels of an image of {size[1]}x{size[0]}")
     return [(float(x), float(y)) for x, y in points]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wss.conversion.layouts.folder import id_of
 from wss.data.photo_folder import composed, list_images
-from wss.errors import UserError, did_you_mean
+from wss.errors import UserError
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _UPLOAD = re.compile(r"[0-9a-f]{8}-")  # Label Studio puts it before the name of a file
@@ -61,8 +61,14 @@ class Photos:
             raise ValueError(f"{name[:200]!r} may be {', '.join(map(repr, candidates[:3]))} in {self.folder}")
         raise ValueError(
             f"no photo {name[:200]!r} in {self.folder}; expected it there, or give its folder as --images."
-            + did_you_mean(base[:80], list(self._by_base)[:2000])
+            + self._alike(base)
         )
+
+    def _alike(self, base: str) -> str:
+        """Returns words on a photo whose name is the same but for capital letters and its suffix; "" without one."""
+        stem = Path(base).stem.casefold()
+        found = next((name for name in self.paths if Path(name).stem.casefold() == stem), None)
+        return f" Did you mean {found!r}?" if found else ""
 
     def by_id(self, problems: list[str]) -> dict[str, Path]:
         """Returns the path of each photo by its id; adds a line for each second photo of an id."""

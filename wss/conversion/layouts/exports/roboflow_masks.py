@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from wss.conversion.class_files import ClassList, read_class_file
-from wss.conversion.layouts.exports.export import Export, Kind, Part, Request, upright_classes
+from wss.conversion.layouts.exports.export import Export, Kind, Part, Request, check_case, upright_classes
 from wss.conversion.layouts.exports.voc_trees import add_unannotated, masked_part
 from wss.conversion.layouts.folder import id_of
 from wss.data.image_files import SUFFIXES
@@ -57,6 +57,7 @@ def _read(root: Path, request: Request) -> Export:
         path = folder / CLASSES
         lists[folder] = upright_classes(read_class_file(path), str(path))
     names = list(dict.fromkeys(name for found in lists.values() for name in found.names))
+    check_case(names, str(root))
     first = next(found for found in lists.values())
     classes = first if names == first.names else ClassList(names, _colors(len(names)))
     export = Export(classes)
