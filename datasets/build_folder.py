@@ -24,7 +24,13 @@ The second image is known to have none of the classes.
 The second image is known to have no object. Of images that the file does not name, the objects are unknown. Without a mask,
 the image-level labels follow from the boxes. Tables of TensorFlow's Object Detection API, Roboflow, make-sense and
 keras-retinanet are read as they are; so are a folder of PASCAL VOC's XML files, and a JSON file of COCO.
+
+--export is the folder that the export of a label tool unzips to, in place of --images, --masks and --class_names. Read are
+those of CVAT (Segmentation mask, COCO), labelme (JSON, labelme2voc), Label Studio (COCO, brush labels to PNG or NumPy) and
+Roboflow (COCO, semantic masks). A line says what was recognised. docs/data.md tells which export to choose.
 """
+
+from pathlib import Path
 
 from absl import flags
 
@@ -32,7 +38,9 @@ from wss.command import run_main
 from wss.conversion.class_files import read_class_list
 from wss.conversion.converter_flags import convert, define_flags
 from wss.conversion.encode import LabelMap
+from wss.conversion.export_flags import Choices, convert_export, define_export_flags, request_of
 from wss.conversion.layouts.box_files import BoxedImages, read_boxes
+from wss.conversion.layouts.exports.recognise import recognise
 from wss.conversion.layouts.folder import Folder, check_folders, read_ids, read_image_labels, split_train_val
 from wss.conversion.sources import Source
 from wss.data.mask_colors import AUTO, READINGS
@@ -41,7 +49,13 @@ from wss.data.splits import Split
 from wss.errors import UserError
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("images", None, "Folder of images, with or without masks.")
+flags.DEFINE_string("export", None, "Folder that an export of CVAT, labelme, Label Studio or Roboflow unzips to.")
+flags.DEFINE_string(
+    "tasks", None, "JSON or JSON-MIN export of Label Studio, which tells the photos of its brush labels in --export."
+)
+flags.DEFINE_string(
+    "images", None, "Folder of images, with or without masks; with --export its photos, if it has none."
+)
 flags.DEFINE_string("masks", None, "Folder of their masks.")
 flags.DEFINE_string("unlabeled", None, "Folder of further images, without masks.")
 flags.DEFINE_string("image_labels", None, "CSV file: file name, names of the classes in the image.")
@@ -49,7 +63,10 @@ flags.DEFINE_string(
     "boxes", None, "CSV file: file, class, xmin, ymin, xmax, ymax; or a folder of VOC's XML files, or COCO's JSON file."
 )
 flags.DEFINE_string(
-    "class_names", None, "Names separated by commas, or a text file with a line per class.", required=True
+    "class_names",
+    None,
+    "Names separated by commas, or a text file with a line per class. With --export they may stay away; else they give the "
+    "order of its classes.",
 )
 flags.DEFINE_bool("has_background", True, "Class 0 is everything else, and no image-level label.")
 flags.DEFINE_list("classes", [], "Ids to keep, such as 0,8,12: they become 0, 1, 2, and all others are ignored.")
@@ -61,15 +78,19 @@ flags.DEFINE_enum(
     "What counts in palette and grey masks where the class file has colours: their colours unless the numbers could be "
     "classes too (an error then), always the colours, or always the numbers.",
 )
-flags.DEFINE_float("val_fraction", 0.2, "Part of the images with masks for val.", lower_bound=0.0, upper_bound=1.0)
-flags.DEFINE_string("train_list", None, "Text file of the images of train, one per line; by default all not in val.")
-flags.DEFINE_string("val_list", None, "Text file of the images of val, one per line; instead of val_fraction.")
+define_export_flags()
 flags.DEFINE_bool("unlabeled_has_train", False, "The images of train belong to unlabeled too.")
 define_flags()
 
 
 def main(argv: list[str]) -> None:
-    """Reads the folders and lists, writes the data set and prints its table."""
+    """Reads the folders and lists, or an export, writes the data set and prints its table."""
+    if FLAGS.export:
+        return build_export()
+    if not FLAGS.class_names:
+        raise UserError("--class_names is missing; give it, or --export=<what a label tool exported>")
+    if FLAGS.tasks:
+        raise UserError("--tasks is given without --export, the folder of Label Studio's brush labels")
     classes = read_class_list(FLAGS.class_names, has_background=FLAGS.has_background)
     names, colors = classes.names, classes.colors
     if FLAGS.mask_values != AUTO and classes.reading not in (AUTO, FLAGS.mask_values):
@@ -99,6 +120,27 @@ def main(argv: list[str]) -> None:
             "unlabeled_has_train": FLAGS.unlabeled_has_train,
         },
         problems=problems,
+    )
+
+
+def build_export() -> None:
+    """Reads the export of a label tool, writes the data set and prints its table."""
+    for flag in ("masks", "image_labels", "boxes"):
+        if getattr(FLAGS, flag):
+            raise UserError(f"--{flag} is given with --export, which has the masks; leave one of them out")
+    for flag in ("mask_values", "has_background"):
+        if FLAGS[flag].present:
+            raise UserError(f"--{flag} is given with --export, which tells it; leave the flag out")
+    problems: list[str] = []
+    folder = Folder({}, problems)
+    unlabeled = folder.read(FLAGS.unlabeled, None, flag="--unlabeled") if FLAGS.unlabeled else []
+    print("".join(f"{line}\n" for line in folder.left_out), end="")
+    convert_export(
+        FLAGS.export,
+        recognise(Path(FLAGS.export), "--export"),
+        request_of(FLAGS.class_names, FLAGS.images, FLAGS.tasks),
+        command="build_folder.py",
+        choices=Choices(unlabeled, FLAGS.unlabeled_has_train, FLAGS.classes, FLAGS.ignore_values, problems),
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from absl import flags
+from export_checks import Exports
 from scripts import load_module, separate_flags
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "datasets"
@@ -21,3 +22,9 @@ def run_script() -> Callable[..., None]:
             script.main([name])
 
     return run
+
+
+@pytest.fixture
+def exports(tmp_path, run_script) -> Exports:
+    """Returns the folder for an export of a label tool, and the converters that read it."""
+    return Exports(tmp_path, run_script)

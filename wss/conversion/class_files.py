@@ -1,6 +1,7 @@
 """The classes of a data set, as a person types them or a label tool writes them."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 from wss.conversion.class_names import IGNORE_NAMES, Entry, check_name, line_entry
@@ -64,6 +65,11 @@ def read_class_list(text: str, *, has_background: bool = True) -> ClassList:
         what = "a folder" if _is_folder(text) else "no such file"
         raise UserError(f"--class_names={text[:200]}: {what}, and no list of names such as background,cat")
     return _checked(entries, flag, has_background)
+
+
+def read_class_file(path: str | os.PathLike) -> ClassList:
+    """Reads a file of classes, such as a label tool writes, see `read_class_list`."""
+    return _checked(_read_file(str(path)), str(path), has_background=True)
 
 
 def _checked(entries: list[Entry], flag: str, has_background: bool) -> ClassList:

@@ -17,7 +17,8 @@ from pycocotools import mask as coco_api
 
 from wss.conversion.layouts import coco
 from wss.conversion.layouts.coco import FILES, read_coco
-from wss.conversion.layouts.coco_masks import Annotation, CocoMask, clipped_box, decode_segmentation
+from wss.conversion.layouts.coco_masks import Annotation, CocoMask, clipped_box
+from wss.conversion.layouts.coco_segmentations import decode_segmentation
 from wss.data.boxes import Box
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_boxes, parse_example

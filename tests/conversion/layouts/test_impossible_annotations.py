@@ -11,7 +11,7 @@ from mask_files import MASK, TRUTH, palette_mask, photo
 from PIL import Image
 
 from wss.conversion.layouts.coco import FILES
-from wss.conversion.layouts.coco_masks import uncompressed_runs
+from wss.conversion.layouts.coco_segmentations import uncompressed_runs
 from wss.conversion.layouts.voc import read_annotation
 from wss.data.dataset_info import DatasetInfo
 from wss.data.masks import voc_colors

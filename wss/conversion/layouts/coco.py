@@ -16,8 +16,9 @@ import numpy as np
 from etils import epath
 
 from wss.conversion.encode import raise_problems
-from wss.conversion.layouts.coco_json import archive_of, read_items, read_objects, shown, wrong_field
+from wss.conversion.layouts.coco_json import archive_of, check_packages, read_items, read_objects, shown, wrong_field
 from wss.conversion.layouts.coco_masks import Annotation, CocoImage, CocoShard
+from wss.conversion.layouts.coco_segmentations import is_coordinate, is_normalised
 from wss.conversion.sources import ListPool, Pool, Shard, Source
 from wss.data.masks import IGNORE
 from wss.data.names import is_name, is_relative_path
@@ -35,7 +36,6 @@ BACKGROUND = "background"
 CATEGORY_FIELDS = {"id": int, "name": str}
 IMAGE_FIELDS = {"id": int, "file_name": str, "height": int, "width": int}
 ANNOTATION_FIELDS = {"id": int, "image_id": int, "category_id": int, "bbox": list, "segmentation": list | dict}
-MAX_BOX_COORDINATE = 1e6  # some boxes lie a little outside of their images
 # Systems limit how many files may be open; a pass over the annotations fills this many.
 MAX_OPEN_FILES = 128
 
@@ -53,7 +53,7 @@ def read_coco(root: str | os.PathLike, splits: Sequence[str] = ()) -> tuple[list
     Raises:
         UserError: A package, folder or file is missing, JSON is broken, images have the same id, or categories differ.
     """
-    _check_packages()
+    check_packages()
     folder = epath.Path(root)
     splits = _find_splits(folder, splits)
     categories = _read_categories(folder, splits)
@@ -81,12 +81,14 @@ class CocoPool:
         annotation_file: JSON file with their annotations.
         images: The images in the order of their names.
         labels: Class of each category id.
+        others: Ids of images that the file lists for other pools, as those of label tools do; None for COCO itself.
     """
 
     image_folder: epath.Path
     annotation_file: epath.Path
     images: Sequence[CocoImage]
     labels: Mapping[int, int]
+    others: frozenset[int] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -105,7 +107,13 @@ class CocoPool:
             except OSError as error:
                 raise ConversionStoppedError(f"{folder}: cannot be written ({error.strerror})") from error
         return [
-            CocoShard(self.image_folder, self.annotation_file, tuple(self.images[i] for i in numbers), file)
+            CocoShard(
+                self.image_folder,
+                self.annotation_file,
+                tuple(self.images[i] for i in numbers),
+                file,
+                must_cover=self.others is not None,
+            )
             for numbers, file in zip(assignment, files, strict=True)
         ]
 
@@ -114,15 +122,19 @@ class CocoPool:
         count: Counter[str] = Counter()
         example: dict[str, str] = {}
         normalised = normalised_boxes = True  # until a coordinate is seen that is not
+        seen = 0
         with contextlib.ExitStack() as stack:
             files = {first + i: stack.enter_context(path.open("w")) for i, path in enumerate(paths)}
-            items = read_items(self.annotation_file, "annotations")
+            items = read_items(self.annotation_file, "annotations", may_be_empty=self.others is not None)
             for item in track(items, f"reading {self.annotation_file.name}", unit="annotation"):
                 if problem := self._problem_of(item, shard_of):
                     count[problem] += 1
                     example.setdefault(problem, shown(item))
                     continue
-                normalised = normalised and _is_normalised(item["segmentation"])
+                if item["image_id"] not in shard_of:
+                    continue
+                seen += 1
+                normalised = normalised and is_normalised(item["segmentation"])
                 normalised_boxes = normalised_boxes and max(item["bbox"]) <= 1
                 if file := files.get(shard_of[item["image_id"]]):
                     file.write(self._line(item) + "\n")
@@ -131,7 +143,7 @@ class CocoPool:
             for problem in count
         )
         for what, is_so in (("coordinates", normalised), ("numbers of the boxes", normalised_boxes)):
-            if is_so:
+            if is_so and seen:
                 raise_problems([f"{self.annotation_file}: all {what} are <= 1: normalised? expected pixels"])
 
     def _line(self, item: Mapping[str, Any]) -> str:
@@ -147,35 +159,15 @@ class CocoPool:
         """Says what is wrong with an annotation, apart from its segmentation; "" if nothing is."""
         if wrong := wrong_field(item, ANNOTATION_FIELDS):
             return f"{wrong!r} is missing or wrong"
-        if item["image_id"] not in shard_of:
+        if item["image_id"] not in shard_of and item["image_id"] not in (self.others or ()):
             return 'no such "image_id" among its images'
         if item["category_id"] not in self.labels:
             return 'no such "category_id" among its categories'
-        if len(item["bbox"]) != 4 or not all(map(_is_coordinate, item["bbox"])):
+        if len(item["bbox"]) != 4 or not all(map(is_coordinate, item["bbox"])):
             return "'bbox' is not [x, y, width, height]"
         if item.get("iscrowd", 0) not in (0, 1):
             return "'iscrowd' is neither 0 nor 1"
         return ""
-
-
-def _is_coordinate(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_BOX_COORDINATE
-
-
-def _is_normalised(segmentation: Any) -> bool:
-    """Returns whether polygons have no coordinate over 1, as those that are parts of the sides; False for others."""
-    try:
-        return isinstance(segmentation, list) and max(map(max, segmentation)) <= 1
-    except (TypeError, ValueError, RecursionError):
-        return False
-
-
-def _check_packages() -> None:
-    try:
-        import ijson  # noqa: F401
-        import pycocotools.mask  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"COCO needs a package that is not installed ({error}): pip install 'wss[convert]'") from error
 
 
 def _find_splits(root: epath.Path, splits: Sequence[str]) -> list[str]:

@@ -16,6 +16,15 @@ MAX_DEPTH = 10_000
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
+def check_packages() -> None:
+    """Raises a `UserError` if a package is missing that COCO's files need."""
+    try:
+        import ijson  # noqa: F401
+        import pycocotools.mask  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"COCO needs a package that is not installed ({error}): pip install 'wss[convert]'") from error
+
+
 class _NotTooDeep:
     """A JSON file that is read in pieces, and refused before the parser sees lists in lists in lists without end."""
 
@@ -46,8 +55,13 @@ class _NotTooDeep:
         self._is_known = True
 
 
-def read_items(path: epath.Path, key: str) -> Iterator[Any]:
+def read_items(path: epath.Path, key: str, *, may_be_empty: bool = False) -> Iterator[Any]:
     """Streams a list of a JSON file, such as its "images".
+
+    Args:
+        path: The file.
+        key: Name of the list; "" where the file is a list itself.
+        may_be_empty: Whether a file without such a list, or with an empty one, is right.
 
     Raises:
         UserError: The file is missing or broken, or there is no such list in it.
@@ -59,7 +73,7 @@ def read_items(path: epath.Path, key: str) -> Iterator[Any]:
         with path.open("rb") as file:
             if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
                 file.seek(0)
-            for item in ijson.items(_NotTooDeep(path, file), f"{key}.item", use_float=True):
+            for item in ijson.items(_NotTooDeep(path, file), f"{key}.item" if key else "item", use_float=True):
                 found = True
                 yield item
     except ijson.JSONError as error:
@@ -69,7 +83,7 @@ def read_items(path: epath.Path, key: str) -> Iterator[Any]:
     except OSError as error:
         reason = "missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
         raise UserError(f"{path}: {reason}; it is in {archive_of(path)}") from error
-    if not found:
+    if not found and not may_be_empty:
         raise UserError(f'{path}: no list "{key}" in it, or an empty one; expected the file of {archive_of(path)}')
 
 
@@ -99,6 +113,8 @@ def wrong_field(item: Any, fields: Mapping[str, Any]) -> str:
 
 def archive_of(path: epath.Path) -> str:
     """Returns the archive that has a file, in words."""
+    if "2017" not in path.name:
+        return "the export of the label tool"
     name = "annotations_trainval2017" if path.name.startswith("instances") else path.stem
     return f"{name}.zip from cocodataset.org"
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
+from wss.conversion.layouts.coco_segmentations import check_within, decode_segmentation
 from wss.conversion.notes import Notes
 from wss.conversion.sources import Shard, Source
 from wss.data.boxes import Box
@@ -18,25 +19,34 @@ from wss.data.image_files import MAX_PIXELS
 from wss.data.masks import IGNORE, MAX_SIDE
 from wss.errors import UserError
 
-MIN_POLYGON = 6
-# Far outside of every image; pycocotools counts in 32-bit fifths of a pixel.
-MAX_COORDINATE = 1e5
-# Of the bits of a run length; that of the largest image has 27.
-MAX_RUN_BITS = 40
-
 
 class CocoImage(NamedTuple):
-    """What an annotation file tells of an image."""
+    """What an annotation file tells of an image.
+
+    Attributes:
+        id: Its number.
+        file_name: Its file.
+        height: Its height in pixels.
+        width: Its width in pixels.
+        found_name: Its id in the records; "" for the name of its file.
+        found_path: Where it lies; "" for its file in the folder of the images.
+    """
 
     id: int
     file_name: str
     height: int
     width: int
+    found_name: str = ""
+    found_path: str = ""
 
     @property
     def name(self) -> str:
         """Its id in the records, such as "000000000009"."""
-        return PurePosixPath(self.file_name).stem
+        return self.found_name or PurePosixPath(self.file_name).stem
+
+    def location(self, folder: epath.Path) -> epath.Path:
+        """Returns where it lies if the images of the file lie in `folder`."""
+        return epath.Path(self.found_path) if self.found_path else folder / self.file_name
 
 
 class Annotation(NamedTuple):
@@ -66,12 +76,14 @@ class CocoShard(Shard):
         annotation_file: JSON file that the annotations come from.
         images: Its images in the order of the records.
         annotations: File with a line of JSON for each annotation: image id, fields of `Annotation`.
+        must_cover: Whether an outline beside its image is a problem.
     """
 
     image_folder: epath.Path
     annotation_file: epath.Path
     images: tuple[CocoImage, ...]
     annotations: epath.Path
+    must_cover: bool = False
 
     def __iter__(self) -> Iterator[Source]:
         of_image: dict[int, list[Annotation]] = defaultdict(list)
@@ -89,13 +101,14 @@ class CocoShard(Shard):
 
     def _source(self, image: CocoImage, annotations: tuple[Annotation, ...]) -> Source:
         size = (image.height, image.width)
-        boxes = (clipped_box(annotation, size) for annotation in annotations)
+        objects = [annotation for annotation in annotations if annotation.label]  # not those of a class "background"
+        boxes = (clipped_box(annotation, size) for annotation in objects)
         return Source(
             image.name,
-            self.image_folder / image.file_name,
-            CocoMask(f"{self.annotation_file}, {image.file_name}", size, annotations),
+            image.location(self.image_folder),
+            CocoMask(f"{self.annotation_file}, {image.file_name}", size, annotations, self.must_cover),
             # A crowd counts: its class is in the image.
-            image_labels=tuple(sorted({annotation.label for annotation in annotations})),
+            image_labels=tuple(sorted({annotation.label for annotation in objects})),
             boxes=tuple(box for box in boxes if box is not None),
         )
 
@@ -112,11 +125,13 @@ class CocoMask:
         path: Annotation file and image, for messages.
         size: Height and width of the image in pixels.
         annotations: Its instances.
+        must_cover: Whether an outline that has no pixel in the image and none near it is a problem.
     """
 
     path: str
     size: tuple[int, int]
     annotations: tuple[Annotation, ...]
+    must_cover: bool = False
 
     def read(self) -> np.ndarray:
         """Returns class ids and `IGNORE`, uint8 [H, W].
@@ -135,6 +150,8 @@ class CocoMask:
         layers = []
         for annotation in self.annotations:
             try:
+                if self.must_cover:
+                    check_within(annotation.segmentation, self.size)
                 region = decode_segmentation(annotation.segmentation, self.size)
             except ValueError as error:
                 raise UserError(f"{self.path}: annotation {annotation.id}: {error}") from error
@@ -161,76 +178,3 @@ def clipped_box(annotation: Annotation, size: tuple[int, int]) -> Box | None:
     if ymin >= ymax or xmin >= xmax:
         return None
     return Box(annotation.label, ymin=ymin, xmin=xmin, ymax=ymax, xmax=xmax, is_crowd=annotation.is_crowd)
-
-
-def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
-    """Returns where an instance is in an image of (height, width) pixels, bool [H, W].
-
-    Raises:
-        ValueError: Something is wrong with it.
-    """
-    if isinstance(segmentation, dict):
-        return _decode_runs(segmentation, size)
-    if not isinstance(segmentation, list) or not segmentation:
-        raise ValueError('no segmentation; expected polygons [[x1, y1, ...], ...] or run lengths {"size", "counts"}')
-    for polygon in segmentation:
-        _check_polygon(polygon)
-    from pycocotools import mask  # optional, see coco.py
-
-    return mask.decode(mask.merge(mask.frPyObjects(segmentation, *size))).astype(bool)
-
-
-def uncompressed_runs(text: str) -> list[int]:
-    """Returns the run lengths of COCO's compressed form.
-
-    A number is a row of characters, the lowest five bits first: "0" plus the bits, plus 32 if more follow. It is signed
-    (two's complement), and from the fourth one on the difference to the run before the last.
-
-    Raises:
-        ValueError: There is another character, or an end within a number.
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for character in text:
-        bits = ord(character) - ord("0")
-        if not 0 <= bits < 64:
-            raise ValueError(f"run lengths with the character {character!r}; expected '0' .. 'o'")
-        value |= (bits & 31) << shift
-        shift += 5
-        if shift > MAX_RUN_BITS:
-            raise ValueError("run lengths with a number that no image has; expected those of this image")
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    if shift:
-        raise ValueError("run lengths that end within a number")
-    return runs
-
-
-def _check_polygon(polygon: Any) -> None:
-    if not isinstance(polygon, list) or len(polygon) < MIN_POLYGON or len(polygon) % 2:
-        found = f"of {len(polygon)} numbers" if isinstance(polygon, list) else repr(polygon)
-        raise ValueError(f"a polygon {found}; expected x and y of three or more points")
-    for value in polygon:
-        if not isinstance(value, int | float) or abs(value) > MAX_COORDINATE:
-            raise ValueError(f"a polygon with {value!r}; expected coordinates in pixels")
-
-
-def _decode_runs(segmentation: dict, size: tuple[int, int]) -> np.ndarray:
-    """Decodes numbers of pixels of background and object in turn, down the columns from left to right.
-
-    pycocotools does so too, but its pixels are undefined where the runs end too early.
-    """
-    stored, runs = segmentation.get("size"), segmentation.get("counts")
-    if stored != list(size):
-        raise ValueError(f"run lengths of size {stored}; expected [height, width] = {list(size)}")
-    if isinstance(runs, str):
-        runs = uncompressed_runs(runs)
-    if not isinstance(runs, list) or not all(isinstance(run, int) and run >= 0 for run in runs):
-        raise ValueError('run lengths with wrong "counts"; expected a list of numbers of pixels, or a string of them')
-    if sum(runs) != size[0] * size[1]:
-        raise ValueError(f"run lengths of {sum(runs)} pixels for an image of {size[1]}x{size[0]}")
-    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size[1], size[0]).T

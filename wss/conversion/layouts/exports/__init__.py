@@ -1,0 +1,1 @@
+"""What label tools export, read as it is: one module for each kind of tree."""
