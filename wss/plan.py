@@ -16,6 +16,7 @@ from absl import flags
 from wss.command import run_main
 from wss.errors import UserError
 from wss.files import check_writable, write_text
+from wss.next_step import say_next
 
 FLAGS = flags.FLAGS
 EXPERIMENT = "experiment.gin"
@@ -69,10 +70,11 @@ def main(argv: list[str]) -> None:
     )
     pace = measure(plan, strategy)
     choices = plan.choices_at(pace, NO_BUDGET if FLAGS.hours is None else 3600 * FLAGS.hours)
-    command = shlex.join(["wss-train", f"--gin_file={file}", f"--run_dir={FLAGS.run_dir}"])
-    write_text(file, gin_text(choices, head=head(plan, choices, pace, command=command)))
+    command = ["wss-train", f"--gin_file={file}", f"--run_dir={FLAGS.run_dir}"]
+    write_text(file, gin_text(choices, head=head(plan, choices, pace, command=shlex.join(command))))
     print(table(plan, choices, pace))
-    print(f"written to {file}\nnext: {command}")
+    print(f"written to {file}")
+    say_next(command)
 
 
 def console_main() -> None:

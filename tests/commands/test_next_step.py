@@ -54,42 +54,19 @@ def test_inspection_of_a_folder():
     ]  # fmt: skip
 
 
-BEGIN = [
-    "wss-train", "--gin_file=gin_configs/base/deeplab.gin", "--gin_file=gin_configs/models/mobilenet_v2.gin",
-]  # fmt: skip
-PLACES = ["--run_dir=runs/own", f"--data_dir={DATA}"]
-
-
-def test_photos_without_masks_are_learnt_from():
-    found = training_command(info_with(train=split(masks=4), val=split(masks=4), unlabeled=split()))
-    assert found == [
-        *BEGIN,
-        "--gin_file=gin_configs/methods/pseudoseg.gin",
-        *PLACES,
-        '--gin_param=TrainingData.labeled_split = "train"',
-        '--gin_param=TrainingData.unlabeled_split = "unlabeled"',
-        "--dry_run",
-    ]
+PLACES = [f"--data_dir={DATA}", "--run_dir=runs/own"]
 
 
 @pytest.mark.parametrize(
-    ("splits", "binding"),
+    ("splits", "more"),
     [
-        ({"few": split(masks=4), "validation": split(masks=4)}, 'Evaluation.split = "validation"'),
-        ({"few": split(masks=4), "test": split()}, "train.evaluate_at_end = False"),
+        ({"train": split(masks=4), "val": split(masks=4), "unlabeled": split()}, []),
+        ({"train": split(masks=2), "boxes": split(boxes=4)}, []),
+        ({"few": split(masks=4), "validation": split(masks=4)}, ["--labeled_split=few"]),
     ],
 )
-def test_without_such_photos_it_is_the_baseline(splits, binding):
-    """Names of splits are those of others; an evaluation needs a split with masks."""
-    found = training_command(info_with(**splits))
-    assert found == [
-        *BEGIN,
-        "--gin_file=gin_configs/methods/supervised.gin",
-        *PLACES,
-        '--gin_param=TrainingData.labeled_split = "few"',
-        f"--gin_param={binding}",
-        "--dry_run",
-    ]
+def test_masks_are_planned_with(splits, more):
+    assert training_command(info_with(**splits)) == ["wss-plan", *PLACES, *more]
 
 
 def test_boxes_alone_have_a_command_of_their_own():
@@ -118,7 +95,7 @@ def test_each_command_leads_to_one_that_runs(small_parameters, tmp_path):
         run_command(["datasets/build_shapes.py", f"--output_dir={tmp_path / 'my data'}", "--size=48"])
     )
     assert looked_into[0] == "tools/inspect_dataset.py"
-    assert next_of(run_command(looked_into))[:2] == ["-m", "wss.train"]
+    assert next_of(run_command(looked_into))[:2] == ["-m", "wss.plan"]
 
     (tmp_path / "empty.gin").write_text("")
     parameters = [*small_parameters, "train.num_steps = 2", "train.evaluate_at_end = False"]

@@ -46,7 +46,8 @@ def test_convert_plan_train(data_dir, tmp_path):
     done = plan(data_dir, run_dir, "--hours=0.01", "--validation_split=val")
     assert done.returncode == 0, done.stderr
     file = run_dir / "experiment.gin"
-    assert "7 classes, 32 masks" in done.stdout and f"written to {file}\nnext: wss-train " in done.stdout
+    assert "7 classes, 32 masks" in done.stdout and f"written to {file}\n" in done.stdout
+    assert done.stderr.strip().splitlines()[-1].startswith("next: wss-train ")
     text = file.read_text()
     assert str(data_dir) in text and "for the measurement" not in text
     result = experiment.run([str(file)], ["train.num_steps = 2", "train.evaluate_every = 1"], run_dir)
