@@ -51,6 +51,7 @@ setup(
     entry_points={
         "console_scripts": [
             "wss-plan = wss.plan:console_main",
+            "wss-compare = wss.compare:console_main",
             "wss-train = wss.train:console_main",
             "wss-eval = wss.eval:console_main",
             "wss-vis = wss.vis:console_main",

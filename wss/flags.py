@@ -11,8 +11,7 @@ def define_launch_flags() -> None:
     flags.DEFINE_string("run_dir", None, "Folder of the run.", required=True)
     flags.DEFINE_multi_string("gin_param", [], 'Gin binding over the files, such as "train.num_steps = 100".')
     flags.DEFINE_string("data_dir", None, "Folder of the records; short for load_dataset.directory.")
-    flags.DEFINE_string("strategy", "mirrored", "mirrored (this machine's GPUs, or its CPU), multi_worker or tpu.")
-    flags.DEFINE_string("tpu", "", "Name or address of the TPU for --strategy=tpu; empty for a TPU VM.")
+    _define_strategy_flags()
 
 
 def define_experiment_flags() -> None:
@@ -29,6 +28,31 @@ def define_weights_flag() -> None:
         ["best", "last"],
         "Of a run with train.keep_best: those of the step with the best mIoU, or of the last step.",
     )
+
+
+def define_plan_flags() -> None:
+    """Defines the flags of wss-plan that hold for all methods."""
+    flags.DEFINE_string("data_dir", None, "Folder of the records.", required=True)
+    flags.DEFINE_string("run_dir", None, "Folder for the plan, and for what follows it.", required=True)
+    flags.DEFINE_float(
+        "hours", None, "Time that a training may take; by default as many steps as pay.", lower_bound=0.01
+    )
+    flags.DEFINE_string("labeled_split", None, "Split of the photos with masks; by default train.")
+    flags.DEFINE_string("unlabeled_split", None, "Split of the photos without; by default unlabeled, if there is one.")
+    flags.DEFINE_string("validation_split", None, "Split to validate on; by default val, or a fifth of the masks.")
+    flags.DEFINE_string("initial_weights", "imagenet", "What the network starts from: imagenet (a download) or a file.")
+    _define_strategy_flags()
+
+
+def plan_flags() -> list[str]:
+    """Returns the flags of `define_plan_flags` as they were given, but the folder of the run and where it runs."""
+    names = ("data_dir", "hours", "labeled_split", "unlabeled_split", "validation_split", "initial_weights")
+    return [f"--{name}={FLAGS[name].value}" for name in names if FLAGS[name].value is not None]
+
+
+def _define_strategy_flags() -> None:
+    flags.DEFINE_string("strategy", "mirrored", "mirrored (this machine's GPUs, or its CPU), multi_worker or tpu.")
+    flags.DEFINE_string("tpu", "", "Name or address of the TPU for --strategy=tpu; empty for a TPU VM.")
 
 
 def strategy_flags() -> list[str]:

@@ -16,27 +16,21 @@ from absl import flags
 from wss.command import run_main
 from wss.errors import UserError
 from wss.files import check_writable, write_text
+from wss.flags import define_plan_flags
 from wss.next_step import say_next
 
 FLAGS = flags.FLAGS
-EXPERIMENT = "experiment.gin"
 METHODS = ("supervised", "pseudoseg", "pseudoseg_image_labels")
-flags.DEFINE_string("data_dir", None, "Folder of the records.", required=True)
-flags.DEFINE_string("run_dir", None, "Folder for the plan, and for the run that follows it.", required=True)
-flags.DEFINE_float("hours", None, "Time that the training may take; by default as many steps as pay.", lower_bound=0.01)
+define_plan_flags()
 flags.DEFINE_enum("method", None, METHODS, "The method, instead of the one that the plan would choose.")
-flags.DEFINE_string("labeled_split", None, "Split of the photos with masks; by default train.")
-flags.DEFINE_string("unlabeled_split", None, "Split of the photos without; by default unlabeled, if there is one.")
-flags.DEFINE_string("validation_split", None, "Split to validate on; by default val, or a fifth of the masks.")
-flags.DEFINE_string("initial_weights", "imagenet", "What the network starts from: imagenet (a download) or a file.")
-flags.DEFINE_string("strategy", "mirrored", "mirrored (this machine's GPUs, or its CPU), multi_worker or tpu.")
-flags.DEFINE_string("tpu", "", "Name or address of the TPU for --strategy=tpu; empty for a TPU VM.")
 flags.DEFINE_bool("overwrite", False, "Replace the plan that is there.")
 
 
 def main(argv: list[str]) -> None:
     """Writes a plan and prints it."""
     del argv
+    from wss.planning.plan import EXPERIMENT, NO_BUDGET, Plan, gin_text
+
     file = Path(FLAGS.run_dir) / EXPERIMENT
     if file.exists() and not FLAGS.overwrite:
         raise UserError(f"{file}: exists; train with it, add --overwrite to replace it, or give another --run_dir")
@@ -45,7 +39,6 @@ def main(argv: list[str]) -> None:
     from wss.planning.fingerprint import fingerprint
     from wss.planning.machine import Machine
     from wss.planning.measure import measure
-    from wss.planning.plan import NO_BUDGET, Plan, gin_text
     from wss.planning.plan_splits import choose_splits
     from wss.planning.rules import check_method
     from wss.planning.summary import head, table

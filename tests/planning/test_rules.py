@@ -4,31 +4,14 @@ import dataclasses
 import math
 
 import pytest
-from networks import dataset_of
+from planned import ANIMALS
 
 from wss.planning import rules
-from wss.planning.fingerprint import Fingerprint
 from wss.planning.machine import Machine
 from wss.planning.plan import NO_BUDGET, Pace, Plan, gin_text
-from wss.planning.plan_splits import PlanSplits
 from wss.planning.rules import Choice
 
 LAPTOP, EIGHT_GPUS = Machine(0, 2), Machine(8, 64)
-# Photos of animals, 55 masks, 3131 photos without.
-ANIMALS = Fingerprint(
-    info=dataset_of(4),
-    splits=PlanSplits(labeled="train", validation="val", unlabeled="unlabeled"),
-    num_masks=55,
-    num_unlabeled=3131,
-    num_tagged=0,
-    num_validation=222,
-    size=(192, 256),
-    longest_side=256,
-    masks_with=(55, 20, 15, 4),
-    pixel_share=(0.7, 0.1, 0.1, 0.1),
-    object_side=(math.nan, 0.5, 0.4, 0.3),
-    classes_per_photo=0.3,
-)
 PACE = Pace(step=1.0, evaluation=0.05, memory=2**30, memory_of="memory of this process")
 
 

@@ -20,6 +20,10 @@ def training_command(info: DatasetInfo) -> list[str]:
 
 def _first(info: DatasetInfo, fits: Callable[[SplitInfo], bool], preferred: str) -> str:
     """Returns the split for training that fits, the preferred one if it does; "" if none does."""
-    held_out = ("val", "test")
-    found = [name for name, split in info.splits.items() if not name.startswith(held_out) and fits(split)]
+    found = [name for name, split in info.splits.items() if not is_for_evaluation(name) and fits(split)]
     return preferred if preferred in found else next(iter(found), "")
+
+
+def is_for_evaluation(name: str) -> bool:
+    """Returns whether a split is for evaluation, by its name."""
+    return name.startswith(("val", "test"))

@@ -3,11 +3,14 @@
 import dataclasses
 from collections.abc import Sequence
 
+import tensorflow as tf
+
 from wss.planning import rules
 from wss.planning.fingerprint import Fingerprint
 from wss.planning.machine import Machine
 from wss.planning.rules import Choice
 
+EXPERIMENT = "experiment.gin"  # the file of a plan in the folder of its run
 START_SECONDS = 60.0
 # Of the budget, for steps and evaluations; a machine is never as fast all the time.
 USED_SHARE = 0.9
@@ -108,6 +111,11 @@ class Plan:
 def integer(choices: Sequence[Choice], name: str) -> int:
     """Returns the value of a choice that is a number."""
     return int(next(choice.value for choice in choices if choice.name == name))
+
+
+def seen_size(facts: Fingerprint, strategy: tf.distribute.Strategy) -> tuple[int, int]:
+    """Returns the (shorter, longer) side of the median photo as a planned network sees it."""
+    return rules.resized(facts, rules.longest_side(Machine.here(strategy)))
 
 
 def gin_text(choices: Sequence[Choice], *, head: Sequence[str]) -> str:

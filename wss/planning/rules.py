@@ -109,9 +109,14 @@ def resized(facts: Fingerprint, longest: int) -> tuple[int, int]:
     return round(factor * min(height, width)), round(factor * max(height, width))
 
 
+def longest_side(machine: Machine) -> int:
+    """Returns the largest side of a photo that the network sees."""
+    return SIDE_ON_GPU if machine.accelerated else SIDE_ON_CPU
+
+
 def resolution(facts: Fingerprint, machine: Machine) -> list[Choice]:
     """Chooses how large the network sees the photos."""
-    longest = SIDE_ON_GPU if machine.accelerated else SIDE_ON_CPU
+    longest = longest_side(machine)
     if facts.longest_side <= longest:
         return []
     shorter, longer = resized(facts, longest)
@@ -130,7 +135,7 @@ def resolution(facts: Fingerprint, machine: Machine) -> list[Choice]:
 
 def crop(facts: Fingerprint, machine: Machine) -> Choice:
     """Chooses the crop: the whole photo, up to a square of its longer side."""
-    shorter, longer = resized(facts, SIDE_ON_GPU if machine.accelerated else SIDE_ON_CPU)
+    shorter, longer = resized(facts, longest_side(machine))
     size = (shorter, longer) if facts.size[0] <= facts.size[1] else (longer, shorter)
     return Choice(
         "TrainingData.crop_size",

@@ -9,6 +9,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -132,13 +133,28 @@ class Validation:
         if not path.exists():
             return None
         content = load_json(path, REMOVE)
-        try:
-            if (content["split"], content["images"]) != (self.split, self._images):
-                print(
-                    f"{path}: of other images than {self.split!r} now has; the evaluations count anew", file=sys.stderr
-                )
-                return None
-            by_step = content["mean_iou"].items()
-            return {int(step): math.nan if value is None else float(value) for step, value in by_step}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{path}: damaged ({error!r}); {REMOVE}") from error
+        by_step = _by_step(path, content)
+        if (content.get("split"), content.get("images")) != (self.split, self._images):
+            print(f"{path}: of other images than {self.split!r} now has; the evaluations count anew", file=sys.stderr)
+            return None
+        return by_step
+
+
+def mean_iou_by_step(run: RunDirectory) -> dict[int, float]:
+    """Returns the mIoU of each evaluation of a run, 0 .. 1, without those that have none; {} if it kept none.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    if not run.validation.exists():
+        return {}
+    by_step = _by_step(run.validation, load_json(run.validation, REMOVE))
+    return {step: value for step, value in by_step.items() if not math.isnan(value)}
+
+
+def _by_step(path: Path, content: Any) -> dict[int, float]:
+    try:
+        by_step = content["mean_iou"].items()
+        return {int(step): math.nan if value is None else float(value) for step, value in by_step}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: damaged ({error!r}); {REMOVE}") from error
