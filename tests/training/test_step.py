@@ -11,9 +11,12 @@ from wss.methods.supervised import Supervised
 
 
 @pytest.mark.slow
-def test_xla_takes_the_same_steps():
+@pytest.mark.parametrize("batches", [1, 2])
+def test_xla_takes_the_same_steps(batches):
+    options = {"accumulated_batches": batches}
     plain, compiled = (
-        take_steps(train_step(PseudoSeg(), jit_compile=jit_compile), random_batch(), 3) for jit_compile in (False, True)
+        take_steps(train_step(PseudoSeg(), jit_compile=jit_compile, **options), random_batch(), 3)
+        for jit_compile in (False, True)
     )
     assert plain[0]["total"] != plain[2]["total"]
     for expected, found in zip(plain, compiled, strict=True):

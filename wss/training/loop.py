@@ -286,10 +286,9 @@ class Trainer:
         if self.evaluation is None:
             return None
         result = self._evaluate(self.finished_steps)
-        if self.validation is None:
+        if self.validation is None or not self.run_directory.writes:
             return result
-        if self.run_directory.writes:
-            print(self.validation.last_words(self.finished_steps))
+        print(self.validation.last_words(self.finished_steps))
         return read_json(self.run_directory.evaluation(result.split)) if self.validation.keeps_best else result
 
     def _raise_if_diverged(self) -> None:
