@@ -204,7 +204,9 @@ ESL = Table(
             for title, change in {**ESL_LADDER, "soft labels and contrast": ""}.items()
         },
         **{
-            f"{title}, twice the steps": {column: [make_run(method, LISTS[column], change=LONGER)] for column in columns}
+            f"{title}, twice the steps": {
+                column: [make_run(method, LISTS[column], change=LONGER)] for column in columns
+            }
             for title, method, columns in (("supervised", "supervised", ESL_COLUMNS), ("ESL", "esl", ESL_COLUMNS[1:]))
         },
     },
