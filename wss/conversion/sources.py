@@ -70,7 +70,8 @@ class Shard(abc.ABC):
         """Returns a text that changes when an input does; a killed conversion keeps only files of the same one."""
         digest = hashlib.sha256()
         for source in self:
-            files = (source.image, getattr(source.mask, "path", source.mask))
+            mask = source.mask
+            files = (source.image, *getattr(mask, "files", (getattr(mask, "path", mask),)))
             stats = [_stat(file) for file in files if isinstance(file, str | os.PathLike)]
             digest.update(pickle.dumps((source, stats)))
         return digest.hexdigest()

@@ -1,12 +1,17 @@
 """Label Studio's brush labels as files: masks by hand, and what cannot be meant."""
 
 import json
+import os
+import pickle
 
 import numpy as np
 import pytest
 from export_checks import check, line_of
 from export_trees import EMPTY, mask_file, studio_brush, write_json
 from PIL import Image
+
+from wss.conversion.layouts.exports.brush_masks import BrushMask
+from wss.conversion.sources import ListShard, Source
 
 
 @pytest.mark.parametrize("classes", ["", "--class_names=background,Road-sign,Car"])
@@ -65,3 +70,13 @@ def test_brush_masks_that_cannot_be_meant(exports):
     assert "no list of tasks; expected Label Studio's JSON or JSON-MIN" in build(*flags)
     tasks.write_text('[{"id": ')
     assert "broken or cut off JSON" in build(*flags)
+
+
+def test_a_killed_conversion_keeps_nothing_of_a_changed_region(exports):
+    studio_brush(exports.root)
+    files = sorted((exports.root / "brush").iterdir())
+    shard = ListShard([Source("a", b"", BrushMask(str(files[0]), tuple((1, str(path)) for path in files)))])
+    before = shard.fingerprint()
+    assert pickle.loads(pickle.dumps(shard)).fingerprint() == before
+    os.utime(files[2], (1, 1))
+    assert shard.fingerprint() != before

@@ -104,6 +104,15 @@ def test_names_of_other_systems_and_a_crowd(exports):
     np.testing.assert_array_equal(found["a"], drawn(COCO_BOX))
 
 
+def test_sides_that_exif_swaps(exports):
+    studio_coco(exports.folder)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo(exports.folder / "images/0a1b2c3d-my_photo.jpg", exif=exif)
+    line = line_of(exports, "--val_fraction=0")
+    assert "mask of 8x6 pixels for an image of 6x8; expected equal sizes; the photo is turned by EXIF 6" in line
+
+
 def test_no_photo_is_one_line(exports):
     cvat_coco(exports.folder)
     photo(exports.root / "photos/other.jpg")

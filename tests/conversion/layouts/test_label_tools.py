@@ -122,6 +122,8 @@ def test_studio_coco_with_the_photos_as_they_were(exports):
         photo(exports.root / f"photos/{name}.jpg")
     for path in (exports.folder / "images").iterdir():
         path.unlink()
+    address = "http://localhost:8080/data/upload/1/0a1b2c3d-my%20photo.jpg"
+    exports.edit("result.json", lambda content: content["images"][0].update(file_name=address))
     info = exports.build("--val_fraction=0", f"--images={exports.root / 'photos'}")
     check(info, "train", {"my photo": COCO_BOX})
 

@@ -106,7 +106,9 @@ class CocoShard(Shard):
         return Source(
             image.name,
             image.location(self.image_folder),
-            CocoMask(f"{self.annotation_file}, {image.file_name}", size, annotations, self.must_cover),
+            CocoMask(
+                f"{self.annotation_file}, {image.found_name or image.file_name}", size, annotations, self.must_cover
+            ),
             # A crowd counts: its class is in the image.
             image_labels=tuple(sorted({annotation.label for annotation in objects})),
             boxes=tuple(box for box in boxes if box is not None),

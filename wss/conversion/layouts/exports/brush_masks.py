@@ -51,6 +51,11 @@ class BrushMask:
     path: str
     layers: tuple[tuple[int, str], ...]
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Its files: a killed conversion keeps only what was made of the same ones."""
+        return tuple(path for _, path in self.layers)
+
     def read(self) -> np.ndarray:
         """Returns the values, uint8 [H, W].
 

@@ -28,6 +28,7 @@ from wss.conversion.layouts.exports.export import (
 )
 from wss.conversion.layouts.exports.photos import Photos, photos_of
 from wss.conversion.layouts.exports.roboflow_masks import split_folders
+from wss.conversion.layouts.exports.studio_tasks import path_of
 from wss.conversion.layouts.folder import id_of
 from wss.conversion.sources import Source
 from wss.data.class_colors import default_colors
@@ -136,9 +137,8 @@ def _images(file: _File, problems: list[str]) -> list[CocoImage]:
         first[item["id"]] = item["file_name"]
         height, width = (int(item[side]) if is_count(item.get(side), 1) else 0 for side in ("height", "width"))
         try:
-            found = file.photos.find(
-                item["file_name"], places=file.places, leads_out=file.is_uploaded, uploaded=file.is_uploaded
-            )
+            name = path_of(item["file_name"]) if file.is_uploaded else item["file_name"]
+            found = file.photos.find(name, places=file.places, leads_out=file.is_uploaded, uploaded=file.is_uploaded)
         except ValueError as error:
             missing.append(f"{file.path}: image {item['id']}: {error}")
             continue

@@ -198,8 +198,8 @@ def _classes(reader: _Reader, given: ClassList | None) -> ClassList:
         other = first.setdefault(name.casefold(), name)
         if other != name:
             reader.problems.append(
-                f"{reader.labels[name]}: the label {name[:60]!r}, and {other[:60]!r} in {reader.labels[other]}, differ only "
-                "in capital letters; expected one name for a class, rename one of them"
+                f"{reader.labels[name]}: the label {name[:60]!r}, and {other[:60]!r} in {reader.labels[other]}, differ "
+                "only in capital letters; expected one name for a class, rename one of them"
             )
     names = [BACKGROUND, *sorted((n for n in used if n.casefold() not in BACKGROUND_NAMES), key=str.casefold)]
     reader.problems += [

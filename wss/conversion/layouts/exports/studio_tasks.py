@@ -15,6 +15,18 @@ from wss.data.photos import SUFFIXES
 from wss.errors import UserError
 
 
+def path_of(text: str) -> str:
+    """Returns the path in an address, such as "photos/a b.jpg" of "/data/local-files/?d=photos/a%20b.jpg"."""
+    if "://" not in text and not text.startswith("/data/"):
+        return text
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return text
+    query = parse_qs(parts.query).get("d")
+    return query[0] if query else unquote(parts.path)
+
+
 @dataclasses.dataclass(frozen=True)
 class StudioTask:
     """What the JSON tells of a task.
@@ -30,10 +42,7 @@ class StudioTask:
     def photo(self) -> str:
         """Returns the file that it names, as a path; a `ValueError` tells that there is none."""
         for text in self.texts:
-            parts = urlsplit(text) if "://" in text or text.startswith("/data/") else None
-            query = parse_qs(parts.query).get("d") if parts else None
-            name = query[0] if query else unquote(parts.path) if parts else text
-            if name.lower().endswith(SUFFIXES):
+            if (name := path_of(text)).lower().endswith(SUFFIXES):
                 return name
         raise ValueError(
             f"names no photo in {str(self.texts)[:80]}; expected a path that ends in one of {', '.join(SUFFIXES[:3])}"
