@@ -74,6 +74,12 @@ def main(argv: list[str]) -> None:
     """Labels a split."""
     del argv
     _check_flags()
+    _label()
+    say_next(_next())
+
+
+def _label() -> None:
+    """Predicts or labels, as the flags say."""
     import gin
 
     from wss.jobs.runner import Runner
@@ -99,13 +105,10 @@ def main(argv: list[str]) -> None:
             overwrite=FLAGS.overwrite,
             write_pngs=FLAGS.pngs,
         )
-        say_next(inspection(FLAGS.output_dir))
         return
     shared = {"temperature": FLAGS.temperature, "fit_on": FLAGS.fit_temperature_on, "runner": runner}
     if FLAGS.stage == "predict":
         predict(teacher, split, FLAGS.predictions_dir, shard=_shard(FLAGS.shard), **shared)
-        more = [] if FLAGS.output_dir else [f"--output_dir={FLAGS.predictions_dir.rstrip('/')}_labels"]
-        say_next(same_command("wss-label", without=["stage", "shard"], more=more))
         return
     label(
         teacher,
@@ -126,11 +129,15 @@ def main(argv: list[str]) -> None:
         write_confidences=FLAGS.confidences,
         **shared,
     )
-    say_next(_student())
 
 
-def _student() -> list[str]:
-    """Returns the command that trains a student on the labels, as the run was trained."""
+def _next() -> list[str]:
+    """Returns the command that follows: labels after predictions, a look at masks from boxes, or else a student."""
+    if FLAGS.policy == BOXES:
+        return inspection(FLAGS.output_dir)
+    if FLAGS.stage == "predict":
+        more = [] if FLAGS.output_dir else [f"--output_dir={FLAGS.predictions_dir.rstrip('/')}_labels"]
+        return same_command("wss-label", without=["stage", "shard"], more=more)
     from wss.run_directory import RunDirectory
 
     run = RunDirectory(Path(FLAGS.run_dir))

@@ -1,15 +1,17 @@
 """Progress of long work: a tqdm bar on a terminal, one line a minute otherwise."""
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tqdm
 
 T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 60.0
+USUAL_COLUMNS = 80
 
 
 def track(items: Iterable[T], what: str, total: int | None = None, *, unit: str = "image") -> Iterator[T]:
@@ -28,7 +30,10 @@ def track(items: Iterable[T], what: str, total: int | None = None, *, unit: str 
         with contextlib.suppress(TypeError):  # a tf.data.Dataset of unknown length
             total = len(items)
     if sys.stderr.isatty():
-        yield from tqdm.tqdm(items, desc=what, total=total, unit=f" {unit}s", dynamic_ncols=True)
+        # The bar of what goes on around it comes back below: two at a time would overwrite what is printed between them.
+        for other in list(tqdm.tqdm._instances):
+            other.clear()
+        yield from tqdm.tqdm(items, desc=what, total=total, unit=f" {unit}s", position=0, **_width())
         return
     start = last = time.monotonic()
     done = 0
@@ -41,6 +46,17 @@ def track(items: Iterable[T], what: str, total: int | None = None, *, unit: str 
             print(progress_line(what, done, total, unit=unit, seconds=now - start), file=sys.stderr, flush=True)
     seconds = time.monotonic() - start
     print(progress_line(what, done, total, unit=unit, seconds=seconds), file=sys.stderr, flush=True)
+
+
+def _width() -> dict[str, Any]:
+    """Returns what tells tqdm the width of the terminal; some say 0, as those of containers do, and would show nothing."""
+    columns = os.get_terminal_size(sys.stderr.fileno()).columns
+    return {"dynamic_ncols": True} if columns else {"ncols": USUAL_COLUMNS}
+
+
+def say(line: str) -> None:
+    """Prints a line on stderr, above the bar if there is one."""
+    tqdm.tqdm.write(line, file=sys.stderr)
 
 
 def progress_line(what: str, done: int, total: int | None, *, unit: str, seconds: float) -> str:
@@ -76,8 +92,9 @@ class TrainingProgress:
         self._last_step = first_step
         self._bar = None
         if sys.stderr.isatty():
+            # With `miniters` tqdm never draws it on its own, over the bar of an evaluation.
             self._bar = tqdm.tqdm(
-                total=num_steps, initial=first_step, unit=" steps", desc="training", dynamic_ncols=True
+                total=num_steps, initial=first_step, unit=" steps", desc="training", miniters=1, **_width()
             )
 
     def update(self, step: int, losses: dict[str, float]) -> None:

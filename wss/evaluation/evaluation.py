@@ -136,7 +136,9 @@ class SplitEvaluation:
     def __call__(self, number_of_batches: int | None = None) -> Result:
         """Evaluates the split, or only its first batches."""
         batches = self.batches if number_of_batches is None else self.batches.take(number_of_batches)
-        return self.evaluator(batches, self.split)
+        images = self.evaluator.info.split(self.split).num_examples
+        total = math.ceil(images / self.batches.element_spec["image"].shape[0])
+        return self.evaluator(batches, self.split, min(total, number_of_batches or total))
 
 
 def default_split() -> str:

@@ -59,13 +59,14 @@ class Evaluator:
         self._predict = functools.partial(predict_fn, model)
         self._step = tf.function(self._sum_over_replicas)
 
-    def __call__(self, batches: tf.data.Dataset, split: str) -> Result:
+    def __call__(self, batches: tf.data.Dataset, split: str, number_of_batches: int | None = None) -> Result:
         """Evaluates a split.
 
         Args:
             batches: A finite data set of dicts with "image" float `[B, H, W, 3]`, 0 .. 255, and "label" integer
                 `[B, H, W, 1]`; for the CRF with "size" int32 `[B, 2]` without padding.
             split: Name of the split that the batches come from.
+            number_of_batches: Number of batches, for the progress; None where it is not known.
 
         Raises:
             UserError: The split has no masks, or a mask has a value that is neither a class nor the ignore label.
@@ -77,8 +78,7 @@ class Evaluator:
         confusion = np.zeros([info.num_classes] * 2, np.int64)
         calibration = np.zeros([self.num_bins, 3], np.float64)
         num_images = 0
-        total_batches = max(int(batches.cardinality()), 0) or None
-        steps = track(self._distributed(batches), f"evaluating {split}", total_batches, unit="step")
+        steps = track(self._distributed(batches), f"evaluating {split}", number_of_batches, unit="step")
         with damage_told((info, split)):
             for counts in one_behind(self._step(*inputs) for inputs in steps):
                 if counts["unknown"]:

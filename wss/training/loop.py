@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import sys
 import time
 
 import tensorflow as tf
@@ -16,7 +15,7 @@ from wss.files import write_errors
 from wss.models.deeplab import DeepLab
 from wss.models.weights.checkpoint_files import non_finite
 from wss.models.weights.weights_file import save_weights
-from wss.progress import TrainingProgress, format_seconds
+from wss.progress import TrainingProgress, format_seconds, say
 from wss.run_directory import RunDirectory
 from wss.runtime.memory import peak_memory
 from wss.runtime.stopping import StopRequest, end
@@ -108,7 +107,7 @@ class Trainer:
         iterator = self._iterator(self.finished_steps)
         writer = self._writer()
         progress = TrainingProgress(self.finished_steps, self.num_steps, self._images_per_step())
-        with StopRequest() as request:
+        with StopRequest() as request, contextlib.closing(progress):
             stopped = 0
             loops = 0
             while (now := self.finished_steps) < self.num_steps and not stopped and not self._exhausted():
@@ -219,7 +218,7 @@ class Trainer:
         with self._damage_told():
             rate = pipeline_rate(self.data.batches(self.step.method.streams, replicas), seconds=2.0)
         if line := slow_input_line(rate, steps_per_second * self.step.accumulated_batches, replicas):
-            print(line, file=sys.stderr)
+            say(line)
 
     def _after(self, step: int, scalars: dict[str, float], writer, progress: TrainingProgress) -> None:
         due = lambda every: every and step % every == 0
