@@ -9,6 +9,7 @@ from wss import config, experiment
 from wss.planning.plan import Pace, Plan, gin_text
 from wss.planning.rules import Choice
 from wss.run_directory import RunDirectory
+from wss.training import rehearsal
 from wss.training.train import Training
 
 # How many steps it is measured with does not matter; the schedules want a number.
@@ -26,4 +27,4 @@ def measure(plan: Plan, strategy: tf.distribute.Strategy) -> Pace:
         file.write_text(gin_text(plan.with_steps(STEPS, 1), head=["measured"]))
         experiment.configure([str(file)])
         trainer = config.call(Training).trainer(RunDirectory(Path(folder) / "run"), strategy)
-        return Pace(*trainer.measure())
+        return Pace(*rehearsal.measure(trainer))

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import time
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -12,12 +13,10 @@ from wss.errors import UserError
 from wss.evaluation.evaluation import SplitEvaluation, report
 from wss.evaluation.result import Result, read_json
 from wss.files import write_errors
-from wss.models.deeplab import DeepLab
 from wss.models.weights.checkpoint_files import non_finite
 from wss.models.weights.weights_file import save_weights
-from wss.progress import TrainingProgress, format_seconds, say
+from wss.progress import TrainingProgress, say
 from wss.run_directory import RunDirectory
-from wss.runtime.memory import peak_memory
 from wss.runtime.stopping import StopRequest, end
 from wss.runtime.strategy import number_of_hosts, of_all_replicas
 from wss.training.checkpoints import Checkpoints
@@ -104,20 +103,20 @@ class Trainer:
     def run(self) -> Result | None:
         """Trains from the last checkpoint, if there is one, to `num_steps`."""
         self._begin()
-        iterator = self._iterator(self.finished_steps)
+        iterator = self.iterator(self.finished_steps)
         writer = self._writer()
-        progress = TrainingProgress(self.finished_steps, self.num_steps, self._images_per_step())
+        progress = TrainingProgress(self.finished_steps, self.num_steps, self.images_per_step)
         with StopRequest() as request, contextlib.closing(progress):
             stopped = 0
             loops = 0
             while (now := self.finished_steps) < self.num_steps and not stopped and not self._exhausted():
                 stop = self.intervals.next_stop(now, self.steps_per_loop, self.num_steps)
                 start = time.monotonic()
-                self._run_steps(iterator, stop - now)
+                self.run_steps(iterator, stop - now)
                 loops += 1
                 if loops == 2 and self.num_steps - stop > WORTH_A_LOOK:  # the first loop compiled
                     self._compare_with_input((stop - now) / (time.monotonic() - start))
-                self._raise_if_diverged()
+                self.raise_if_diverged()
                 scalars = known_scalars(self.step.results(stop - now), self.step.method.known_when)
                 progress.update(stop, {name: scalars[name] for name in self.step.names[: self.step.losses]})
                 self._after(stop, scalars, writer, progress)
@@ -130,51 +129,8 @@ class Trainer:
                 return None
         return self._finish()
 
-    def measure(self, number: int = 3) -> tuple[float, float, int, str]:
-        """Takes some steps and evaluates some batches, after one of each that compiles.
-
-        Args:
-            number: Number of the steps, and of the batches.
-
-        Returns:
-            Seconds a step, seconds an image of an evaluation (0 without one), the peak of the memory in bytes, and in words
-            what it is of.
-        """
-        self.step.method.prepare(self.step.model, self.data)
-        iterator = self._iterator(0)
-        self._run_steps(iterator, 1)
-        start = time.monotonic()
-        self._run_steps(iterator, number)
-        self._raise_if_diverged()
-        per_step, per_image = (time.monotonic() - start) / number, 0.0
-        if self.evaluation is not None:
-            self.evaluation(number_of_batches=1)
-            result = self.evaluation(number_of_batches=number)
-            per_image = result.seconds / max(result.num_images, 1)
-        return per_step, per_image, *peak_memory()
-
-    def dry_run(self) -> None:
-        """Takes two steps and evaluates one batch; prints what a whole run would take."""
-        self.step.method.prepare(self.step.model, self.data)
-        iterator = self._iterator(0)
-        self._run_steps(iterator, 1)
-        start = time.monotonic()
-        self._run_steps(iterator, 1)
-        seconds = time.monotonic() - start
-        self._raise_if_diverged()
-        losses = self.step.results(1)
-        print(
-            "losses of step 2: "
-            + ", ".join(f"{name} {losses[name]:.4g}" for name in self.step.names[: self.step.losses])
-        )
-        if self.evaluation is not None:
-            result = self.evaluation(number_of_batches=1)
-            print(f"evaluation of one batch of {self.evaluation.split!r}: {result.num_images} images")
-        print(
-            dry_run_report(self.step.model, seconds=seconds, num_steps=self.num_steps, images=self._images_per_step())
-        )
-
-    def _run_steps(self, iterator, number: int) -> None:
+    def run_steps(self, iterator: Iterator, number: int) -> None:
+        """Takes steps on batches of an iterator, see `iterator`; damaged records are told with their file."""
         with self._damage_told():
             self.step.run(iterator, tf.constant(number))
 
@@ -204,7 +160,9 @@ class Trainer:
             return tf.summary.create_file_writer(str(self.run_directory.summaries))
         return tf.summary.create_noop_writer()
 
-    def _iterator(self, start_step: int):
+    def iterator(self, start_step: int) -> Iterator:
+        """Returns an endless iterator over the batches of all replicas, from the first of a step on."""
+
         def per_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
             shard = Shard(context.input_pipeline_id, context.num_input_pipelines)
             replicas = self.strategy.num_replicas_in_sync // context.num_input_pipelines
@@ -230,7 +188,7 @@ class Trainer:
                 write_scalars(writer, {**scalars, **rates}, step)
         if due(self.intervals.pictures):  # on all hosts: the networks' statistics are read together
             with self._damage_told():
-                batch = self.strategy.experimental_local_results(next(self._iterator(step)))[0]
+                batch = self.strategy.experimental_local_results(next(self.iterator(step)))[0]
             figures = self.step.method.training_figures(self.step.model, batch)
             with writing():
                 write_figures(writer, figures, self.data.info, step=step)
@@ -290,7 +248,8 @@ class Trainer:
         print(self.validation.last_words(self.finished_steps))
         return read_json(self.run_directory.evaluation(result.split)) if self.validation.keeps_best else result
 
-    def _raise_if_diverged(self) -> None:
+    def raise_if_diverged(self) -> None:
+        """Raises an error if the loss of a step was not finite."""
         failure = self.step.failure()
         if failure is None:
             return
@@ -315,7 +274,9 @@ class Trainer:
     def _last_good(self) -> str:
         return f"Last good checkpoint: {self.checkpoints.last or 'none yet'}"
 
-    def _images_per_step(self) -> int:
+    @property
+    def images_per_step(self) -> int:
+        """Images of a step, of all streams, replicas and batches."""
         per_replica = sum(self.data.batch_sizes[stream] for stream in self.step.method.streams)
         return per_replica * self.strategy.num_replicas_in_sync * self.step.accumulated_batches
 
@@ -323,12 +284,3 @@ class Trainer:
         """Returns a context in which the network carries the weights that are evaluated and exported."""
         average = self.step.average or self.step.method.evaluated(self.step.model)
         return contextlib.nullcontext() if average is None else average.swapped()
-
-
-def dry_run_report(model: DeepLab, *, seconds: float, num_steps: int, images: int) -> str:
-    """Says how long a run of `num_steps` takes at `seconds` a step of `images` images, and the memory seen so far."""
-    peak, where = peak_memory()
-    return (
-        f"{model.count_params():,} parameters; {seconds:.2f} s a step of {images} images, so {num_steps} steps take about "
-        f"{format_seconds(seconds * num_steps)}; peak {where}: {peak / 2**30:.2f} GiB"
-    )

@@ -36,6 +36,7 @@ from wss.ranges import (
 from wss.run_directory import RunDirectory
 from wss.runtime.precision import set_precision
 from wss.runtime.strategy import hosts_together, is_chief
+from wss.training import rehearsal
 from wss.training.cadence import CHECKPOINTS, PICTURES, SUMMARIES
 from wss.training.checkpoints import SavedCheckpoint, restore_parts
 from wss.training.loop import Intervals, Trainer
@@ -253,7 +254,7 @@ def train(run_dir: str, strategy: tf.distribute.Strategy, *, dry_run: bool = Fal
                 trainer, keep_checkpoints=settings.keep_checkpoints, initial_weights=settings.initial_weights
             )
             print("\n".join(facts), flush=True)
-            trainer.dry_run()
+            rehearsal.dry_run(trainer)
         return None
     with run.held():
         trainer = Training().trainer(run, strategy)
