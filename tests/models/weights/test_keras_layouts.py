@@ -207,7 +207,9 @@ def test_a_failed_download_is_one_line(monkeypatch):
         raise Exception("URL fetch failure on https://host/resnet.h5: None -- [Errno -3]\nTemporary failure")
 
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", get_file)
-    with pytest.raises(UserError, match=r"ResNet50: no ImageNet weights: URL fetch failure .*; .* \.h5") as error:
+    with pytest.raises(
+        UserError, match=r"ResNet50: no ImageNet weights: URL fetch failure .*; .* into .*models, or give a \.h5"
+    ) as error:
         keras_application_values(RESNET)
     assert "\n" not in str(error.value)
 

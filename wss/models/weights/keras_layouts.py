@@ -4,6 +4,7 @@ keras.applications calls a ResNet's variables `conv2_block1_1_conv/kernel` and t
 `res2a_branch2a/kernel`; MobileNetV2's are `block_1_expand/kernel`, VGG16's `block1_conv1/kernel` and `fc1/kernel`.
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -149,9 +150,10 @@ def keras_application_values(backbone: str) -> dict[str, np.ndarray]:
     try:
         network = build(weights="imagenet", include_top=application in _WITH_TOP, input_shape=(224, 224, 3))
     except Exception as error:  # Keras raises nothing narrower where a download fails.
+        cache = Path(os.environ.get("KERAS_HOME", "~/.keras"), "models")
         raise UserError(
-            f"keras.applications.{application}: no ImageNet weights: {first_line(error)}; "
-            "without a network give a .h5 or .npz file of them"
+            f"keras.applications.{application}: no ImageNet weights: {first_line(error)}; without a network put the file "
+            f"of this address into {cache}, or give a .h5 or .npz file of them in place of 'imagenet'"
         ) from error
     return {f"{layer.name}/{weight.name}": weight.numpy() for layer in network.layers for weight in layer.weights}
 
