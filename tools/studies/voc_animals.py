@@ -223,8 +223,8 @@ FROM_BOXES = Table(
             "noise-aware loss, masks of GAP": [GAP],
             "noise-aware loss, dot product": [_from_masks("build_model.classifier = 'dot_product'")],
             "both agree, no colour jitter": [_from_masks(f"{AGREEMENT}; NoiseAware.color_jitter = False")],
-            "437 true masks, no colour jitter": [make_run("supervised", "train", change=BY_ANGLES)],
-            "437 true masks, nor angles": [make_run("supervised", "train")],
+            "437 true masks": [make_run("supervised", "train", change=BY_ANGLES)],
+            "437 true masks, linear classifier": [make_run("supervised", "train")],
         }.items()
     },
     "from boxes, mIoU",
