@@ -73,10 +73,11 @@ def coco_export(root: Path) -> Kind | None:
     """
     if FLAGS.splits or any((root / path).exists() for pair in FILES.items() for path in pair):
         return None
-    folders = ", ".join(FILES)
-    kind = recognise(
-        root, "--coco_root", otherwise=f"none of the folders {folders} in it, and no export of a label tool"
+    otherwise = (
+        f"none of the folders {', '.join(FILES)} in it (what train2017.zip and val2017.zip from cocodataset.org unpack to), "
+        "and no export of a label tool"
     )
+    kind = recognise(root, "--coco_root", otherwise=otherwise)
     if not kind.is_coco:
         raise UserError(f"--coco_root={root}: an export of {kind.words}; convert it by build_folder.py --export={root}")
     return kind
