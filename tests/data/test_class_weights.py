@@ -15,6 +15,10 @@ from wss.errors import UserError
 from wss.ops.losses import segmentation_loss
 
 
+def one_device():
+    return tf.distribute.MirroredStrategy(["CPU:0"])
+
+
 @pytest.fixture
 def counted(tiny_shapes, tmp_path):
     """Two images: 60 background and 40 of class 1; 95 background, 4 of class 2 and one ignored."""
@@ -79,10 +83,11 @@ def test_the_loss_is_a_mean_by_weights():
 )
 def test_what_cannot_be_weighed_is_one_line(tmp_path, small_parameters, parameters, message):
     with pytest.raises(UserError, match=message) as error:
-        experiment.run([], [*small_parameters, *parameters], tmp_path / "run")
+        experiment.run([], [*small_parameters, *parameters], tmp_path / "run", strategy=one_device())
     assert "\n" not in str(error.value)
 
 
 def test_a_run_says_its_weights(tmp_path, small_parameters, capsys):
-    experiment.run([], [*small_parameters, "train.class_weights = 'inverse_root'", "train.num_steps = 2"], tmp_path)
+    parameters = [*small_parameters, "train.class_weights = 'inverse_root'", "train.num_steps = 2"]
+    experiment.run([], parameters, tmp_path, strategy=one_device())
     assert "class weights: background 0." in capsys.readouterr().out

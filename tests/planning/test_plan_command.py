@@ -6,6 +6,7 @@ import shutil
 
 import gin
 import pytest
+import tensorflow as tf
 from commands import run_command
 from networks import two_convolutions
 
@@ -13,12 +14,14 @@ from wss import experiment
 from wss.planning import measure
 from wss.planning.plan import Pace
 from wss.planning.plan_splits import VALIDATION
+from wss.runtime import strategy
 from wss.training import train
 
 
 @pytest.fixture(autouse=True)
 def small_network(monkeypatch):
-    """A network of two convolutions, which takes no weights."""
+    """A network of two convolutions, which takes no weights, on one device."""
+    monkeypatch.setattr(strategy, "build_strategy", lambda *_: tf.distribute.MirroredStrategy(["CPU:0"]))
     monkeypatch.setattr(train, "load_initial_weights", lambda *args, **options: "weights of ImageNet")
     with two_convolutions():
         yield
@@ -50,7 +53,8 @@ def test_convert_plan_train(data_dir, tmp_path):
     assert done.stderr.strip().splitlines()[-1].startswith("next: wss-train ")
     text = file.read_text()
     assert str(data_dir) in text and "for the measurement" not in text
-    result = experiment.run([str(file)], ["train.num_steps = 2", "train.evaluate_every = 1"], run_dir)
+    parameters = ["train.num_steps = 2", "train.evaluate_every = 1"]
+    result = experiment.run([str(file)], parameters, run_dir, strategy=strategy.build_strategy())
     assert result.num_images == 6
     assert gin.query_parameter("train.keep_best") is True
     assert (run_dir / "best.weights.h5").exists() and file.read_text() == text

@@ -10,7 +10,6 @@ from PIL import Image
 from wss.data.dataset_info import DatasetInfo
 from wss.data.masks import IGNORE_COLOR
 from wss.errors import UserError
-from wss.pseudo_labels import labeled_records
 from wss.visualization import layout, picture_files
 from wss.visualization import overlays as pictures
 
@@ -33,7 +32,7 @@ def test_wss_label_and_wss_vis_show_a_mask_in_the_same_colours(tmp_path, ignore_
     """The ignore label may lie among the classes."""
     info = dataclasses.replace(INFO, ignore_label=ignore_label)
     mask = np.array([[0, 1, 2], [ignore_label, 1, ignore_label]], np.uint8)
-    labeled_records.write_png(epath.Path(tmp_path) / "mask.png", mask, info)
+    picture_files.save_index_png(epath.Path(tmp_path) / "mask.png", mask, info)
     with Image.open(tmp_path / "mask.png") as of_label:
         np.testing.assert_array_equal(np.asarray(of_label), mask)
         np.testing.assert_array_equal(np.asarray(of_label.convert("RGB")), pictures.colorize(mask, info))
