@@ -13,7 +13,7 @@ from absl import flags
 
 from wss.command import run_main
 from wss.errors import UserError
-from wss.flags import define_plan_flags, plan_flags, strategy_flags
+from wss.flags import define_plan_flags, plan_flags, split_flags, strategy_flags
 from wss.next_step import say_next
 
 FLAGS = flags.FLAGS
@@ -40,18 +40,13 @@ def main(argv: list[str]) -> None:
 
     require_matplotlib()
     strategy = build_strategy(FLAGS.strategy, FLAGS.tpu)
-    info, splits = choose_splits(
-        DatasetInfo.load(FLAGS.data_dir),
-        labeled=FLAGS.labeled_split,
-        validation=FLAGS.validation_split,
-        unlabeled=FLAGS.unlabeled_split,
-    )
-    facts, output = fingerprint(info, splits), Path(FLAGS.run_dir)
+    facts = fingerprint(*choose_splits(DatasetInfo.load(FLAGS.data_dir), **split_flags()))
+    output = Path(FLAGS.run_dir)
     comparison = Comparison(
         run_dir=output,
         methods=_methods(possible_methods(facts)),
         plan_flags=plan_flags(),
-        validation=splits.validation,
+        validation=facts.splits.validation,
         seed=FLAGS.seed,
         launch=strategy_flags(),
     )

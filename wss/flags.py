@@ -50,6 +50,11 @@ def plan_flags() -> list[str]:
     return [f"--{name}={FLAGS[name].value}" for name in names if FLAGS[name].value is not None]
 
 
+def split_flags() -> dict[str, str | None]:
+    """Returns the splits that the flags of `define_plan_flags` name, by what they are for; None where none is named."""
+    return {name: FLAGS[f"{name}_split"].value for name in ("labeled", "validation", "unlabeled")}
+
+
 def _define_strategy_flags() -> None:
     flags.DEFINE_string("strategy", "mirrored", "mirrored (this machine's GPUs, or its CPU), multi_worker or tpu.")
     flags.DEFINE_string("tpu", "", "Name or address of the TPU for --strategy=tpu; empty for a TPU VM.")

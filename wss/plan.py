@@ -16,7 +16,7 @@ from absl import flags
 from wss.command import run_main
 from wss.errors import UserError
 from wss.files import check_writable, write_text
-from wss.flags import define_plan_flags
+from wss.flags import define_plan_flags, split_flags
 from wss.next_step import say_next
 
 FLAGS = flags.FLAGS
@@ -45,13 +45,7 @@ def main(argv: list[str]) -> None:
     from wss.runtime.strategy import build_strategy
 
     strategy = build_strategy(FLAGS.strategy, FLAGS.tpu)
-    info, splits = choose_splits(
-        DatasetInfo.load(FLAGS.data_dir),
-        labeled=FLAGS.labeled_split,
-        validation=FLAGS.validation_split,
-        unlabeled=FLAGS.unlabeled_split,
-    )
-    facts = fingerprint(info, splits)
+    facts = fingerprint(*choose_splits(DatasetInfo.load(FLAGS.data_dir), **split_flags()))
     if FLAGS.method:
         check_method(facts, FLAGS.method)
     plan = Plan(

@@ -33,7 +33,7 @@ MOST_CLASSES = 3
 def possible_methods(facts: Fingerprint) -> list[str]:
     """Returns the methods for which a data set has what they need, the baseline first."""
     photos = [PSEUDOSEG, SELF_TRAINING] if facts.num_unlabeled else []
-    tags = [WITH_TAGS] if facts.num_tagged > facts.num_unlabeled / 2 else []
+    tags = [WITH_TAGS] if facts.has_tags else []
     return [SUPERVISED, *photos, *tags]
 
 

@@ -59,6 +59,11 @@ class Fingerprint:
         """The classes besides the background."""
         return range(int(self.info.has_background), self.info.num_classes)
 
+    @property
+    def has_tags(self) -> bool:
+        """Whether the classes of more than half of the photos without a mask are known."""
+        return self.num_tagged > self.num_unlabeled / 2
+
     def median_object_side(self) -> float:
         """Returns the median of `object_side` over the foreground classes; 1 without any."""
         sides = [side for side in np.array(self.object_side)[list(self.foreground)] if not np.isnan(side)]

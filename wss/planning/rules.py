@@ -50,7 +50,7 @@ def method(facts: Fingerprint) -> Choice:
         return Choice("", supervised, f"{facts.num_masks} masks and no photos without")
     baseline = (supervised, "the baseline, to compare with")
     cells = facts.median_object_side() * resized(facts, SIDE_ON_CPU)[0] / STRIDE
-    if facts.num_tagged > facts.num_unlabeled / 2:
+    if facts.has_tags:
         if facts.classes_per_photo > EVERYWHERE:
             why = f"a photo shows {_percent(facts.classes_per_photo)} of the classes, so its tags say little"
         elif cells < CELLS:
@@ -77,7 +77,7 @@ def check_method(facts: Fingerprint, name: str) -> None:
             f"--method={name}: it learns from photos without masks too, and there are none; name their split by "
             "--unlabeled_split"
         )
-    if name == WITH_TAGS and facts.num_tagged <= photos / 2:
+    if name == WITH_TAGS and not facts.has_tags:
         raise UserError(
             f"--method={name}: {facts.num_tagged} of the {photos} photos of {split!r} have tags, expected more than half; "
             "build the data set with --image_labels"

@@ -10,14 +10,7 @@ from wss.training.loop import Trainer
 
 def dry_run(trainer: Trainer) -> None:
     """Takes two steps and evaluates one batch; prints what a whole run would take."""
-    step = trainer.step
-    step.method.prepare(step.model, trainer.data)
-    iterator = trainer.iterator(0)
-    trainer.run_steps(iterator, 1)
-    start = time.monotonic()
-    trainer.run_steps(iterator, 1)
-    seconds = time.monotonic() - start
-    trainer.raise_if_diverged()
+    step, seconds = trainer.step, _seconds_per_step(trainer, 1)
     losses = step.results(1)
     print("losses of step 2: " + ", ".join(f"{name} {losses[name]:.4g}" for name in step.names[: step.losses]))
     if trainer.evaluation is not None:
@@ -37,18 +30,24 @@ def measure(trainer: Trainer, number: int = 3) -> tuple[float, float, int, str]:
         Seconds a step, seconds an image of an evaluation (0 without one), the peak of the memory in bytes, and in words
         what it is of.
     """
-    trainer.step.method.prepare(trainer.step.model, trainer.data)
-    iterator = trainer.iterator(0)
-    trainer.run_steps(iterator, 1)
-    start = time.monotonic()
-    trainer.run_steps(iterator, number)
-    trainer.raise_if_diverged()
-    per_step, per_image = (time.monotonic() - start) / number, 0.0
+    per_step, per_image = _seconds_per_step(trainer, number), 0.0
     if trainer.evaluation is not None:
         trainer.evaluation(number_of_batches=1)
         result = trainer.evaluation(number_of_batches=number)
         per_image = result.seconds / max(result.num_images, 1)
     return per_step, per_image, *peak_memory()
+
+
+def _seconds_per_step(trainer: Trainer, number: int) -> float:
+    """Prepares the method and takes steps, after one that compiles; returns the mean time of the others."""
+    trainer.step.method.prepare(trainer.step.model, trainer.data)
+    iterator = trainer.iterator(0)
+    trainer.run_steps(iterator, 1)
+    start = time.monotonic()
+    trainer.run_steps(iterator, number)
+    seconds = time.monotonic() - start
+    trainer.raise_if_diverged()
+    return seconds / number
 
 
 def dry_run_report(model: DeepLab, *, seconds: float, num_steps: int, images: int) -> str:
