@@ -69,7 +69,8 @@ def test_other_formats_are_told(file, expected, exports):
     (exports.folder / file).write_text("[]")
     assert expected in line_of(exports)
     line = line_of(exports, script="build_coco")
-    assert "none of the folders train2017, val2017, unlabeled2017 in it, and no export" in line and expected in line
+    assert "none of the folders train2017, val2017, unlabeled2017 in it (what train2017.zip" in line
+    assert "and no export of a label tool" in line and expected in line
 
 
 def test_build_coco_names_the_converter_of_masks(exports):
