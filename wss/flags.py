@@ -1,6 +1,11 @@
 """absl flags that several commands share."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from absl import flags
+
+from wss.run_directory import PLAN_NAME
 
 FLAGS = flags.FLAGS
 flags.disclaim_key_flags()  # they belong to the command that asks for them, whose --help lists them
@@ -9,6 +14,10 @@ flags.disclaim_key_flags()  # they belong to the command that asks for them, who
 def define_launch_flags() -> None:
     """Defines --run_dir, --gin_param, --data_dir, --strategy and --tpu."""
     flags.DEFINE_string("run_dir", None, "Folder of the run.", required=True)
+    _define_configuration_flags()
+
+
+def _define_configuration_flags() -> None:
     flags.DEFINE_multi_string("gin_param", [], 'Gin binding over the files, such as "train.num_steps = 100".')
     flags.DEFINE_string("data_dir", None, "Folder of the records; short for load_dataset.directory.")
     _define_strategy_flags()
@@ -17,6 +26,31 @@ def define_launch_flags() -> None:
 def define_experiment_flags() -> None:
     """Defines the flags of `define_launch_flags`, and --gin_file."""
     define_launch_flags()
+    _define_gin_file_flag()
+
+
+def define_training_flags() -> None:
+    """Defines the flags of `define_experiment_flags`; --run_dir may stay away for a plan, see `run_dir`."""
+    flags.DEFINE_string("run_dir", None, f"Folder of the run; that of the gin file if this is a plan, {PLAN_NAME}.")
+    _define_configuration_flags()
+    _define_gin_file_flag()
+    flags.register_multi_flags_validator(
+        ["run_dir", "gin_file"],
+        lambda given: given["run_dir"] is not None or len(_folders_of_plans(given["gin_file"])) == 1,
+        f"Flag --run_dir must have a value other than None, but for one --gin_file={PLAN_NAME} of wss-plan.",
+    )
+
+
+def run_dir() -> str:
+    """Returns --run_dir; by default the folder of the plan in --gin_file."""
+    return FLAGS.run_dir if FLAGS.run_dir is not None else _folders_of_plans(FLAGS.gin_file)[0]
+
+
+def _folders_of_plans(gin_files: Sequence[str] | None) -> list[str]:
+    return [str(Path(file).parent) for file in gin_files or [] if Path(file).name == PLAN_NAME]
+
+
+def _define_gin_file_flag() -> None:
     flags.DEFINE_multi_string("gin_file", None, "Gin file of the experiment; give it again to add more.", required=True)
 
 

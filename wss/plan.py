@@ -2,7 +2,7 @@
 
 wss-plan --data_dir=data/own --run_dir=runs/own
 wss-plan --data_dir=data/own --run_dir=runs/own --hours=0.25       for a quarter of an hour of training
-wss-train --gin_file=runs/own/experiment.gin --run_dir=runs/own    trains what was planned
+wss-train --gin_file=runs/own/experiment.gin                       trains what was planned
 
 It reads the data set, looks at the machine and measures a few steps. A data set without masks for validation gets a split
 of a fifth of its masks. What it chooses and why is in docs/planning.md.
@@ -18,6 +18,7 @@ from wss.errors import UserError
 from wss.files import check_writable, write_text
 from wss.flags import define_plan_flags, split_flags
 from wss.next_step import say_next
+from wss.run_directory import RunDirectory
 
 FLAGS = flags.FLAGS
 METHODS = ("supervised", "pseudoseg", "pseudoseg_image_labels")
@@ -29,9 +30,9 @@ flags.DEFINE_bool("overwrite", False, "Replace the plan that is there.")
 def main(argv: list[str]) -> None:
     """Writes a plan and prints it."""
     del argv
-    from wss.planning.plan import EXPERIMENT, NO_BUDGET, Plan, gin_text
+    from wss.planning.plan import NO_BUDGET, Plan, gin_text
 
-    file = Path(FLAGS.run_dir) / EXPERIMENT
+    file = RunDirectory(Path(FLAGS.run_dir)).plan
     if file.exists() and not FLAGS.overwrite:
         raise UserError(f"{file}: exists; train with it, add --overwrite to replace it, or give another --run_dir")
     check_writable(file, "give another --run_dir")
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> None:
     )
     pace = measure(plan, strategy)
     choices = plan.choices_at(pace, NO_BUDGET if FLAGS.hours is None else 3600 * FLAGS.hours)
-    command = ["wss-train", f"--gin_file={file}", f"--run_dir={FLAGS.run_dir}"]
+    command = ["wss-train", f"--gin_file={file}"]
     write_text(file, gin_text(choices, head=head(plan, choices, pace, command=shlex.join(command))))
     print(table(plan, choices, pace))
     print(f"written to {file}")

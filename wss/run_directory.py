@@ -1,5 +1,6 @@
 """A run's files: their names, and the lock on them.
 
+<run_dir>/experiment.gin             what wss-plan chose
 <run_dir>/operative_config.gin       every gin parameter that was in force
 <run_dir>/run.json                   the classes and the data that it was trained on, and what changed on the way
 <run_dir>/lock                       held by the process that trains there
@@ -23,6 +24,7 @@ import gin
 
 from wss.files import locked, remove_temporaries, write_errors, write_text
 
+PLAN_NAME = "experiment.gin"
 CONFIG_NAME = "operative_config.gin"
 WEIGHTS_NAME = "model.weights.h5"
 BEST_NAME = "best.weights.h5"
@@ -42,6 +44,11 @@ class RunDirectory:
 
     def __post_init__(self):
         object.__setattr__(self, "path", Path(self.path))
+
+    @property
+    def plan(self) -> Path:
+        """The gin file that wss-plan writes."""
+        return self.path / PLAN_NAME
 
     @property
     def config(self) -> Path:

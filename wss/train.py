@@ -2,6 +2,7 @@
 
 wss-train --gin_file=gin_configs/recipes/shapes/pseudoseg.gin --run_dir=runs/shapes
 wss-train --gin_file=... --run_dir=... --gin_param="train.num_steps = 100" --dry_run
+wss-train --gin_file=runs/own/experiment.gin    a plan of wss-plan, in its folder
 wss-train --list_parameters               what --gin_param can set, and the defaults
 wss-train --list_parameters=train         what the parameters of "train" mean
 """
@@ -12,7 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from wss.command import run_main
-from wss.flags import define_experiment_flags, gin_parameters
+from wss.flags import define_training_flags, gin_parameters, run_dir
 from wss.next_step import same_command, say_next
 
 
@@ -34,7 +35,7 @@ class _ListParameters(flags.BooleanFlag):
 
 
 FLAGS = flags.FLAGS
-define_experiment_flags()
+define_training_flags()
 flags.DEFINE_integer("seed", None, "Of weights, order and augmentation; short for train.seed.")
 flags.DEFINE_integer("intra_op_threads", 0, "Threads of one operation on a CPU; 0 chooses.", lower_bound=0)
 flags.DEFINE_bool("dry_run", False, "Build everything, take two steps, estimate time and memory, write nothing.")
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> None:
     result = experiment.run(
         FLAGS.gin_file,
         [*gin_parameters(), *seed],
-        run_dir=FLAGS.run_dir,
+        run_dir=run_dir(),
         strategy=FLAGS.strategy,
         tpu=FLAGS.tpu,
         intra_op_threads=FLAGS.intra_op_threads,
@@ -73,8 +74,8 @@ def _next(*, is_evaluated: bool) -> list[str]:
     if FLAGS.strategy == "multi_worker" or was_stopped:
         return []
     if is_evaluated:
-        return ["wss-vis", f"--run_dir={FLAGS.run_dir}", f"--output={Path(FLAGS.run_dir, 'pictures')}"]
-    return ["wss-eval", f"--run_dir={FLAGS.run_dir}"]
+        return ["wss-vis", f"--run_dir={run_dir()}", f"--output={Path(run_dir(), 'pictures')}"]
+    return ["wss-eval", f"--run_dir={run_dir()}"]
 
 
 def console_main() -> None:

@@ -79,6 +79,16 @@ def test_names_of_both_forms_of_unicode_match(own):
     assert own.pixels() == TRUTH
 
 
+def test_lists_may_have_columns_behind_the_names(own):
+    """As those of Oxford pets; a name with spaces stays one where an image has it."""
+    own.add("b")
+    (own.root / "train.txt").write_text("a.jpg 1 1 1\n")
+    (own.root / "val.txt").write_text("b 2 1 3\n")
+    own.build("a,b,c", f"--train_list={own.root / 'train.txt'}", f"--val_list={own.root / 'val.txt'}")
+    splits = DatasetInfo.load(own.root / "out").splits
+    assert {name: split.num_examples for name, split in splits.items()} == {"train": 1, "val": 1}
+
+
 @pytest.mark.parametrize(
     ("flag", "content", "expected"),
     [

@@ -60,6 +60,14 @@ def test_convert_plan_train(data_dir, tmp_path):
     assert (run_dir / "best.weights.h5").exists() and file.read_text() == text
 
 
+def test_a_plan_is_trained_in_its_folder(tmp_path, monkeypatch):
+    plan, launched = tmp_path / "experiment.gin", {}
+    monkeypatch.setattr(experiment, "run", lambda *files, **options: launched.update(options))
+    done = run_command(["-m", "wss.train", f"--gin_file={plan}"])
+    assert done.returncode == 0, done.stderr
+    assert launched["run_dir"] == str(tmp_path)
+
+
 def test_a_plan_is_not_overwritten_unasked(data_dir, tmp_path, measured):
     assert plan(data_dir, tmp_path / "run").returncode == 0
     file = tmp_path / "run" / "experiment.gin"

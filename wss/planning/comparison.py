@@ -11,7 +11,6 @@ from wss.evaluation.result import Result, read_json
 from wss.experiment import configure
 from wss.methods.dars.rounds import Rounds
 from wss.planning.fingerprint import Fingerprint
-from wss.planning.plan import EXPERIMENT
 from wss.planning.rules import CELLS, PSEUDOSEG, STRIDE, SUPERVISED, WITH_TAGS
 from wss.run_directory import RunDirectory
 from wss.training.validation import mean_iou_by_step
@@ -81,7 +80,7 @@ class Comparison:
 
     def _stages(self, method: str) -> list[Stage]:
         folder = self.folder(method)
-        experiment = folder / EXPERIMENT
+        experiment = RunDirectory(folder).plan
         plan = ["wss.plan", *self.plan_flags, f"--run_dir={folder}", f"--method={method}", *self.launch]
         train = [
             "wss.train",
@@ -99,7 +98,7 @@ class Comparison:
     def _rounds(self) -> self_training_rounds.Plan:
         """Returns one round of self-training: the baseline labels, and a student learns in half of its steps."""
         teacher = self.folder(SUPERVISED)
-        files = [str(teacher / EXPERIMENT), "gin_configs/methods/self_training.gin"]
+        files = [str(RunDirectory(teacher).plan), "gin_configs/methods/self_training.gin"]
         parameters = ["TrainingData.pseudo_batch_size = 8"]
         configure(files, parameters)
         steps = max(gin.query_parameter("train.num_steps") // 2, 1)

@@ -10,7 +10,6 @@ from wss.planning.fingerprint import Fingerprint
 from wss.planning.machine import Machine
 from wss.planning.rules import Choice
 
-EXPERIMENT = "experiment.gin"  # the file of a plan in the folder of its run
 START_SECONDS = 60.0
 # Of the budget, for steps and evaluations; a machine is never as fast all the time.
 USED_SHARE = 0.9

@@ -2,7 +2,7 @@
 
 import csv
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +135,7 @@ def split_train_val(
         The images of train, and those of val.
     """
     by_id = {source.id: source for source in masked}
+    train_ids, val_ids = (ids and _without_columns(ids, by_id) for ids in (train_ids, val_ids))
     for ids in (train_ids or [], val_ids or []):
         problems += [
             f"{id}: listed for train or val, but there is no such image with a mask" for id in ids if id not in by_id
@@ -149,6 +150,11 @@ def split_train_val(
         train_ids = [id for id in by_id if id not in set(val_ids)]
     train, val = ([by_id[id] for id in ids if id in by_id] for ids in (train_ids, val_ids))
     return train, val
+
+
+def _without_columns(ids: Sequence[str], by_id: Mapping[str, Source]) -> list[str]:
+    """Returns the first words of a list's lines if no line as a whole is an image: Oxford pets' lists have columns."""
+    return list(ids) if any(id in by_id for id in ids) else [id_of(id.split()[0]) for id in ids]
 
 
 def read_ids(path: str) -> list[str]:
