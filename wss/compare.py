@@ -32,7 +32,6 @@ def main(argv: list[str]) -> None:
     from wss.evaluation.tables import comparison_table
     from wss.planning.comparison import TITLES, Comparison, conclusions, possible_methods
     from wss.planning.fingerprint import fingerprint
-    from wss.planning.plan import seen_size
     from wss.planning.plan_splits import choose_splits
     from wss.runtime.strategy import build_strategy
     from wss.visualization.charts import line_chart, require_matplotlib, save_figure
@@ -52,7 +51,8 @@ def main(argv: list[str]) -> None:
     )
     results = comparison.run()
     print(f"\n{comparison_table({TITLES[method]: result for method, result in results.items()})}\n")
-    print("\n".join(conclusions(results, facts, shorter_side=seen_size(facts, strategy)[0])))
+    side, steps = min(comparison.planned("TrainingData.crop_size")), comparison.planned("train.num_steps")
+    print("\n".join(conclusions(results, facts, shorter_side=side, steps=steps)))
     curves = {TITLES[method]: comparison.curve(method) for method in results}
     save_figure(line_chart(curves, x_label="share of the steps (%)", y_label="mIoU (%)"), output / "curves.png")
     folders = {TITLES[method]: str(comparison.folder(method)) for method in results}

@@ -18,6 +18,7 @@ from etils import epath
 from wss.errors import UserError
 
 MAX_NAME_BYTES = 255  # of file systems, for one part of a path
+PROBE_BYTES = 2**16  # more than a block, so that a full disk is found
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 _TEMPORARY = re.compile(r".*\.tmp-[0-9a-f]{32}(\.weights\.h5|\.npz)?", re.DOTALL)
 
@@ -73,7 +74,8 @@ def check_writable(path: str | os.PathLike, help_: str) -> None:
         help_: Words on what helps, for the end of the line.
 
     Raises:
-        WriteError: It is a folder, or no file can be made in the nearest folder above it that exists.
+        WriteError: It is a folder, or no file can be made in the nearest folder above it that exists, such as on a full
+            disk.
     """
     file = epath.Path(path)
     with write_errors(path, help_):
@@ -81,8 +83,10 @@ def check_writable(path: str | os.PathLike, help_: str) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         folder = next(parent for parent in file.parents if parent.exists())
         probe = unique_name(folder / file.name)
-        probe.touch(exist_ok=False)
-        probe.unlink()
+        try:
+            probe.write_bytes(b" " * PROBE_BYTES)
+        finally:
+            probe.unlink(missing_ok=True)
 
 
 def load_json(path: str | os.PathLike, help_: str) -> Any:

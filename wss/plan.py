@@ -9,6 +9,7 @@ of a fifth of its masks. What it chooses and why is in docs/planning.md.
 """
 
 import shlex
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -30,7 +31,7 @@ flags.DEFINE_bool("overwrite", False, "Replace the plan that is there.")
 def main(argv: list[str]) -> None:
     """Writes a plan and prints it."""
     del argv
-    from wss.planning.plan import NO_BUDGET, Plan, gin_text
+    from wss.planning.plan import NO_BUDGET, Plan, fitted, gin_text
 
     file = RunDirectory(Path(FLAGS.run_dir)).plan
     if file.exists() and not FLAGS.overwrite:
@@ -42,7 +43,7 @@ def main(argv: list[str]) -> None:
     from wss.planning.measure import measure
     from wss.planning.plan_splits import choose_splits
     from wss.planning.rules import check_method
-    from wss.planning.summary import head, table
+    from wss.planning.summary import head, table, warning
     from wss.runtime.strategy import build_strategy
 
     strategy = build_strategy(FLAGS.strategy, FLAGS.tpu)
@@ -56,11 +57,14 @@ def main(argv: list[str]) -> None:
         initial_weights=FLAGS.initial_weights,
         method_file=FLAGS.method and f"gin_configs/methods/{FLAGS.method}.gin",
     )
-    pace = measure(plan, strategy)
-    choices = plan.choices_at(pace, NO_BUDGET if FLAGS.hours is None else 3600 * FLAGS.hours)
+    budget = NO_BUDGET if FLAGS.hours is None else 3600 * FLAGS.hours
+    plan, pace = fitted(plan, budget, lambda plan: measure(plan, strategy))
+    choices = plan.choices_at(pace, budget)
     command = ["wss-train", f"--gin_file={file}"]
     write_text(file, gin_text(choices, head=head(plan, choices, pace, command=shlex.join(command))))
     print(table(plan, choices, pace))
+    if told := warning(plan, choices, pace):
+        print(told, file=sys.stderr)
     print(f"written to {file}")
     say_next(command)
 

@@ -40,7 +40,7 @@ def test_a_gain_and_a_loss_are_explained_by_their_classes():
         PSEUDOSEG: of_diagonal(90, 90, 50, 50),
         WITH_TAGS: of_diagonal(50, 50, 10, 50),
     }
-    gain, loss, advice = conclusions(results, ANIMALS, shorter_side=64)
+    gain, loss, advice = conclusions(results, ANIMALS, shorter_side=64, steps=800)
     assert gain.startswith("PseudoSeg is ") and "points above the baseline; most of it is " in gain
     assert "background (+" in gain and "class_1 (+" in gain
     # Objects of class 2 are 0.4 of 64 pixels wide, and a cell has 16.
@@ -48,9 +48,15 @@ def test_a_gain_and_a_loss_are_explained_by_their_classes():
     assert advice == "Take PseudoSeg."
 
 
+def test_too_few_steps_say_nothing():
+    results = {SUPERVISED: of_diagonal(50, 50, 50, 50), PSEUDOSEG: of_diagonal(90, 90, 90, 90)}
+    (line,) = conclusions(results, ANIMALS, shorter_side=256, steps=5)
+    assert line.startswith("This says nothing: the baseline had 5 steps, expected 150 or more")
+
+
 def test_what_seeds_make_is_no_gain():
     results = {SUPERVISED: of_diagonal(50, 50, 50, 50), PSEUDOSEG: of_diagonal(52, 51, 50, 50)}
-    same, advice = conclusions(results, ANIMALS, shorter_side=256)
+    same, advice = conclusions(results, ANIMALS, shorter_side=256, steps=800)
     assert same == "PseudoSeg: within 1.5 points of the baseline, as much as seeds differ."
     assert advice == "Take supervised, the simplest of the best."
 
@@ -59,7 +65,7 @@ def test_classes_that_are_absent_say_nothing():
     absent, better = of_diagonal(50, 50, 50, 50), of_diagonal(90, 90, 50, 50)
     for result in (absent, better):
         result.confusion[3] = result.confusion[:, 3] = 0
-    gain, _ = conclusions({SUPERVISED: absent, PSEUDOSEG: better}, ANIMALS, shorter_side=256)
+    gain, _ = conclusions({SUPERVISED: absent, PSEUDOSEG: better}, ANIMALS, shorter_side=256, steps=800)
     assert "class_3" not in gain and "nan" not in gain
 
 

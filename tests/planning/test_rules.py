@@ -2,14 +2,16 @@
 
 import dataclasses
 import math
+import re
 
 import pytest
 from planned import ANIMALS
 
 from wss.planning import rules
 from wss.planning.machine import Machine
-from wss.planning.plan import NO_BUDGET, Pace, Plan, gin_text
+from wss.planning.plan import NO_BUDGET, Pace, Plan, fitted, gin_text
 from wss.planning.rules import Choice
+from wss.planning.summary import warning
 
 LAPTOP, EIGHT_GPUS = Machine(0, 2), Machine(8, 64)
 PACE = Pace(step=1.0, evaluation=0.05, memory=2**30, memory_of="memory of this process")
@@ -23,6 +25,21 @@ def values(choices):
     return {choice.name: choice.value for choice in choices}
 
 
+def plan_of(facts, machine=LAPTOP, **options):
+    return Plan(facts=facts, machine=machine, data_dir="data/own", initial_weights="imagenet", **options)
+
+
+def paced(seconds_per_pixel):
+    """What `fitted` measures: steps as long as their pixels are many, three times as long with photos without masks."""
+
+    def measure(plan):
+        factor = 1 if "supervised" in plan.method.value else 3
+        height, width = rules.crop_size(plan.facts, plan.seen_side)
+        return dataclasses.replace(PACE, step=factor * seconds_per_pixel * height * width, evaluation=0.01)
+
+    return measure
+
+
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
@@ -32,14 +49,14 @@ def values(choices):
         ({"num_tagged": 3131}, "pseudoseg_image_labels.gin"),
         ({"num_tagged": 3131, "num_unlabeled": 3131, "num_masks": 2000}, "pseudoseg_image_labels.gin"),
         ({"num_tagged": 100}, "pseudoseg.gin"),  # a few tags are no tags
-        ({"num_tagged": 3131, "classes_per_photo": 0.9}, "supervised.gin"),  # street scenes
-        ({"num_tagged": 3131, "object_side": (math.nan, 0.05, 0.05, 0.5)}, "supervised.gin"),  # hair and shoes
+        ({"num_tagged": 3131, "classes_per_photo": 0.5}, "supervised.gin"),  # streets, clothes
+        ({"num_tagged": 3131, "object_side": (math.nan, 0.05, 0.5, 0.5)}, "supervised.gin"),  # hair and shoes
         ({"object_side": (math.nan, 0.05, 0.05, 0.5)}, "supervised.gin"),
         ({"object_side": (math.nan,) * 4}, "pseudoseg.gin"),
     ],
 )
 def test_photos_and_tags_where_they_pay(changed, expected):
-    chosen = rules.method(facts(**changed))
+    chosen = rules.method(facts(**changed), side=257)
     assert chosen.value == f"gin_configs/methods/{expected}"
     assert chosen.reason
     if facts(**changed).num_unlabeled:  # there is something to compare with
@@ -47,30 +64,75 @@ def test_photos_and_tags_where_they_pay(changed, expected):
 
 
 def test_small_photos_keep_their_size_and_large_ones_do_not():
-    assert rules.resolution(ANIMALS, LAPTOP) == []
+    assert rules.resolution(ANIMALS, 257) == []
     large = facts(size=(550, 830), longest_side=1000)
-    assert values(rules.resolution(large, LAPTOP)) == {"ResizeToRange.min_size": "170", "ResizeToRange.max_size": "257"}
-    assert values(rules.resolution(large, EIGHT_GPUS))["ResizeToRange.max_size"] == "513"
+    assert values(rules.resolution(large, 257)) == {"ResizeToRange.min_size": "170", "ResizeToRange.max_size": "257"}
+    assert values(rules.resolution(large, 513))["ResizeToRange.max_size"] == "513"
     one_large = facts(longest_side=3000)  # the median one is small: it stays, the large one shrinks to it
-    assert values(rules.resolution(one_large, LAPTOP)) == {
+    assert values(rules.resolution(one_large, 257)) == {
         "ResizeToRange.min_size": "192",
         "ResizeToRange.max_size": "256",
     }
 
 
 @pytest.mark.parametrize(
-    ("size", "machine", "expected"),
+    ("size", "side", "expected"),
     [
-        ((192, 256), LAPTOP, "(193, 257)"),
-        ((256, 192), LAPTOP, "(257, 193)"),
-        ((550, 830), LAPTOP, "(177, 257)"),
-        ((550, 830), EIGHT_GPUS, "(353, 513)"),
-        ((100, 100), LAPTOP, "(113, 113)"),
-        ((2000, 100), LAPTOP, "(257, 17)"),
+        ((192, 256), 257, "(193, 257)"),
+        ((256, 192), 257, "(257, 193)"),
+        ((550, 830), 257, "(177, 257)"),
+        ((550, 830), 513, "(353, 513)"),
+        ((100, 100), 257, "(113, 113)"),
+        ((2000, 100), 257, "(257, 17)"),
     ],
 )
-def test_a_crop_holds_the_photo(size, machine, expected):
-    assert rules.crop(facts(size=size, longest_side=max(size)), machine).value == expected
+def test_a_crop_holds_the_photo(size, side, expected):
+    assert rules.crop(facts(size=size, longest_side=max(size)), side).value == expected
+
+
+LARGE = {"size": (900, 1200), "longest_side": 1200, "num_unlabeled": 0}
+
+
+@pytest.mark.parametrize(("seconds", "side"), [(60, 129), (400, 161), (900, 257), (1800, 385), (36_000, 513)])
+def test_photos_are_as_large_as_the_steps_allow(seconds, side):
+    plan, pace = fitted(plan_of(facts(**LARGE)), seconds, paced(2e-5))
+    assert plan.seen_side == side and pace.step == paced(2e-5)(plan).step
+    assert seconds < 400 or steps_of(plan, pace, seconds) >= rules.ENOUGH_STEPS
+
+
+def test_a_plan_without_a_budget_has_the_usual_size():
+    measured = []
+    plan, _ = fitted(plan_of(facts(**LARGE)), NO_BUDGET, lambda plan: measured.append(plan) or PACE)
+    assert plan.seen_side == 257 and len(measured) == 1
+
+
+def test_small_photos_are_measured_once():
+    measured = []
+    fitted(plan_of(ANIMALS), 36_000, lambda plan: measured.append(plan) or PACE)
+    assert len(measured) == 1
+
+
+def test_photos_without_masks_need_time():
+    plan, pace = fitted(plan_of(ANIMALS), 3600, paced(2e-5))
+    assert plan.method.value.endswith("pseudoseg.gin")
+    assert steps_of(plan, pace, 3600) >= rules.STEPS_FOR_PHOTOS
+    hurried, pace = fitted(plan_of(facts(object_side=(math.nan, 0.5, 0.5, 0.5))), 300, paced(2e-5))
+    assert hurried.method.value.endswith("supervised.gin") and "the time ends before" in hurried.method.reason
+    assert hurried.method.others[0][0].endswith("pseudoseg.gin") and pace == paced(2e-5)(hurried)
+    asked, _ = fitted(plan_of(ANIMALS, method_file="gin_configs/methods/pseudoseg.gin"), 300, paced(2e-5))
+    assert asked.method.value.endswith("pseudoseg.gin")
+
+
+def test_too_little_time_is_said_with_the_time_that_will_do():
+    plan = plan_of(ANIMALS)
+    line = warning(plan, plan.choices_at(PACE, 100), PACE)
+    hours = float(re.search(r"--hours=([\d.]+) has time for 300", line)[1])
+    assert line.startswith("warning: --hours has time for ") and steps_of(plan, PACE, 3600 * hours) in range(300, 350)
+    assert not warning(plan, plan.choices_at(PACE, 900), PACE)
+
+
+def steps_of(plan, pace, budget):
+    return int(values(plan.choices_at(pace, budget))["train.num_steps"])
 
 
 @pytest.mark.parametrize(
@@ -107,7 +169,7 @@ def test_an_evaluation_divides_among_replicas(gpus):
 
 
 def test_the_whole_time_is_within_the_budget():
-    plan = Plan(facts=ANIMALS, machine=LAPTOP, data_dir="data/own", initial_weights="imagenet")
+    plan = plan_of(ANIMALS)
     for budget in (600, 900, 1200):
         assert 0.8 * budget < plan.seconds(plan.choices_at(PACE, budget), PACE) < budget
 
@@ -120,22 +182,14 @@ def test_slow_evaluations_are_few():
 
 
 def test_pseudoseg_gets_what_a_short_run_needs():
-    plan = lambda **changed: Plan(
-        facts=facts(**changed), machine=LAPTOP, data_dir="data/own", initial_weights="imagenet"
-    )
+    plan = lambda **changed: plan_of(facts(**changed))
     assert values(plan().choices)["build_sgc.projection_init"] == "'identity'"
     assert "build_sgc.projection_init" not in values(plan(num_unlabeled=0).choices)
     assert "TrainingData.unlabeled_batch_size" in values(plan().choices)
 
 
 def test_another_method_can_be_asked_for():
-    asked = Plan(
-        facts=ANIMALS,
-        machine=LAPTOP,
-        data_dir="data/own",
-        initial_weights="imagenet",
-        method_file="gin_configs/methods/supervised.gin",
-    )
+    asked = plan_of(ANIMALS, method_file="gin_configs/methods/supervised.gin")
     assert asked.method.value == "gin_configs/methods/supervised.gin"
     assert asked.method.others[0][0] == "gin_configs/methods/pseudoseg.gin"
 

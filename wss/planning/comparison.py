@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import gin
 import numpy as np
@@ -11,7 +12,7 @@ from wss.evaluation.result import Result, read_json
 from wss.experiment import configure
 from wss.methods.dars.rounds import Rounds
 from wss.planning.fingerprint import Fingerprint
-from wss.planning.rules import CELLS, PSEUDOSEG, STRIDE, SUPERVISED, WITH_TAGS
+from wss.planning.rules import CELLS, FEWEST_STEPS, PSEUDOSEG, STRIDE, SUPERVISED, WITH_TAGS
 from wss.run_directory import RunDirectory
 from wss.training.validation import mean_iou_by_step
 from wss.workflows import self_training_rounds
@@ -78,6 +79,11 @@ class Comparison:
         last = max(found, default=1)
         return {100 * step / last: [100 * value] for step, value in found.items()}
 
+    def planned(self, name: str) -> Any:
+        """Returns the value of a gin parameter in the baseline's plan, such as "train.num_steps"."""
+        configure([str(RunDirectory(self.folder(SUPERVISED)).plan)], [])
+        return gin.query_parameter(name)
+
     def _stages(self, method: str) -> list[Stage]:
         folder = self.folder(method)
         experiment = RunDirectory(folder).plan
@@ -100,8 +106,7 @@ class Comparison:
         teacher = self.folder(SUPERVISED)
         files = [str(RunDirectory(teacher).plan), "gin_configs/methods/self_training.gin"]
         parameters = ["TrainingData.pseudo_batch_size = 8"]
-        configure(files, parameters)
-        steps = max(gin.query_parameter("train.num_steps") // 2, 1)
+        steps = max(self.planned("train.num_steps") // 2, 1)
         return self_training_rounds.Plan(
             Rounds(alphas=(0.5,), num_steps=steps, start="initial", resume_rate=False, teacher=str(teacher)),
             self.run_dir / SELF_TRAINING,
@@ -112,14 +117,19 @@ class Comparison:
         )
 
 
-def conclusions(results: Mapping[str, Result], facts: Fingerprint, *, shorter_side: int) -> list[str]:
+def conclusions(results: Mapping[str, Result], facts: Fingerprint, *, shorter_side: int, steps: int) -> list[str]:
     """Returns what the results say, a line for each method beside the baseline, and one on which to take.
 
     Args:
         results: Result of each method, the baseline's among them.
         facts: The data set.
         shorter_side: Shorter side of a photo as the network sees it, in pixels.
+        steps: Number of steps of the baseline.
     """
+    if steps < FEWEST_STEPS:
+        return [
+            f"This says nothing: the baseline had {steps} steps, expected {FEWEST_STEPS} or more; give more --hours."
+        ]
     baseline, lines = results[SUPERVISED], []
     for method, result in results.items():
         if method == SUPERVISED:

@@ -1,9 +1,8 @@
 """A plan: the choices for one data set, one machine and one budget, and the gin file that they become."""
 
 import dataclasses
-from collections.abc import Sequence
-
-import tensorflow as tf
+import math
+from collections.abc import Callable, Sequence
 
 from wss.planning import rules
 from wss.planning.fingerprint import Fingerprint
@@ -43,6 +42,8 @@ class Plan:
         data_dir: Folder of the data set, as the user gave it.
         initial_weights: Initial weights, see `train.initial_weights`.
         method_file: Gin file of the method, instead of the one that is chosen; None for that.
+        side: Longer side of the photos as the network sees them, in pixels; None for that of a plan without a budget.
+        hurried: Whether there is too little time for a method that learns from photos without masks.
     """
 
     facts: Fingerprint
@@ -50,11 +51,18 @@ class Plan:
     data_dir: str
     initial_weights: str
     method_file: str | None = None
+    side: int | None = None
+    hurried: bool = False
+
+    @property
+    def seen_side(self) -> int:
+        """Longer side of the photos as the network sees them, in pixels."""
+        return self.side or rules.usual_side(self.machine)
 
     @property
     def method(self) -> Choice:
         """The method."""
-        chosen = rules.method(self.facts)
+        chosen = rules.method(self.facts, side=self.seen_side, hurried=self.hurried)
         if self.method_file is None or self.method_file == chosen.value:
             return chosen
         return Choice("", self.method_file, "as asked for", ((chosen.value, "what the plan would choose"),))
@@ -71,8 +79,8 @@ class Plan:
             Choice("TrainingData.labeled_split", repr(splits.labeled), f"{facts.num_masks} masks"),
             *(photos if splits.unlabeled else []),
             rules.initial_weights(self.initial_weights),
-            *rules.resolution(facts, machine),
-            rules.crop(facts, machine),
+            *rules.resolution(facts, self.seen_side),
+            rules.crop(facts, self.seen_side),
             *rules.views(),
             *rules.batches(facts, machine),
             *rules.network(machine)[1:],
@@ -84,12 +92,34 @@ class Plan:
     def choices_at(self, pace: Pace, budget: float = NO_BUDGET) -> list[Choice]:
         """Returns all choices, for a pace and a budget in seconds."""
         each = self.facts.num_validation * pace.evaluation
-        evaluations = rules.evaluations(each, budget)
-        left = USED_SHARE * budget - START_SECONDS - evaluations * each
         steps = rules.steps(
-            self.facts, labeled_images=self.labeled_images, seconds_per_step=pace.step, budget=max(left, 0.0)
+            self.facts,
+            labeled_images=self.labeled_images,
+            seconds_per_step=pace.step,
+            budget=self._seconds_for_steps(pace, budget),
         )
-        return self.with_steps(steps, evaluations)
+        return self.with_steps(steps, rules.evaluations(each, budget))
+
+    def affordable_side(self, pace: Pace, budget: float) -> int:
+        """Returns the side that a budget in seconds affords, for the pace at the side of this plan."""
+        pixels = math.prod(rules.crop_size(self.facts, self.seen_side))
+
+        def steps_at(side: int) -> float:
+            factor = math.prod(rules.crop_size(self.facts, side)) / pixels
+            scaled = dataclasses.replace(pace, step=factor * pace.step, evaluation=factor * pace.evaluation)
+            return self._seconds_for_steps(scaled, budget) / scaled.step
+
+        return rules.affordable_side(steps_at)
+
+    def budget_of(self, steps: int, pace: Pace) -> float:
+        """Returns the budget in seconds that has time for some steps, besides start and evaluations."""
+        evaluations = rules.LEAST_EVALUATIONS * self.facts.num_validation * pace.evaluation
+        return (START_SECONDS + steps * pace.step + evaluations) / (USED_SHARE - rules.EVALUATION_SHARE)
+
+    def _seconds_for_steps(self, pace: Pace, budget: float) -> float:
+        """Returns what start and evaluations leave of a budget."""
+        each = self.facts.num_validation * pace.evaluation
+        return max(USED_SHARE * budget - START_SECONDS - rules.evaluations(each, budget) * each, 0.0)
 
     def with_steps(self, steps: Choice, evaluations: int) -> list[Choice]:
         """Returns all choices, for a number of steps and of evaluations."""
@@ -112,9 +142,28 @@ def integer(choices: Sequence[Choice], name: str) -> int:
     return int(next(choice.value for choice in choices if choice.name == name))
 
 
-def seen_size(facts: Fingerprint, strategy: tf.distribute.Strategy) -> tuple[int, int]:
-    """Returns the (shorter, longer) side of the median photo as a planned network sees it."""
-    return rules.resized(facts, rules.longest_side(Machine.here(strategy)))
+def fitted(plan: Plan, budget: float, measure: Callable[[Plan], Pace]) -> tuple[Plan, Pace]:
+    """Makes a plan's photos as large as a budget in seconds affords, and its method one that has time to learn.
+
+    Args:
+        plan: The plan.
+        budget: The budget; `NO_BUDGET` changes nothing.
+        measure: Returns the pace of a plan.
+
+    Returns:
+        The plan, and its pace.
+    """
+    pace = measure(plan)
+    if budget == NO_BUDGET:
+        return plan, pace
+    side = plan.affordable_side(pace, budget)
+    if rules.crop_size(plan.facts, side) != rules.crop_size(plan.facts, plan.seen_side):
+        plan = dataclasses.replace(plan, side=side)
+        pace = measure(plan)
+    steps = integer(plan.choices_at(pace, budget), "train.num_steps")
+    if steps < rules.STEPS_FOR_PHOTOS and plan.method_file is None and rules.SUPERVISED not in plan.method.value:
+        return fitted(dataclasses.replace(plan, side=None, hurried=True), budget, measure)
+    return plan, pace
 
 
 def gin_text(choices: Sequence[Choice], *, head: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """The rules of a plan, each a function from facts to one choice with its reason. docs/planning.md has their measurements."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from wss.data.evaluation_data import padded_size
 from wss.errors import UserError
@@ -9,13 +9,22 @@ from wss.planning.fingerprint import Fingerprint
 from wss.planning.machine import Machine
 
 SUPERVISED, PSEUDOSEG, WITH_TAGS = "supervised", "pseudoseg", "pseudoseg_image_labels"
-# Longer side of the photos as the network sees them.
+# Longer side of the photos as the network sees them; without a budget, and what a budget chooses from.
 SIDE_ON_CPU, SIDE_ON_GPU = 257, 513
+SIDES = (129, 161, 193, 225, 257, 321, 385, 449, 513)
+# A budget takes the largest side at which there are so many steps: steps first, then pixels.
+ENOUGH_STEPS = 600
+# Fewer, and photos without masks are left out.
+STEPS_FOR_PHOTOS = 400
+# Below, a network has learnt nothing that tells one choice from another.
+FEWEST_STEPS = 150
 STRIDE = 16
 # A cell of the CAM is STRIDE pixels; tags help where objects are larger than this many.
 CELLS = 2.0
-# Above this mean share of classes in a photo, tags say nothing about it.
-EVERYWHERE = 0.6
+# Share of the classes whose objects may be smaller.
+SMALL_CLASSES = 0.25
+# Above this mean share of classes in a photo, tags say little about it.
+EVERYWHERE = 0.4
 # Unlabelled photos for each mask, from which they are worth the time of their passes.
 MANY_PHOTOS = 3.0
 EPOCHS = 200
@@ -42,31 +51,44 @@ class Choice:
     others: tuple[tuple[str, str], ...] = ()
 
 
-def method(facts: Fingerprint) -> Choice:
-    """Chooses what learns: unlabelled photos and tags only where they were measured to pay."""
+def method(facts: Fingerprint, *, side: int, hurried: bool = False) -> Choice:
+    """Chooses what learns: unlabelled photos and tags only where they were measured to pay.
+
+    Args:
+        facts: The data set.
+        side: Longer side of the photos as the network sees them, in pixels.
+        hurried: Whether there is too little time for the steps that photos without masks need.
+    """
     file = lambda name: f"gin_configs/methods/{name}.gin"
     supervised, with_photos, with_tags = map(file, (SUPERVISED, PSEUDOSEG, WITH_TAGS))
     if not facts.num_unlabeled:
         return Choice("", supervised, f"{facts.num_masks} masks and no photos without")
-    baseline = (supervised, "the baseline, to compare with")
-    cells = facts.median_object_side() * resized(facts, SIDE_ON_CPU)[0] / STRIDE
-    if facts.has_tags:
-        if facts.classes_per_photo > EVERYWHERE:
-            why = f"a photo shows {_percent(facts.classes_per_photo)} of the classes, so its tags say little"
-        elif cells < CELLS:
-            why = f"the objects are {cells:.1f} cells of the class activation map wide, expected {CELLS:g} or more for tags"
-        else:
-            why = f"{facts.num_tagged} photos have tags, and objects are {cells:.1f} cells of the map wide"
-            return Choice("", with_tags, why, (baseline,))
-        return Choice("", supervised, why, ((with_tags, "to see what the tags bring"),))
-    if facts.num_unlabeled < MANY_PHOTOS * facts.num_masks:
-        why = f"{facts.num_unlabeled} photos without a mask are few beside {facts.num_masks} with"
-    elif facts.classes_per_photo > EVERYWHERE or cells < CELLS:
-        why = f"the objects are {cells:.1f} cells wide and {_percent(facts.classes_per_photo)} of the classes are on a photo"
-    else:
-        why = f"{facts.num_unlabeled} photos have no mask, and objects are {cells:.1f} cells of the map wide"
-        return Choice("", with_photos, why, (baseline,))
-    return Choice("", supervised, why, ((with_photos, "to see what the photos bring"),))
+    richer, brings = (with_tags, "the tags bring") if facts.has_tags else (with_photos, "the photos bring")
+    against = against_maps(facts, side)
+    if not facts.has_tags and facts.num_unlabeled < MANY_PHOTOS * facts.num_masks:
+        against = f"{facts.num_unlabeled} photos without a mask are few beside {facts.num_masks} with"
+    if hurried:
+        against = "photos without masks pay after the masks are learnt, and the time ends before"
+    if against:
+        return Choice("", supervised, against, ((richer, f"to see what {brings}"),))
+    photos = f"{facts.num_tagged} photos have tags" if facts.has_tags else f"{facts.num_unlabeled} photos have no mask"
+    why = f"{photos}, and their objects are larger than {CELLS:g} cells of the class activation map"
+    return Choice("", richer, why, ((supervised, "the baseline, to compare with"),))
+
+
+def against_maps(facts: Fingerprint, side: int) -> str:
+    """Returns why class activation maps, from which pseudo labels are made, would not find the objects; "" if they would."""
+    if facts.classes_per_photo > EVERYWHERE:
+        return f"a photo shows {_percent(facts.classes_per_photo)} of the classes, so what it shows says little"
+    if len(small := small_classes(facts, side)) > SMALL_CLASSES * len(facts.foreground):
+        return f"objects of {_listed(small)} are smaller than {CELLS:g} cells of the class activation map"
+    return ""
+
+
+def small_classes(facts: Fingerprint, side: int) -> list[str]:
+    """Returns the foreground classes whose objects are less than `CELLS` cells of the class activation map wide."""
+    cell = STRIDE / resized(facts, side)[0]
+    return [facts.info.class_names[c] for c in facts.foreground if facts.object_side[c] < CELLS * cell]
 
 
 def check_method(facts: Fingerprint, name: str) -> None:
@@ -109,17 +131,25 @@ def resized(facts: Fingerprint, longest: int) -> tuple[int, int]:
     return round(factor * min(height, width)), round(factor * max(height, width))
 
 
-def longest_side(machine: Machine) -> int:
-    """Returns the largest side of a photo that the network sees."""
+def usual_side(machine: Machine) -> int:
+    """Returns the longer side of the photos as the network sees them where no budget chooses, in pixels."""
     return SIDE_ON_GPU if machine.accelerated else SIDE_ON_CPU
 
 
-def resolution(facts: Fingerprint, machine: Machine) -> list[Choice]:
+def affordable_side(steps_at: Callable[[int], float]) -> int:
+    """Chooses the largest side at which the budget has `ENOUGH_STEPS`, the smallest if there is none.
+
+    Args:
+        steps_at: Number of steps in the budget, for a side in pixels.
+    """
+    return max((side for side in SIDES if steps_at(side) >= ENOUGH_STEPS), default=SIDES[0])
+
+
+def resolution(facts: Fingerprint, side: int) -> list[Choice]:
     """Chooses how large the network sees the photos."""
-    longest = longest_side(machine)
-    if facts.longest_side <= longest:
+    if facts.longest_side <= side:
         return []
-    shorter, longer = resized(facts, longest)
+    shorter, longer = resized(facts, side)
     height, width = facts.size
     share = _percent(min(1.0, 129 * 129 / (height * width)))
     return [
@@ -133,13 +163,17 @@ def resolution(facts: Fingerprint, machine: Machine) -> list[Choice]:
     ]
 
 
-def crop(facts: Fingerprint, machine: Machine) -> Choice:
-    """Chooses the crop: the whole photo, up to a square of its longer side."""
-    shorter, longer = resized(facts, longest_side(machine))
-    size = (shorter, longer) if facts.size[0] <= facts.size[1] else (longer, shorter)
+def crop_size(facts: Fingerprint, side: int) -> tuple[int, int]:
+    """Returns the (height, width) of a crop that sees the whole median photo at scale 1."""
+    shorter, longer = resized(facts, side)
+    return padded_size((shorter, longer) if facts.size[0] <= facts.size[1] else (longer, shorter), STRIDE)
+
+
+def crop(facts: Fingerprint, side: int) -> Choice:
+    """Chooses the crop: the whole photo."""
     return Choice(
         "TrainingData.crop_size",
-        str(padded_size(size, STRIDE)),
+        str(crop_size(facts, side)),
         "a crop sees the whole photo at scale 1",
         ((str((129, 129)), "steps are three times as fast, and see a part"),),
     )
@@ -238,6 +272,10 @@ def rare_classes(facts: Fingerprint) -> Sequence[str]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    return ", ".join(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
 def short_run(method_file: str) -> list[Choice]:

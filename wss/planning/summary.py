@@ -1,9 +1,10 @@
 """A plan in words: the head of its gin file, and the table for the terminal."""
 
+import math
 from collections.abc import Sequence
 
 from wss.planning.plan import Pace, Plan, integer
-from wss.planning.rules import Choice, rare_classes
+from wss.planning.rules import FEWEST_STEPS, LEAST_STEPS, Choice, rare_classes
 from wss.progress import format_seconds
 from wss.tables import format_columns
 
@@ -33,6 +34,17 @@ def table(plan: Plan, choices: Sequence[Choice], pace: Pace) -> str:
         names = ", ".join(rare)
         lines.append(f"Few masks show {names}: paint more of them, their IoU will say little.")
     return "\n".join([*lines, f"{estimate(plan, choices, pace)}."])
+
+
+def warning(plan: Plan, choices: Sequence[Choice], pace: Pace) -> str:
+    """Returns a line if the steps are too few to teach a network anything, "" if not."""
+    if (steps := integer(choices, "train.num_steps")) >= FEWEST_STEPS:
+        return ""
+    hours = math.ceil(plan.budget_of(LEAST_STEPS, pace) / 36) / 100
+    return (
+        f"warning: --hours has time for {steps} step{'s' if steps > 1 else ''}; below {FEWEST_STEPS} a network predicts "
+        f"little but the most frequent class; --hours={hours:.2f} has time for {LEAST_STEPS}"
+    )
 
 
 def data_line(plan: Plan) -> str:
