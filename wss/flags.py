@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -78,10 +79,15 @@ def define_plan_flags() -> None:
     _define_strategy_flags()
 
 
-def plan_flags() -> list[str]:
-    """Returns the flags of `define_plan_flags` as they were given, but the folder of the run and where it runs."""
+def plan_flags(**changed: Any) -> list[str]:
+    """Returns the flags of `define_plan_flags` as they were given, but the folder of the run and where it runs.
+
+    Args:
+        **changed: Other values of some.
+    """
     names = ("data_dir", "hours", "labeled_split", "unlabeled_split", "validation_split", "initial_weights")
-    return [f"--{name}={FLAGS[name].value}" for name in names if FLAGS[name].value is not None]
+    values = {name: changed.get(name, FLAGS[name].value) for name in names}
+    return [f"--{name}={value}" for name, value in values.items() if value is not None]
 
 
 def split_flags() -> dict[str, str | None]:

@@ -2,6 +2,7 @@
 
 wss-plan --data_dir=data/own --run_dir=runs/own
 wss-plan --data_dir=data/own --run_dir=runs/own --hours=0.25       for a quarter of an hour of training
+wss-plan --data_dir=data/own --run_dir=runs/own --hours=0.5 --compare    to see that it beats supervised training
 wss-train --gin_file=runs/own/experiment.gin                       trains what was planned
 
 It reads the data set, looks at the machine and measures a few steps. A data set without masks for validation gets a split
@@ -17,7 +18,7 @@ from absl import flags
 from wss.command import run_main
 from wss.errors import UserError
 from wss.files import check_writable, write_text
-from wss.flags import define_plan_flags, split_flags
+from wss.flags import define_plan_flags, plan_flags, split_flags, strategy_flags
 from wss.next_step import say_next
 from wss.run_directory import RunDirectory
 
@@ -25,6 +26,9 @@ FLAGS = flags.FLAGS
 METHODS = ("supervised", "pseudoseg", "pseudoseg_image_labels")
 define_plan_flags()
 flags.DEFINE_enum("method", None, METHODS, "The method, instead of the one that the plan would choose.")
+flags.DEFINE_bool(
+    "compare", False, "Go on by wss-compare: half of the time for what the plan chooses, half for supervised training."
+)
 flags.DEFINE_bool("overwrite", False, "Replace the plan that is there.")
 
 
@@ -66,7 +70,13 @@ def main(argv: list[str]) -> None:
     if told := warning(plan, choices, pace):
         print(told, file=sys.stderr)
     print(f"written to {file}")
-    say_next(command)
+    say_next(_comparison(Path(plan.method.value).stem) if FLAGS.compare else command)
+
+
+def _comparison(method: str) -> list[str]:
+    """Returns the command that compares a method with the baseline, in half of the time each."""
+    half = {} if FLAGS.hours is None else {"hours": FLAGS.hours / 2}
+    return ["wss-compare", *plan_flags(**half), f"--run_dir={FLAGS.run_dir}", f"--methods={method}", *strategy_flags()]
 
 
 def console_main() -> None:

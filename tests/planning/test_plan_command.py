@@ -79,6 +79,15 @@ def test_a_plan_is_not_overwritten_unasked(data_dir, tmp_path, measured):
     assert "include 'gin_configs/methods/supervised.gin'" in file.read_text()
 
 
+def test_a_plan_to_be_compared(data_dir, tmp_path, measured):
+    flags = ["--compare", "--hours=0.5", "--unlabeled_split=train", "--method=pseudoseg"]
+    done = plan(data_dir, tmp_path / "run", *flags)
+    assert done.returncode == 0, done.stderr
+    command = done.stderr.strip().splitlines()[-1]
+    assert command.startswith("next: wss-compare ") and command.endswith(" --methods=pseudoseg --strategy=mirrored")
+    assert " --hours=0.25 " in command and " --unlabeled_split=train " in command
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

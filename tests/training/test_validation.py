@@ -154,6 +154,26 @@ def test_never_better_than_nothing(validation):
     assert found.exhausted and found.last_words(2) == "no step of the run has an mIoU on 'val'"
 
 
+@pytest.mark.parametrize(
+    ("curve", "said"),
+    [
+        ({4: 0.3, 8: 0.4, 10: 0.45}, "still rises: more steps would pay"),
+        ({4: 0.3, 8: 0.44, 10: 0.45}, ""),
+        ({4: 0.45, 8: 0.4, 10: 0.4}, "It fell since: the masks are learnt by heart"),
+        ({4: 0.45, 8: 0.44, 10: 0.44}, ""),
+        ({10: 0.45}, ""),
+        ({8: math.nan, 10: 0.45}, ""),
+    ],
+)
+def test_the_end_says_whether_more_steps_would_pay(validation, curve, said):
+    found = validation()
+    for step, value in curve.items():
+        found.add(step, value)
+    words = found.last_words(10)
+    assert words.startswith("best on 'val': step ")
+    assert said in words and ("more steps" in words) == ("more steps" in said) and ("fell" in words) == ("fell" in said)
+
+
 def test_evaluations_of_other_images_do_not_count(validation, tmp_path, capsys):
     found = validation()
     found.add(1, 0.9)

@@ -18,6 +18,8 @@ from wss.errors import UserError
 from wss.files import load_json, write_text
 from wss.run_directory import RunDirectory
 
+# More steps pay if the last part of a run still gained so much.
+RISES_SINCE, RISE = 0.8, 0.015
 REMOVE = "remove it, then the run goes on and forgets which step was the best"
 
 
@@ -119,13 +121,26 @@ class Validation:
         return sum(step > since for step in self.mean_iou) >= self.patience
 
     def last_words(self, step: int) -> str:
-        """Returns the line for the end of a run: which step was the best."""
+        """Returns the line for the end of a run: which step was the best, and whether more steps would pay."""
         if self.best is None:
             return f"no step of the run has an mIoU on {self.split!r}"
         best = f"best on {self.split!r}: step {self.best.step}, mIoU {100 * self.best.mean_iou:.2f}"
         last = f"; the last, step {step}, has {100 * self.mean_iou.get(step, math.nan):.2f}"
         where = f". Its weights are in {self._run.best_weights}; wss-eval, wss-vis and wss-label take them"
-        return best + (last if step != self.best.step else "") + (where if self.keeps_best else "")
+        return best + (last if step != self.best.step else "") + (where if self.keeps_best else "") + self._advice(step)
+
+    def _advice(self, step: int) -> str:
+        """Returns what the curve says of the number of steps, "" where it says nothing."""
+        best = self.best
+        earlier = [value for at, value in self.mean_iou.items() if at <= RISES_SINCE * step and not math.isnan(value)]
+        if best is None or not earlier:
+            return ""
+        if best.mean_iou - max(earlier) > RISE:
+            return ". The mIoU still rises: more steps would pay"
+        last = self.mean_iou.get(step, math.nan)
+        if best.step <= step / 2 and best.mean_iou - last > RISE:
+            return ". It fell since: the masks are learnt by heart; fewer steps are enough, more masks would help"
+        return ""
 
     def _read(self) -> dict[int, float] | None:
         """Returns the mIoU by step of the run so far; None if there is none of this split and these images."""
