@@ -93,7 +93,7 @@ def test_a_crop_holds_the_photo(size, side, expected):
 LARGE = {"size": (900, 1200), "longest_side": 1200, "num_unlabeled": 0}
 
 
-@pytest.mark.parametrize(("seconds", "side"), [(60, 129), (400, 161), (900, 257), (1800, 385), (36_000, 513)])
+@pytest.mark.parametrize(("seconds", "side"), [(60, 129), (400, 193), (900, 321), (1800, 449), (36_000, 513)])
 def test_photos_are_as_large_as_the_steps_allow(seconds, side):
     plan, pace = fitted(plan_of(facts(**LARGE)), seconds, paced(2e-5))
     assert plan.seen_side == side and pace.step == paced(2e-5)(plan).step
@@ -115,7 +115,7 @@ def test_small_photos_are_measured_once():
 def test_photos_without_masks_need_time():
     plan, pace = fitted(plan_of(ANIMALS), 3600, paced(2e-5))
     assert plan.method.value.endswith("pseudoseg.gin")
-    assert steps_of(plan, pace, 3600) >= rules.STEPS_FOR_PHOTOS
+    assert steps_of(plan, pace, 3600) >= rules.ENOUGH_STEPS
     hurried, pace = fitted(plan_of(facts(object_side=(math.nan, 0.5, 0.5, 0.5))), 300, paced(2e-5))
     assert hurried.method.value.endswith("supervised.gin") and "the time ends before" in hurried.method.reason
     assert hurried.method.others[0][0].endswith("pseudoseg.gin") and pace == paced(2e-5)(hurried)

@@ -161,7 +161,7 @@ def fitted(plan: Plan, budget: float, measure: Callable[[Plan], Pace]) -> tuple[
         plan = dataclasses.replace(plan, side=side)
         pace = measure(plan)
     steps = integer(plan.choices_at(pace, budget), "train.num_steps")
-    if steps < rules.STEPS_FOR_PHOTOS and plan.method_file is None and rules.SUPERVISED not in plan.method.value:
+    if steps < rules.ENOUGH_STEPS and plan.method_file is None and rules.SUPERVISED not in plan.method.value:
         return fitted(dataclasses.replace(plan, side=None, hurried=True), budget, measure)
     return plan, pace
 

@@ -13,9 +13,7 @@ SUPERVISED, PSEUDOSEG, WITH_TAGS = "supervised", "pseudoseg", "pseudoseg_image_l
 SIDE_ON_CPU, SIDE_ON_GPU = 257, 513
 SIDES = (129, 161, 193, 225, 257, 321, 385, 449, 513)
 # A budget takes the largest side at which there are so many steps: steps first, then pixels.
-ENOUGH_STEPS = 600
-# Fewer, and photos without masks are left out.
-STEPS_FOR_PHOTOS = 400
+ENOUGH_STEPS = 400
 # Below, a network has learnt nothing that tells one choice from another.
 FEWEST_STEPS = 150
 STRIDE = 16
