@@ -9,11 +9,14 @@ from wss.planning.fingerprint import Fingerprint
 from wss.planning.machine import Machine
 
 SUPERVISED, PSEUDOSEG, WITH_TAGS = "supervised", "pseudoseg", "pseudoseg_image_labels"
+LEAST_STEPS, MOST_STEPS = 300, 40_000
 # Longer side of the photos as the network sees them; without a budget, and what a budget chooses from.
 SIDE_ON_CPU, SIDE_ON_GPU = 257, 513
 SIDES = (129, 161, 193, 225, 257, 321, 385, 449, 513)
 # A budget takes the largest side at which there are so many steps: steps first, then pixels.
 ENOUGH_STEPS = 400
+# Momentum of batch norm below so many steps, that of the last from there on.
+MOMENTA = ((2000, 0.95), (10_000, 0.99), (MOST_STEPS, 0.997))
 # Below, a network has learnt nothing that tells one choice from another.
 FEWEST_STEPS = 150
 STRIDE = 16
@@ -26,7 +29,6 @@ EVERYWHERE = 0.4
 # Unlabelled photos for each mask, from which they are worth the time of their passes.
 MANY_PHOTOS = 3.0
 EPOCHS = 200
-LEAST_STEPS, MOST_STEPS = 300, 40_000
 LEAST_EVALUATIONS, MOST_EVALUATIONS = 2, 10
 # Of the budget, for evaluations on the way.
 EVALUATION_SHARE = 0.15
@@ -204,11 +206,11 @@ def optimizer() -> list[Choice]:
 
 def batch_norm(num_steps: int) -> Choice:
     """Chooses the momentum of the statistics, which must have followed the weights by the end."""
-    momentum = 0.99 if num_steps < 5000 else 0.997
+    momentum = next((momentum for steps, momentum in MOMENTA if num_steps < steps), MOMENTA[-1][1])
     return Choice(
         "build_model.batch_norm_momentum",
         str(momentum),
-        f"the statistics forget in {round(3 / (1 - momentum))} steps; the paper's 0.9997 needs ten thousands",
+        f"the statistics forget in {round(3 / (1 - momentum))} steps; slower ones lag behind the weights of a short run",
     )
 
 
