@@ -85,6 +85,7 @@ class Plan:
             *rules.batches(facts, machine),
             *rules.network(machine)[1:],
             *rules.optimizer(),
+            rules.class_weights(),
             *rules.short_run(self.method.value),
             *rules.evaluation(facts, machine),
         ]

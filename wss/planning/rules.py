@@ -204,6 +204,16 @@ def optimizer() -> list[Choice]:
     ]
 
 
+def class_weights() -> Choice:
+    """Chooses how much a class counts in the loss."""
+    return Choice(
+        "train.class_weights",
+        "'inverse_root'",
+        "a short run learns rare and small classes late",
+        (("None", "all alike, as the papers"), ("'median_frequency'", "rare classes more than common ones")),
+    )
+
+
 def batch_norm(num_steps: int) -> Choice:
     """Chooses the momentum of the statistics, which must have followed the weights by the end."""
     momentum = next((momentum for steps, momentum in MOMENTA if num_steps < steps), MOMENTA[-1][1])
