@@ -34,7 +34,7 @@ def paced(seconds_per_pixel):
 
     def measure(plan):
         factor = 1 if "supervised" in plan.method.value else 3
-        height, width = rules.crop_size(plan.facts, plan.seen_side)
+        height, width = rules.crop_size(plan.facts, plan.crop_side)
         return dataclasses.replace(PACE, step=factor * seconds_per_pixel * height * width, evaluation=0.01)
 
     return measure
@@ -68,6 +68,7 @@ def test_small_photos_keep_their_size_and_large_ones_do_not():
     large = facts(size=(550, 830), longest_side=1000)
     assert values(rules.resolution(large, 257)) == {"ResizeToRange.min_size": "170", "ResizeToRange.max_size": "257"}
     assert values(rules.resolution(large, 513))["ResizeToRange.max_size"] == "513"
+    assert rules.resolution(large, 129) == rules.resolution(large, 257)  # the crop shrinks, not the photo
     one_large = facts(longest_side=3000)  # the median one is small: it stays, the large one shrinks to it
     assert values(rules.resolution(one_large, 257)) == {
         "ResizeToRange.min_size": "192",
@@ -78,32 +79,34 @@ def test_small_photos_keep_their_size_and_large_ones_do_not():
 @pytest.mark.parametrize(
     ("size", "side", "expected"),
     [
-        ((192, 256), 257, "(193, 257)"),
-        ((256, 192), 257, "(257, 193)"),
-        ((550, 830), 257, "(177, 257)"),
-        ((550, 830), 513, "(353, 513)"),
-        ((100, 100), 257, "(113, 113)"),
-        ((2000, 100), 257, "(257, 17)"),
+        ((192, 256), 257, (193, 257)),
+        ((256, 192), 257, (257, 193)),
+        ((550, 830), 257, (177, 257)),
+        ((550, 830), 513, (353, 513)),
+        ((550, 830), 129, (129, 129)),
+        ((550, 830), 193, (177, 193)),
+        ((100, 100), 257, (113, 113)),
+        ((2000, 100), 257, (257, 17)),
     ],
 )
-def test_a_crop_holds_the_photo(size, side, expected):
-    assert rules.crop(facts(size=size, longest_side=max(size)), side).value == expected
+def test_a_crop_holds_the_photo_if_there_is_time(size, side, expected):
+    assert rules.crop_size(facts(size=size, longest_side=max(size)), side) == expected
 
 
 LARGE = {"size": (900, 1200), "longest_side": 1200, "num_unlabeled": 0}
 
 
-@pytest.mark.parametrize(("seconds", "side"), [(60, 129), (400, 193), (900, 321), (1800, 449), (36_000, 513)])
+@pytest.mark.parametrize(("seconds", "side"), [(60, 129), (400, 161), (900, 321), (1800, 449), (36_000, 513)])
 def test_photos_are_as_large_as_the_steps_allow(seconds, side):
     plan, pace = fitted(plan_of(facts(**LARGE)), seconds, paced(2e-5))
-    assert plan.seen_side == side and pace.step == paced(2e-5)(plan).step
+    assert plan.crop_side == side and pace.step == paced(2e-5)(plan).step
     assert seconds < 400 or steps_of(plan, pace, seconds) >= rules.ENOUGH_STEPS
 
 
 def test_a_plan_without_a_budget_has_the_usual_size():
     measured = []
     plan, _ = fitted(plan_of(facts(**LARGE)), NO_BUDGET, lambda plan: measured.append(plan) or PACE)
-    assert plan.seen_side == 257 and len(measured) == 1
+    assert plan.crop_side == 257 and len(measured) == 1
 
 
 def test_small_photos_are_measured_once():
@@ -133,6 +136,12 @@ def test_too_little_time_is_said_with_the_time_that_will_do():
 
 def steps_of(plan, pace, budget):
     return int(values(plan.choices_at(pace, budget))["train.num_steps"])
+
+
+def test_a_crop_of_a_part_shrinks_more():
+    """So it sees all of a photo at times."""
+    scales = lambda side: [values(rules.crop(ANIMALS, side))[f"Augmentation.{end}_scale"] for end in ("min", "max")]
+    assert scales(129) == ["0.5", "1.25"] and scales(257) == ["0.75", "1.5"]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ class Plan:
         data_dir: Folder of the data set, as the user gave it.
         initial_weights: Initial weights, see `train.initial_weights`.
         method_file: Gin file of the method, instead of the one that is chosen; None for that.
-        side: Longer side of the photos as the network sees them, in pixels; None for that of a plan without a budget.
+        side: Longer side of a crop, in pixels; None for that of a plan without a budget.
         hurried: Whether there is too little time for a method that learns from photos without masks.
     """
 
@@ -55,14 +55,14 @@ class Plan:
     hurried: bool = False
 
     @property
-    def seen_side(self) -> int:
-        """Longer side of the photos as the network sees them, in pixels."""
+    def crop_side(self) -> int:
+        """Longer side of a crop, in pixels."""
         return self.side or rules.usual_side(self.machine)
 
     @property
     def method(self) -> Choice:
         """The method."""
-        chosen = rules.method(self.facts, side=self.seen_side, hurried=self.hurried)
+        chosen = rules.method(self.facts, side=self.crop_side, hurried=self.hurried)
         if self.method_file is None or self.method_file == chosen.value:
             return chosen
         return Choice("", self.method_file, "as asked for", ((chosen.value, "what the plan would choose"),))
@@ -79,9 +79,8 @@ class Plan:
             Choice("TrainingData.labeled_split", repr(splits.labeled), f"{facts.num_masks} masks"),
             *(photos if splits.unlabeled else []),
             rules.initial_weights(self.initial_weights),
-            *rules.resolution(facts, self.seen_side),
-            rules.crop(facts, self.seen_side),
-            *rules.views(),
+            *rules.resolution(facts, self.crop_side),
+            *rules.crop(facts, self.crop_side),
             *rules.batches(facts, machine),
             *rules.network(machine)[1:],
             *rules.optimizer(),
@@ -103,7 +102,7 @@ class Plan:
 
     def affordable_side(self, pace: Pace, budget: float) -> int:
         """Returns the side that a budget in seconds affords, for the pace at the side of this plan."""
-        pixels = math.prod(rules.crop_size(self.facts, self.seen_side))
+        pixels = math.prod(rules.crop_size(self.facts, self.crop_side))
 
         def steps_at(side: int) -> float:
             factor = math.prod(rules.crop_size(self.facts, side)) / pixels
@@ -144,7 +143,7 @@ def integer(choices: Sequence[Choice], name: str) -> int:
 
 
 def fitted(plan: Plan, budget: float, measure: Callable[[Plan], Pace]) -> tuple[Plan, Pace]:
-    """Makes a plan's photos as large as a budget in seconds affords, and its method one that has time to learn.
+    """Makes a plan's crops as large as a budget in seconds affords, and its method one that has time to learn.
 
     Args:
         plan: The plan.
@@ -158,7 +157,7 @@ def fitted(plan: Plan, budget: float, measure: Callable[[Plan], Pace]) -> tuple[
     if budget == NO_BUDGET:
         return plan, pace
     side = plan.affordable_side(pace, budget)
-    if rules.crop_size(plan.facts, side) != rules.crop_size(plan.facts, plan.seen_side):
+    if rules.crop_size(plan.facts, side) != rules.crop_size(plan.facts, plan.crop_side):
         plan = dataclasses.replace(plan, side=side)
         pace = measure(plan)
     steps = integer(plan.choices_at(pace, budget), "train.num_steps")

@@ -10,11 +10,13 @@ from wss.planning.machine import Machine
 
 SUPERVISED, PSEUDOSEG, WITH_TAGS = "supervised", "pseudoseg", "pseudoseg_image_labels"
 LEAST_STEPS, MOST_STEPS = 300, 40_000
-# Longer side of the photos as the network sees them; without a budget, and what a budget chooses from.
+# Longer side of a crop; without a budget, and what a budget chooses from.
 SIDE_ON_CPU, SIDE_ON_GPU = 257, 513
 SIDES = (129, 161, 193, 225, 257, 321, 385, 449, 513)
 # A budget takes the largest side at which there are so many steps: steps first, then pixels.
 ENOUGH_STEPS = 400
+# Photos do not become smaller than this, whatever the crop.
+LEAST_PHOTO = 257
 # Momentum of batch norm below so many steps, that of the last from there on.
 MOMENTA = ((2000, 0.95), (10_000, 0.99), (MOST_STEPS, 0.997))
 # Below, a network has learnt nothing that tells one choice from another.
@@ -56,7 +58,7 @@ def method(facts: Fingerprint, *, side: int, hurried: bool = False) -> Choice:
 
     Args:
         facts: The data set.
-        side: Longer side of the photos as the network sees them, in pixels.
+        side: Longer side of a crop, in pixels.
         hurried: Whether there is too little time for the steps that photos without masks need.
     """
     file = lambda name: f"gin_configs/methods/{name}.gin"
@@ -87,7 +89,7 @@ def against_maps(facts: Fingerprint, side: int) -> str:
 
 def small_classes(facts: Fingerprint, side: int) -> list[str]:
     """Returns the foreground classes whose objects are less than `CELLS` cells of the class activation map wide."""
-    cell = STRIDE / resized(facts, side)[0]
+    cell = STRIDE / resized(facts, photo_side(side))[0]
     return [facts.info.class_names[c] for c in facts.foreground if facts.object_side[c] < CELLS * cell]
 
 
@@ -132,8 +134,13 @@ def resized(facts: Fingerprint, longest: int) -> tuple[int, int]:
 
 
 def usual_side(machine: Machine) -> int:
-    """Returns the longer side of the photos as the network sees them where no budget chooses, in pixels."""
+    """Returns the longer side of a crop where no budget chooses, in pixels."""
     return SIDE_ON_GPU if machine.accelerated else SIDE_ON_CPU
+
+
+def photo_side(side: int) -> int:
+    """Returns the longer side of the photos as the network sees them, for that of a crop, in pixels."""
+    return max(side, LEAST_PHOTO)
 
 
 def affordable_side(steps_at: Callable[[int], float]) -> int:
@@ -146,10 +153,10 @@ def affordable_side(steps_at: Callable[[int], float]) -> int:
 
 
 def resolution(facts: Fingerprint, side: int) -> list[Choice]:
-    """Chooses how large the network sees the photos."""
-    if facts.longest_side <= side:
+    """Chooses how large the network sees the photos, for the longer side of a crop."""
+    if facts.longest_side <= photo_side(side):
         return []
-    shorter, longer = resized(facts, side)
+    shorter, longer = resized(facts, photo_side(side))
     height, width = facts.size
     share = _percent(min(1.0, 129 * 129 / (height * width)))
     return [
@@ -164,27 +171,31 @@ def resolution(facts: Fingerprint, side: int) -> list[Choice]:
 
 
 def crop_size(facts: Fingerprint, side: int) -> tuple[int, int]:
-    """Returns the (height, width) of a crop that sees the whole median photo at scale 1."""
-    shorter, longer = resized(facts, side)
-    return padded_size((shorter, longer) if facts.size[0] <= facts.size[1] else (longer, shorter), STRIDE)
+    """Returns the (height, width) of a crop: the whole median photo, or as much of it as `side` holds."""
+    height, width = (min(whole, side) for whole in _whole(facts, side))
+    return height, width
 
 
-def crop(facts: Fingerprint, side: int) -> Choice:
-    """Chooses the crop: the whole photo."""
-    return Choice(
-        "TrainingData.crop_size",
-        str(crop_size(facts, side)),
-        "a crop sees the whole photo at scale 1",
-        ((str((129, 129)), "steps are three times as fast, and see a part"),),
-    )
-
-
-def views() -> list[Choice]:
-    """Chooses the random scales and the hole of the strong view."""
+def crop(facts: Fingerprint, side: int) -> list[Choice]:
+    """Chooses the crop and its random scales."""
+    whole, size = _whole(facts, side), crop_size(facts, side)
+    if size == whole:
+        why = "a crop sees the whole photo at scale 1"
+        low, high = ("0.75", "below, small objects vanish"), ("1.5", "above, a crop sees a small part")
+    else:
+        why = f"the time is too short for whole photos of {' x '.join(map(str, whole))}"
+        low, high = ("0.5", "a crop sees much of a photo"), ("1.25", "above, a crop sees a small part")
     return [
-        Choice("Augmentation.min_scale", "0.75", "below, small objects vanish"),
-        Choice("Augmentation.max_scale", "1.5", "above, a crop sees a small part"),
+        Choice("TrainingData.crop_size", str(size), why),
+        Choice("Augmentation.min_scale", *low),
+        Choice("Augmentation.max_scale", *high),
     ]
+
+
+def _whole(facts: Fingerprint, side: int) -> tuple[int, int]:
+    """Returns the (height, width) of a crop that holds the median photo."""
+    shorter, longer = resized(facts, photo_side(side))
+    return padded_size((shorter, longer) if facts.size[0] <= facts.size[1] else (longer, shorter), STRIDE)
 
 
 def batches(facts: Fingerprint, machine: Machine) -> list[Choice]:
