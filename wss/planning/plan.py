@@ -68,6 +68,11 @@ class Plan:
         return Choice("", self.method_file, "as asked for", ((chosen.value, "what the plan would choose"),))
 
     @property
+    def with_photos(self) -> bool:
+        """Whether the method learns from photos without masks."""
+        return rules.SUPERVISED not in self.method.value
+
+    @property
     def choices(self) -> list[Choice]:
         """All choices but those that depend on the number of steps, in the order of the file."""
         facts, machine, splits = self.facts, self.machine, self.facts.splits
@@ -109,7 +114,7 @@ class Plan:
             scaled = dataclasses.replace(pace, step=factor * pace.step, evaluation=factor * pace.evaluation)
             return self._seconds_for_steps(scaled, budget) / scaled.step
 
-        return rules.affordable_side(steps_at)
+        return rules.affordable_side(steps_at, with_photos=self.with_photos)
 
     def budget_of(self, steps: int, pace: Pace) -> float:
         """Returns the budget in seconds that has time for some steps, besides start and evaluations."""
@@ -161,7 +166,7 @@ def fitted(plan: Plan, budget: float, measure: Callable[[Plan], Pace]) -> tuple[
         plan = dataclasses.replace(plan, side=side)
         pace = measure(plan)
     steps = integer(plan.choices_at(pace, budget), "train.num_steps")
-    if steps < rules.ENOUGH_STEPS and plan.method_file is None and rules.SUPERVISED not in plan.method.value:
+    if steps < rules.ENOUGH_STEPS and plan.method_file is None and plan.with_photos:
         return fitted(dataclasses.replace(plan, side=None, hurried=True), budget, measure)
     return plan, pace
 

@@ -13,8 +13,8 @@ LEAST_STEPS, MOST_STEPS = 300, 40_000
 # Longer side of a crop; without a budget, and what a budget chooses from.
 SIDE_ON_CPU, SIDE_ON_GPU = 257, 513
 SIDES = (129, 161, 193, 225, 257, 321, 385, 449, 513)
-# A budget takes the largest side at which there are so many steps: steps first, then pixels.
-ENOUGH_STEPS = 400
+# A budget takes the largest side at which there are so many steps, with masks alone and with photos without.
+ENOUGH_STEPS, ENOUGH_STEPS_WITH_PHOTOS = 400, 800
 # Photos do not become smaller than this, whatever the crop.
 LEAST_PHOTO = 257
 # Momentum of batch norm below so many steps, that of the last from there on.
@@ -143,13 +143,15 @@ def photo_side(side: int) -> int:
     return max(side, LEAST_PHOTO)
 
 
-def affordable_side(steps_at: Callable[[int], float]) -> int:
-    """Chooses the largest side at which the budget has `ENOUGH_STEPS`, the smallest if there is none.
+def affordable_side(steps_at: Callable[[int], float], *, with_photos: bool) -> int:
+    """Chooses the largest side of a crop at which the budget has enough steps, the smallest if there is none.
 
     Args:
         steps_at: Number of steps in the budget, for a side in pixels.
+        with_photos: Whether the method learns from photos without masks.
     """
-    return max((side for side in SIDES if steps_at(side) >= ENOUGH_STEPS), default=SIDES[0])
+    enough = ENOUGH_STEPS_WITH_PHOTOS if with_photos else ENOUGH_STEPS
+    return max((side for side in SIDES if steps_at(side) >= enough), default=SIDES[0])
 
 
 def resolution(facts: Fingerprint, side: int) -> list[Choice]:
