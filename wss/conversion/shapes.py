@@ -21,7 +21,7 @@ from wss.data.masks import IGNORE, lookup_table, voc_colors
 from wss.data.splits import Split, Statistics
 
 CLASS_NAMES = ("background", "disk", "square", "triangle", "ring", "cross", "star")
-SUBSETS = {"train_1_4": 4, "train_1_8": 8, "train_1_16": 16, "train_1_32": 32}
+SUBSETS = {"train_1_4": 4, "train_1_8": 8, "train_1_16": 16}
 MIN_IMAGES_PER_CLASS = 3
 
 # Difficulty. Hues are in turns; radii are in parts of the image side.
@@ -72,7 +72,7 @@ def build_shapes(
     boxes_from_masks: int = 0,
     overwrite: bool = False,
 ) -> tuple[DatasetInfo, dict[str, Statistics]]:
-    """Writes train and val, and the class-balanced subsets train_1_4 to train_1_32 of train, each in the last.
+    """Writes train and val, and the class-balanced subsets train_1_4, train_1_8, train_1_16 of train, each in the last.
 
     Args:
         output_dir: Folder of the data set.
