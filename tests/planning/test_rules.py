@@ -198,6 +198,11 @@ def test_pseudoseg_gets_what_a_short_run_needs():
     assert "TrainingData.unlabeled_batch_size" in values(plan().choices)
 
 
+def test_rare_classes_weigh_more_where_no_pseudo_label_repeats_it():
+    assert values(plan_of(facts(num_unlabeled=0)).choices)["train.class_weights"] == "'inverse_root'"
+    assert "train.class_weights" not in values(plan_of(ANIMALS).choices)
+
+
 def test_another_method_can_be_asked_for():
     asked = plan_of(ANIMALS, method_file="gin_configs/methods/supervised.gin")
     assert asked.method.value == "gin_configs/methods/supervised.gin"

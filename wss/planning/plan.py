@@ -89,7 +89,7 @@ class Plan:
             *rules.batches(facts, machine),
             *rules.network(machine)[1:],
             *rules.optimizer(),
-            rules.class_weights(),
+            *rules.class_weights(with_photos=self.with_photos),
             *rules.short_run(self.method.value),
             *rules.evaluation(facts, machine),
         ]

@@ -217,14 +217,18 @@ def optimizer() -> list[Choice]:
     ]
 
 
-def class_weights() -> Choice:
-    """Chooses how much a class counts in the loss."""
-    return Choice(
-        "train.class_weights",
-        "'inverse_root'",
-        "a short run learns rare and small classes late",
-        (("None", "all alike, as the papers"), ("'median_frequency'", "rare classes more than common ones")),
-    )
+def class_weights(*, with_photos: bool) -> list[Choice]:
+    """Chooses how much a class counts in the loss on masks; pseudo labels would repeat what weights exaggerate."""
+    if with_photos:
+        return []
+    return [
+        Choice(
+            "train.class_weights",
+            "'inverse_root'",
+            "a short run learns rare and small classes late",
+            (("None", "all alike, as the papers"), ("'median_frequency'", "rare classes more than common ones")),
+        )
+    ]
 
 
 def batch_norm(num_steps: int) -> Choice:
