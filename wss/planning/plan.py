@@ -139,12 +139,20 @@ class Plan:
     @property
     def labeled_images(self) -> int:
         """Labelled images of a step."""
-        return integer(self.choices, "TrainingData.labeled_batch_size") * self.machine.replicas
+        return int(self.value_of("TrainingData.labeled_batch_size")) * self.machine.replicas
+
+    def value_of(self, name: str) -> str:
+        """Returns the value of a choice that does not depend on the number of steps, as the gin file writes it."""
+        return _value(self.choices, name)
 
 
 def integer(choices: Sequence[Choice], name: str) -> int:
     """Returns the value of a choice that is a number."""
-    return int(next(choice.value for choice in choices if choice.name == name))
+    return int(_value(choices, name))
+
+
+def _value(choices: Sequence[Choice], name: str) -> str:
+    return next(choice.value for choice in choices if choice.name == name)
 
 
 def fitted(plan: Plan, budget: float, measure: Callable[[Plan], Pace]) -> tuple[Plan, Pace]:
