@@ -198,6 +198,12 @@ def test_pseudoseg_gets_what_a_short_run_needs():
     assert "TrainingData.unlabeled_batch_size" in values(plan().choices)
 
 
+def test_the_hole_is_as_large_a_part_as_in_the_paper():
+    assert values(plan_of(ANIMALS, side=129).choices)["Augmentation.cutout_half_side"] == "13"
+    assert values(plan_of(facts(size=(2000, 2000)), side=513).choices)["Augmentation.cutout_half_side"] == "50"
+    assert "Augmentation.cutout_half_side" not in values(plan_of(facts(num_unlabeled=0)).choices)
+
+
 def test_rare_classes_weigh_more_where_no_pseudo_label_repeats_it():
     assert values(plan_of(facts(num_unlabeled=0)).choices)["train.class_weights"] == "'inverse_root'"
     assert "train.class_weights" not in values(plan_of(ANIMALS).choices)

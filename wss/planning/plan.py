@@ -86,6 +86,7 @@ class Plan:
             rules.initial_weights(self.initial_weights),
             *rules.resolution(facts, self.crop_side),
             *rules.crop(facts, self.crop_side),
+            *rules.hole(facts, self.crop_side, with_photos=self.with_photos),
             *rules.batches(facts, machine),
             *rules.network(machine)[1:],
             *rules.optimizer(),

@@ -31,6 +31,8 @@ EVERYWHERE = 0.4
 # Unlabelled photos for each mask, from which they are worth the time of their passes.
 MANY_PHOTOS = 3.0
 EPOCHS = 200
+# Half the side of the CutOut hole over the side of a crop.
+HOLE_SHARE = 50 / 513
 LEAST_EVALUATIONS, MOST_EVALUATIONS = 2, 10
 # Of the budget, for evaluations on the way.
 EVALUATION_SHARE = 0.15
@@ -192,6 +194,14 @@ def crop(facts: Fingerprint, side: int) -> list[Choice]:
         Choice("Augmentation.min_scale", *low),
         Choice("Augmentation.max_scale", *high),
     ]
+
+
+def hole(facts: Fingerprint, side: int, *, with_photos: bool) -> list[Choice]:
+    """Chooses the CutOut hole of the strong view: the share of a crop that the original's has."""
+    if not with_photos:
+        return []
+    half = round(HOLE_SHARE * min(crop_size(facts, side)))
+    return [Choice("Augmentation.cutout_half_side", str(half), "as large a part of a crop as the original's 50 of 513")]
 
 
 def _whole(facts: Fingerprint, side: int) -> tuple[int, int]:
