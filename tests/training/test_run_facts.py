@@ -50,6 +50,17 @@ def test_crops_are_of_resized_photos(small_parameters, tmp_path):
     assert line.endswith("a crop of 33x33 sees 25 % of a photo")
 
 
+@pytest.mark.parametrize(
+    ("method", "half", "warned"), [("PseudoSeg", 10, True), ("PseudoSeg", 3, False), ("Supervised", 10, False)]
+)
+def test_a_hole_for_larger_crops_is_a_warning(small_parameters, tmp_path, method, half, warned):
+    """20 x 20 of 33 x 33 pixels are 37 %."""
+    settings = [f"train.method = @{method}()", f"Augmentation.cutout_half_side = {half}"]
+    lines = [line for line in facts_of([*small_parameters, *settings], tmp_path / "run") if "hole" in line]
+    assert bool(lines) == warned
+    assert not warned or "20 pixels wide, 37 % of a crop of 33x33" in lines[0] and lines[0].endswith("to about 3")
+
+
 def test_random_weights_and_few_images_are_a_warning(small_parameters, tmp_path, monkeypatch):
     parameters = [*small_parameters, "train.method = @PseudoSeg()"]
     warning = next(line for line in facts_of(parameters, tmp_path / "run") if "initial" in line)

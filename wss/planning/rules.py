@@ -7,6 +7,7 @@ from wss.data.evaluation_data import padded_size
 from wss.errors import UserError
 from wss.planning.fingerprint import Fingerprint
 from wss.planning.machine import Machine
+from wss.training.run_facts import HOLE_SHARE
 
 SUPERVISED, PSEUDOSEG, WITH_TAGS = "supervised", "pseudoseg", "pseudoseg_image_labels"
 LEAST_STEPS, MOST_STEPS = 300, 40_000
@@ -31,8 +32,6 @@ EVERYWHERE = 0.4
 # Unlabelled photos for each mask, from which they are worth the time of their passes.
 MANY_PHOTOS = 3.0
 EPOCHS = 200
-# Half the side of the CutOut hole over the side of a crop.
-HOLE_SHARE = 50 / 513
 LEAST_EVALUATIONS, MOST_EVALUATIONS = 2, 10
 # Of the budget, for evaluations on the way.
 EVALUATION_SHARE = 0.15

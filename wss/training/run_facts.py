@@ -1,5 +1,6 @@
 """What can be said of a run before it takes a step: epochs, what a crop sees, initial weights, room on the disk."""
 
+import math
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from wss.tables import format_bytes
 from wss.training.loop import Trainer
 from wss.training.step import TrainStep
 
+HOLE_SHARE = 50 / 513  # half the side of the original's CutOut hole over that of its crop
+LARGE_HOLE = 0.12  # of a crop; three times as much as the original's
 MANY_IMAGES = 10_000  # labelled ones, from which a network learns without initial weights
 
 
@@ -30,6 +33,7 @@ def run_facts(trainer: Trainer, *, keep_checkpoints: int, initial_weights: str |
     written = -(-trainer.num_steps // every) if every else 1
     return [
         *(_stream(data, stream, trainer.num_steps, batches) for stream in streams),
+        *_hole(data, any(views.strong for views in streams.values())),
         _initial_weights(data, initial_weights, [stream for stream in streams if stream != "unlabeled"]),
         *_disk(
             trainer.run_directory,
@@ -63,6 +67,18 @@ def _stream(data: TrainingData, stream: str, num_steps: int, batches: int) -> st
         f"{stream} stream: {images} images of split {split!r}, {num_steps} steps are {epochs:.3g} epochs; a crop of "
         f"{height}x{width} sees {share}"
     )
+
+
+def _hole(data: TrainingData, has_strong_views: bool) -> Iterator[str]:
+    """Warns of a CutOut hole that was made for larger crops."""
+    half, size = data.augmentation.cutout_half_side, data.crop_size
+    share = math.prod(min(2 * half / side, 1.0) for side in size)
+    if has_strong_views and share > LARGE_HOLE:
+        fitting = round(HOLE_SHARE * min(size))
+        yield (
+            f"warning: the hole of the strong view is {2 * half} pixels wide, {100 * share:.0f} % of a crop of "
+            f"{size[0]}x{size[1]}; the original's is 4 %. Set Augmentation.cutout_half_side to about {fitting}"
+        )
 
 
 def _initial_weights(data: TrainingData, initial_weights: str | None, with_masks: list[str]) -> str:

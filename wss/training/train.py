@@ -1,6 +1,7 @@
 """`train` builds everything from the gin configuration and trains."""
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -146,6 +147,10 @@ class Training:
     ema_decay: float | None = None
     jit_compile: bool = False
 
+    def facts(self, trainer: Trainer) -> list[str]:
+        """Returns what can be said of a run before its first step, see `run_facts`."""
+        return run_facts(trainer, keep_checkpoints=self.keep_checkpoints, initial_weights=self.initial_weights)
+
     def trainer(self, run: RunDirectory, strategy: tf.distribute.Strategy) -> Trainer:
         """Builds everything that gin configures for a run; writes nothing."""
         set_precision()
@@ -245,20 +250,18 @@ def train(run_dir: str, strategy: tf.distribute.Strategy, *, dry_run: bool = Fal
         TrainingDiverged: A loss or a weight is not finite; the last checkpoint is kept.
         UserError: Anything that the user can mend.
     """
-    run = RunDirectory(Path(run_dir), writes=is_chief(strategy))
+    run, settings = RunDirectory(Path(run_dir), writes=is_chief(strategy)), Training()
     if dry_run:
-        settings = Training()
         trainer = settings.trainer(run, strategy)
         with hosts_together(strategy):
-            facts = run_facts(
-                trainer, keep_checkpoints=settings.keep_checkpoints, initial_weights=settings.initial_weights
-            )
-            print("\n".join(facts), flush=True)
+            print("\n".join(settings.facts(trainer)), flush=True)
             rehearsal.dry_run(trainer)
         return None
     with run.held():
-        trainer = Training().trainer(run, strategy)
+        trainer = settings.trainer(run, strategy)
         with hosts_together(strategy):
+            warnings = [line for line in settings.facts(trainer) if line.startswith("warning")]
+            print("".join(f"{line}\n" for line in warnings if run.writes), end="", file=sys.stderr, flush=True)
             return trainer.run()
 
 
