@@ -7,11 +7,11 @@ from networks import dataset_of
 from wss.planning.fingerprint import Fingerprint
 from wss.planning.plan_splits import PlanSplits
 
-# Photos of animals, 55 masks, 3131 photos without.
+# Photos of animals, 218 masks, 3131 photos without.
 ANIMALS = Fingerprint(
     info=dataset_of(4),
     splits=PlanSplits(labeled="train", validation="val", unlabeled="unlabeled"),
-    num_masks=55,
+    num_masks=218,
     num_unlabeled=3131,
     num_tagged=0,
     num_validation=222,

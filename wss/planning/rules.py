@@ -29,6 +29,8 @@ CELLS = 2.0
 SMALL_CLASSES = 0.25
 # Above this mean share of classes in a photo, tags say little about it.
 EVERYWHERE = 0.4
+# Masks from which photos without tags pay, for pseudo labels are as good as what made them.
+MANY_MASKS = 200
 # Unlabelled photos for each mask, from which they are worth the time of their passes.
 MANY_PHOTOS = 3.0
 EPOCHS = 200
@@ -68,7 +70,9 @@ def method(facts: Fingerprint, *, side: int, hurried: bool = False) -> Choice:
         return Choice("", supervised, f"{facts.num_masks} masks and no photos without")
     richer, brings = (with_tags, "the tags bring") if facts.has_tags else (with_photos, "the photos bring")
     against = against_maps(facts, side)
-    if not facts.has_tags and facts.num_unlabeled < MANY_PHOTOS * facts.num_masks:
+    if not facts.has_tags and facts.num_masks < MANY_MASKS:
+        against = f"with {facts.num_masks} masks, photos without masks or tags gain less than their time does elsewhere"
+    elif not facts.has_tags and facts.num_unlabeled < MANY_PHOTOS * facts.num_masks:
         against = f"{facts.num_unlabeled} photos without a mask are few beside {facts.num_masks} with"
     if hurried:
         against = "photos without masks pay after the masks are learnt, and the time ends before"
