@@ -14,8 +14,9 @@ LEAST_STEPS, MOST_STEPS = 300, 40_000
 # Longer side of a crop; without a budget, and what a budget chooses from.
 SIDE_ON_CPU, SIDE_ON_GPU = 257, 513
 SIDES = (129, 161, 193, 225, 257, 321, 385, 449, 513)
-# A budget takes the largest side at which there are so many steps, with masks alone and with photos without.
-ENOUGH_STEPS, ENOUGH_STEPS_WITH_PHOTOS = 400, 800
+# A budget takes the largest side at which there are so many steps; the second with photos without masks, and for photos
+# larger than below: more steps than that gain little.
+ENOUGH_STEPS, MANY_STEPS = 400, 800
 # Photos do not become smaller than this, whatever the crop.
 LEAST_PHOTO = 257
 # Momentum of batch norm below so many steps, that of the last from there on.
@@ -155,8 +156,8 @@ def affordable_side(steps_at: Callable[[int], float], *, with_photos: bool) -> i
         steps_at: Number of steps in the budget, for a side in pixels.
         with_photos: Whether the method learns from photos without masks.
     """
-    enough = ENOUGH_STEPS_WITH_PHOTOS if with_photos else ENOUGH_STEPS
-    return max((side for side in SIDES if steps_at(side) >= enough), default=SIDES[0])
+    enough = lambda side: MANY_STEPS if with_photos or side > LEAST_PHOTO else ENOUGH_STEPS
+    return max((side for side in SIDES if steps_at(side) >= enough(side)), default=SIDES[0])
 
 
 def resolution(facts: Fingerprint, side: int) -> list[Choice]:
