@@ -70,7 +70,9 @@ def main(argv: list[str]) -> None:
     if told := warning(plan, choices, pace):
         print(told, file=sys.stderr)
     print(f"written to {file}")
-    say_next(_comparison(Path(plan.method.value).stem) if FLAGS.compare else command)
+    if FLAGS.compare and not plan.with_photos:
+        print("--compare: the plan is supervised training, which is the baseline; wss-compare compares all methods")
+    say_next(_comparison(Path(plan.method.value).stem) if FLAGS.compare and plan.with_photos else command)
 
 
 def _comparison(method: str) -> list[str]:

@@ -86,6 +86,9 @@ def test_a_plan_to_be_compared(data_dir, tmp_path, measured):
     command = done.stderr.strip().splitlines()[-1]
     assert command.startswith("next: wss-compare ") and command.endswith(" --methods=pseudoseg --strategy=mirrored")
     assert " --hours=0.25 " in command and " --unlabeled_split=train " in command
+    done = plan(data_dir, tmp_path / "run", "--compare", "--overwrite")
+    assert "the plan is supervised training, which is the baseline" in done.stdout
+    assert done.stderr.strip().splitlines()[-1].startswith("next: wss-train ")
 
 
 @pytest.mark.parametrize(

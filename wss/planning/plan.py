@@ -108,11 +108,12 @@ class Plan:
 
     def affordable_side(self, pace: Pace, budget: float) -> int:
         """Returns the side that a budget in seconds affords, for the pace at the side of this plan."""
-        pixels = math.prod(rules.crop_size(self.facts, self.crop_side))
+        crop_pixels = lambda side: math.prod(rules.crop_size(self.facts, side))
+        photo_pixels = lambda side: math.prod(rules.resized(self.facts, rules.photo_side(side)))
 
         def steps_at(side: int) -> float:
-            factor = math.prod(rules.crop_size(self.facts, side)) / pixels
-            scaled = dataclasses.replace(pace, step=factor * pace.step, evaluation=factor * pace.evaluation)
+            step, evaluation = (pixels(side) / pixels(self.crop_side) for pixels in (crop_pixels, photo_pixels))
+            scaled = dataclasses.replace(pace, step=step * pace.step, evaluation=evaluation * pace.evaluation)
             return self._seconds_for_steps(scaled, budget) / scaled.step
 
         return rules.affordable_side(steps_at, with_photos=self.with_photos)
