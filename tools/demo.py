@@ -1,4 +1,4 @@
-"""make demo: embedded data, three methods at equal budgets on 1/16 of the masks, a table and pictures.
+"""make demo: embedded data, three methods with equal steps on 1/8 of the masks, a table and pictures.
 
 python tools/demo.py --output=runs/demo --seed=0
 """
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
             return  # stopped by SIGTERM; the same command goes on
         results[title] = result
     print(
-        f"\nSame steps and initial weights, 20 masks of 320 photos, seed {FLAGS.seed}:\n\n{comparison_table(results)}"
+        f"\nSame steps and initial weights, 40 masks of 320 photos, seed {FLAGS.seed}:\n\n{comparison_table(results)}"
     )
     # Of the last one also what its pseudo labels are made of.
     folders = {title: str(output / f"{recipe}_seed{FLAGS.seed}") for title, recipe in METHODS.items()}

@@ -1,4 +1,4 @@
-"""Makes the demo's initial weights: a network that has learnt to classify 6000 other pictures, without masks.
+"""Makes the demo's initial weights: a network that has learnt to classify 6000 pictures of one shape each, without masks.
 
 python tools/pretrain_shapes.py --work_dir=runs/pretrain --output=gin_configs/recipes/shapes/classifier.npz
 """
@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
     check_writable(FLAGS.output, "give another file by --output")
     records, run_dir = Path(FLAGS.work_dir) / "records", str(Path(FLAGS.work_dir) / "run")
     if not (records / FILE_NAME).exists():
-        build_shapes(records, num_train=6000, num_val=16, seed=1000)
+        build_shapes(records, num_train=6000, num_val=16, seed=1000, size=48, single=True)
     strategy = build_strategy("mirrored")
     recipe, data = "gin_configs/recipes/shapes/pretrain.gin", f"load_dataset.directory = '{records}'"
     experiment.run([recipe], [data], run_dir=run_dir, strategy=strategy)

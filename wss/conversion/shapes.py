@@ -34,6 +34,8 @@ RADIUS = (0.2, 0.38)
 MAX_OBJECTS = 3
 MAX_OVERLAP = 0.3
 CLUTTER = (1, 4)
+# Of scenes with a single object.
+SINGLE_RADIUS, SINGLE_CLUTTER = (0.28, 0.45), (0, 2)
 TEXTURE_CONTRAST = (0.1, 0.35)
 NOISE = (2.0, 8.0)
 BLUR_RADIUS = 0.5
@@ -42,21 +44,28 @@ VOID_BORDER = True
 Grid = tuple[np.ndarray, np.ndarray]
 
 
-def generate(seed: int, index: int, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+def generate(seed: int, index: int, size: int = 64, *, single: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Draws scene number `index`; the same arguments always give the same scene.
+
+    Args:
+        seed: Seed of all scenes.
+        index: Number of the scene.
+        size: Side of the image in pixels.
+        single: Whether one object fills the image, on calm ground, as in pictures to learn classes from.
 
     Returns:
         image: uint8 [size, size, 3].
         mask: uint8 [size, size], class ids; objects have a border of one pixel of 255 (`VOID_BORDER`).
     """
     rng = np.random.default_rng([seed, index])
+    num_clutter, max_objects, radius = (SINGLE_CLUTTER, 1, SINGLE_RADIUS) if single else (CLUTTER, MAX_OBJECTS, RADIUS)
     grid = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5, indexing="xy")
     canvas = _background(rng, grid, size)
-    for _ in range(rng.integers(*CLUTTER, endpoint=True)):
+    for _ in range(rng.integers(*num_clutter, endpoint=True)):
         _draw_clutter(rng, canvas, grid, size)
     mask = np.zeros([size, size], np.uint8)
-    for number in range(rng.integers(1, MAX_OBJECTS, endpoint=True)):
-        _draw_object(rng, canvas, mask, grid, size, first=number == 0)
+    for number in range(rng.integers(1, max_objects, endpoint=True)):
+        _draw_object(rng, canvas, mask, grid, size, radii=radius, first=number == 0)
     return _photograph(rng, canvas), mask
 
 
@@ -70,6 +79,7 @@ def build_shapes(
     num_shards: int = 4,
     workers: int = 0,
     boxes_from_masks: int = 0,
+    single: bool = False,
     overwrite: bool = False,
 ) -> tuple[DatasetInfo, dict[str, Statistics]]:
     """Writes train and val, and the class-balanced subsets train_1_4, train_1_8, train_1_16 of train, each in the last.
@@ -83,13 +93,14 @@ def build_shapes(
         num_shards: Number of files of train and of val.
         workers: Number of processes, see `processes.run_jobs`.
         boxes_from_masks: Number of pixels from which on a component of a mask gets a box, see `write_dataset`.
+        single: Whether each image has a single object, see `generate`.
         overwrite: Whether to replace a data set that is in `output_dir`.
 
     Returns:
         The data set, and what is in each split.
     """
-    train = [_source(seed, index, size) for index in range(num_train)]
-    pools = {"train": train, "val": [_source(seed, num_train + index, size) for index in range(num_val)]}
+    train = [_source(seed, index, size, single) for index in range(num_train)]
+    pools = {"train": train, "val": [_source(seed, num_train + index, size, single) for index in range(num_val)]}
     splits, subset = {pool: Split((pool,)) for pool in pools}, train
     for name, parts in SUBSETS.items():
         present = np.array([np.isin(range(1, len(CLASS_NAMES)), np.asarray(source.mask)) for source in subset])
@@ -111,12 +122,17 @@ def build_shapes(
         workers=workers,
         boxes_from_masks=boxes_from_masks,
         overwrite=overwrite,
-        provenance={"source": "wss.conversion.shapes", "size": size, "scene_seed": seed},
+        provenance={
+            "source": "wss.conversion.shapes",
+            "size": size,
+            "scene_seed": seed,
+            **({"single": True} if single else {}),
+        },
     )
 
 
-def _source(seed: int, index: int, size: int) -> Source:
-    image, mask = generate(seed, index, size)
+def _source(seed: int, index: int, size: int, single: bool) -> Source:
+    image, mask = generate(seed, index, size, single=single)
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     return Source(f"shapes_{index:05d}", buffer.getvalue(), mask)
@@ -167,10 +183,17 @@ def _textures(x: np.ndarray, y: np.ndarray, period: float) -> tuple[np.ndarray, 
 
 
 def _draw_object(
-    rng: np.random.Generator, canvas: np.ndarray, mask: np.ndarray, grid: Grid, size: int, first: bool
+    rng: np.random.Generator,
+    canvas: np.ndarray,
+    mask: np.ndarray,
+    grid: Grid,
+    size: int,
+    *,
+    radii: tuple[float, float],
+    first: bool,
 ) -> None:
     kind = int(rng.integers(len(FORMS)))
-    radius = rng.uniform(*RADIUS) * size
+    radius = rng.uniform(*radii) * size
     center = rng.uniform(0.6 * radius, size - 0.6 * radius, 2)
     x, y = _rotated(grid, center, rng.uniform(0, 2 * np.pi))
     inside = FORMS[kind](x / radius, y / radius)
