@@ -78,6 +78,14 @@ def test_color_goes_with_the_class_but_does_not_decide_it():
     assert 0.35 < right / total < 0.85
 
 
+def test_single_shapes_have_one_large_object():
+    masks = [shapes.generate(1000, index, 48, single=True)[1] for index in range(30)]
+    for mask in masks:
+        assert len(set(np.unique(mask)) - {0, 255}) == 1 and (mask > 0).mean() > 0.1
+    several = [shapes.generate(1000, index, 48)[1] for index in range(30)]
+    assert max(len(set(np.unique(mask)) - {0, 255}) for mask in several) > 1
+
+
 def test_splits_are_nested_and_balanced(built):
     counts = {name: split.num_examples for name, split in built.splits.items()}
     assert counts == {"train": 96, "val": 8, "train_1_4": 24, "train_1_8": 12, "train_1_16": 6}

@@ -58,8 +58,8 @@ def parameters(tmp_path, monkeypatch, tiny_parameters) -> list[str]:
     """A run whose steps see the same images, and as many labelled pixels on each replica, however many share them."""
     generate = shapes.generate
 
-    def without_border(*args):
-        image, mask = generate(*args)
+    def without_border(*args, **options):
+        image, mask = generate(*args, **options)
         return image, np.where(mask == 255, 0, mask).astype(np.uint8)
 
     monkeypatch.setattr(shapes, "generate", without_border)
