@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
     from wss.planning.comparison import TITLES, Comparison, conclusions, possible_methods
     from wss.planning.fingerprint import fingerprint
     from wss.planning.plan_splits import choose_splits
-    from wss.planning.rules import photo_side, resized
+    from wss.planning.rules import seen_size
     from wss.runtime.strategy import build_strategy
     from wss.visualization.charts import line_chart, require_matplotlib, save_figure
     from wss.workflows.run_comparison import compare_runs
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
     results = comparison.run()
     print(f"\n{comparison_table({TITLES[method]: result for method, result in results.items()})}\n")
     steps, crop = (comparison.planned(name) for name in ("train.num_steps", "TrainingData.crop_size"))
-    side = resized(facts, photo_side(max(crop)))[0]
+    side = seen_size(facts, max(crop))[0]
     print("\n".join(conclusions(results, facts, shorter_side=side, steps=steps)))
     curves = {TITLES[method]: comparison.curve(method) for method in results}
     save_figure(line_chart(curves, x_label="share of the steps (%)", y_label="mIoU (%)"), output / "curves.png")

@@ -21,6 +21,7 @@ from wss.parameter_ranges import Relation, at_most, in_ranges
 from wss.ranges import LARGEST_SCALE, LARGEST_SIDE, Integer, Number, OneOf, SetByCode, Switch
 
 LARGEST_NUMBER_OF_SCALES = 1000
+HOLE_SHARE = 50 / 513  # half the side of the original's CutOut hole over that of its crop
 NOTHING = -1  # where a label has no pixel
 
 

@@ -109,7 +109,7 @@ class Plan:
     def affordable_side(self, pace: Pace, budget: float) -> int:
         """Returns the side that a budget in seconds affords, for the pace at the side of this plan."""
         crop_pixels = lambda side: math.prod(rules.crop_size(self.facts, side))
-        photo_pixels = lambda side: math.prod(rules.resized(self.facts, rules.photo_side(side)))
+        photo_pixels = lambda side: math.prod(rules.seen_size(self.facts, side))
 
         def steps_at(side: int) -> float:
             step, evaluation = (pixels(side) / pixels(self.crop_side) for pixels in (crop_pixels, photo_pixels))

@@ -1,13 +1,14 @@
 """The rules of a plan, each a function from facts to one choice with its reason. docs/planning.md has their measurements."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
+from wss.data.augment import HOLE_SHARE
 from wss.data.evaluation_data import padded_size
 from wss.errors import UserError
 from wss.planning.fingerprint import Fingerprint
 from wss.planning.machine import Machine
-from wss.training.run_facts import HOLE_SHARE
 
 SUPERVISED, PSEUDOSEG, WITH_TAGS = "supervised", "pseudoseg", "pseudoseg_image_labels"
 LEAST_STEPS, MOST_STEPS = 300, 40_000
@@ -19,8 +20,8 @@ SIDES = (129, 161, 193, 225, 257, 321, 385, 449, 513)
 ENOUGH_STEPS, MANY_STEPS = 400, 800
 # Photos do not become smaller than this, whatever the crop.
 LEAST_PHOTO = 257
-# Momentum of batch norm below so many steps, that of the last from there on.
-MOMENTA = ((2000, 0.95), (10_000, 0.99), (MOST_STEPS, 0.997))
+# Momentum of batch norm below so many steps.
+MOMENTA = ((2000, 0.95), (10_000, 0.99), (math.inf, 0.997))
 # Below, a network has learnt nothing that tells one choice from another.
 FEWEST_STEPS = 150
 STRIDE = 16
@@ -95,7 +96,7 @@ def against_maps(facts: Fingerprint, side: int) -> str:
 
 def small_classes(facts: Fingerprint, side: int) -> list[str]:
     """Returns the foreground classes whose objects are less than `CELLS` cells of the class activation map wide."""
-    cell = STRIDE / resized(facts, photo_side(side))[0]
+    cell = STRIDE / seen_size(facts, side)[0]
     return [facts.info.class_names[c] for c in facts.foreground if facts.object_side[c] < CELLS * cell]
 
 
@@ -149,6 +150,11 @@ def photo_side(side: int) -> int:
     return max(side, LEAST_PHOTO)
 
 
+def seen_size(facts: Fingerprint, side: int) -> tuple[int, int]:
+    """Returns (shorter, longer) side of the median photo as the network sees it, for the longer side of a crop."""
+    return resized(facts, photo_side(side))
+
+
 def affordable_side(steps_at: Callable[[int], float], *, with_photos: bool) -> int:
     """Chooses the largest side of a crop at which the budget has enough steps, the smallest if there is none.
 
@@ -164,7 +170,7 @@ def resolution(facts: Fingerprint, side: int) -> list[Choice]:
     """Chooses how large the network sees the photos, for the longer side of a crop."""
     if facts.longest_side <= photo_side(side):
         return []
-    shorter, longer = resized(facts, photo_side(side))
+    shorter, longer = seen_size(facts, side)
     height, width = facts.size
     share = _percent(min(1.0, 129 * 129 / (height * width)))
     return [
@@ -210,7 +216,7 @@ def hole(facts: Fingerprint, side: int, *, with_photos: bool) -> list[Choice]:
 
 def _whole(facts: Fingerprint, side: int) -> tuple[int, int]:
     """Returns the (height, width) of a crop that holds the median photo."""
-    shorter, longer = resized(facts, photo_side(side))
+    shorter, longer = seen_size(facts, side)
     return padded_size((shorter, longer) if facts.size[0] <= facts.size[1] else (longer, shorter), STRIDE)
 
 
@@ -247,7 +253,7 @@ def class_weights(*, with_photos: bool) -> list[Choice]:
 
 def batch_norm(num_steps: int) -> Choice:
     """Chooses the momentum of the statistics, which must have followed the weights by the end."""
-    momentum = next((momentum for steps, momentum in MOMENTA if num_steps < steps), MOMENTA[-1][1])
+    momentum = next(momentum for steps, momentum in MOMENTA if num_steps < steps)
     return Choice(
         "build_model.batch_norm_momentum",
         str(momentum),

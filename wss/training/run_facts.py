@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from wss.data.augment import HOLE_SHARE
 from wss.data.crop_share import crop_share, possible_scales, sizes_in
 from wss.data.training_data import TrainingData
 from wss.models.weights.weights_file import weights_bytes
@@ -15,7 +16,6 @@ from wss.tables import format_bytes
 from wss.training.loop import Trainer
 from wss.training.step import TrainStep
 
-HOLE_SHARE = 50 / 513  # half the side of the original's CutOut hole over that of its crop
 LARGE_HOLE = 0.12  # of a crop; three times as much as the original's
 MANY_IMAGES = 10_000  # labelled ones, from which a network learns without initial weights
 
@@ -28,11 +28,29 @@ def run_facts(trainer: Trainer, *, keep_checkpoints: int, initial_weights: str |
         keep_checkpoints: Number of the last checkpoints that are kept.
         initial_weights: What the network starts from; None for random weights.
     """
+    step, data = trainer.step, trainer.data
+    batches = step.strategy.num_replicas_in_sync * step.accumulated_batches
+    streams = [_stream(data, stream, trainer.num_steps, batches) for stream in step.method.streams]
+    return [*streams, *_settings(trainer, keep_checkpoints, initial_weights)]
+
+
+def run_warnings(trainer: Trainer, *, keep_checkpoints: int, initial_weights: str | None) -> list[str]:
+    """Returns the warnings among `run_facts`, which need no look at the images.
+
+    Args:
+        trainer: See `run_facts`.
+        keep_checkpoints: See `run_facts`.
+        initial_weights: See `run_facts`.
+    """
+    return [line for line in _settings(trainer, keep_checkpoints, initial_weights) if line.startswith("warning")]
+
+
+def _settings(trainer: Trainer, keep_checkpoints: int, initial_weights: str | None) -> list[str]:
+    """Returns the facts that follow from the settings alone."""
     step, data, every = trainer.step, trainer.data, trainer.intervals.checkpoint
-    streams, batches = step.method.streams, step.strategy.num_replicas_in_sync * step.accumulated_batches
+    streams = step.method.streams
     written = -(-trainer.num_steps // every) if every else 1
     return [
-        *(_stream(data, stream, trainer.num_steps, batches) for stream in streams),
         *_hole(data, any(views.strong for views in streams.values())),
         _initial_weights(data, initial_weights, [stream for stream in streams if stream != "unlabeled"]),
         *_disk(

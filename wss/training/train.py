@@ -4,6 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import gin
 import keras
@@ -42,7 +43,7 @@ from wss.training.cadence import CHECKPOINTS, PICTURES, SUMMARIES
 from wss.training.checkpoints import SavedCheckpoint, restore_parts
 from wss.training.loop import Intervals, Trainer
 from wss.training.optimizers import build_optimizer
-from wss.training.run_facts import run_facts
+from wss.training.run_facts import run_facts, run_warnings
 from wss.training.step import TrainStep
 from wss.training.validation import Validation
 
@@ -147,10 +148,6 @@ class Training:
     ema_decay: float | None = None
     jit_compile: bool = False
 
-    def facts(self, trainer: Trainer) -> list[str]:
-        """Returns what can be said of a run before its first step, see `run_facts`."""
-        return run_facts(trainer, keep_checkpoints=self.keep_checkpoints, initial_weights=self.initial_weights)
-
     def trainer(self, run: RunDirectory, strategy: tf.distribute.Strategy) -> Trainer:
         """Builds everything that gin configures for a run; writes nothing."""
         set_precision()
@@ -251,17 +248,18 @@ def train(run_dir: str, strategy: tf.distribute.Strategy, *, dry_run: bool = Fal
         UserError: Anything that the user can mend.
     """
     run, settings = RunDirectory(Path(run_dir), writes=is_chief(strategy)), Training()
+    told: dict[str, Any] = {"keep_checkpoints": settings.keep_checkpoints, "initial_weights": settings.initial_weights}
     if dry_run:
         trainer = settings.trainer(run, strategy)
         with hosts_together(strategy):
-            print("\n".join(settings.facts(trainer)), flush=True)
+            print("\n".join(run_facts(trainer, **told)), flush=True)
             rehearsal.dry_run(trainer)
         return None
     with run.held():
         trainer = settings.trainer(run, strategy)
         with hosts_together(strategy):
-            warnings = [line for line in settings.facts(trainer) if line.startswith("warning")]
-            print("".join(f"{line}\n" for line in warnings if run.writes), end="", file=sys.stderr, flush=True)
+            for line in run_warnings(trainer, **told) if run.writes else ():
+                print(line, file=sys.stderr, flush=True)
             return trainer.run()
 
 
