@@ -84,6 +84,7 @@ CASES = {
         "--output=: empty; expected a value",
     ),
     "empty run directory": (lambda w: w.train("--run_dir= "), "--run_dir= : empty; expected a value"),
+    "no flag at all": (lambda w: ["-m", "wss.train"], "--gin_file must have a value.*; .*--run_dir must have a value"),
     "two flags missing": (lambda w: ["-m", "wss.plan"], "--data_dir must have a value.*; .*--run_dir must have a value"),
     "unknown strategy": (lambda w: w.train("--strategy=mirored"), "--strategy=mirored: expected one of mirrored"),
     "no TF_CONFIG": (lambda w: w.train("--strategy=multi_worker"), "needs TF_CONFIG, such as"),

@@ -35,9 +35,10 @@ def define_training_flags() -> None:
     flags.DEFINE_string("run_dir", None, f"Folder of the run; that of the gin file if this is a plan, {PLAN_NAME}.")
     _define_configuration_flags()
     _define_gin_file_flag()
-    flags.register_multi_flags_validator(
-        ["run_dir", "gin_file"],
-        lambda given: given["run_dir"] is not None or len(_folders_of_plans(given["gin_file"])) == 1,
+    # Of one flag, not of both: absl leaves out a check of several flags where --gin_file alone is wrong too.
+    flags.register_validator(
+        "run_dir",
+        lambda path: path is not None or len(_folders_of_plans(FLAGS["gin_file"].value)) == 1,
         f"Flag --run_dir must have a value other than None, but for one --gin_file={PLAN_NAME} of wss-plan.",
     )
 

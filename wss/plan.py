@@ -35,16 +35,22 @@ flags.DEFINE_bool("overwrite", False, "Replace the plan that is there.")
 def main(argv: list[str]) -> None:
     """Writes a plan and prints it."""
     del argv
-    from wss.planning.plan import NO_BUDGET, Plan, fitted, gin_text
+    run = RunDirectory(Path(FLAGS.run_dir))
+    with run.held():
+        if run.plan.exists() and not FLAGS.overwrite:
+            raise UserError(
+                f"{run.plan}: exists; train with it, add --overwrite to replace it, or give another --run_dir"
+            )
+        check_writable(run.plan, "give another --run_dir")
+        _write_plan(run.plan)
 
-    file = RunDirectory(Path(FLAGS.run_dir)).plan
-    if file.exists() and not FLAGS.overwrite:
-        raise UserError(f"{file}: exists; train with it, add --overwrite to replace it, or give another --run_dir")
-    check_writable(file, "give another --run_dir")
+
+def _write_plan(file: Path) -> None:
     from wss.data.dataset_info import DatasetInfo
     from wss.planning.fingerprint import fingerprint
     from wss.planning.machine import Machine
     from wss.planning.measure import measure
+    from wss.planning.plan import NO_BUDGET, Plan, fitted, gin_text
     from wss.planning.plan_splits import choose_splits
     from wss.planning.rules import check_method
     from wss.planning.summary import head, table, warning

@@ -3,7 +3,7 @@
 <run_dir>/experiment.gin             what wss-plan chose
 <run_dir>/operative_config.gin       every gin parameter that was in force
 <run_dir>/run.json                   the classes and the data that it was trained on, and what changed on the way
-<run_dir>/lock                       held by the process that trains there
+<run_dir>/lock                       held by the process that trains or plans there
 <run_dir>/checkpoints/               for resuming: weights, optimizer, random state
 <run_dir>/model.weights.h5           the trained weights for everybody else, with stable names (averaged ones if on)
 <run_dir>/best.weights.h5           with train.keep_best: those of the step with the best mIoU
@@ -62,7 +62,7 @@ class RunDirectory:
 
     @property
     def lock(self) -> Path:
-        """The file that the process that trains there holds locked."""
+        """The file that the process that trains or plans there holds locked."""
         return self.path / "lock"
 
     @property
@@ -114,10 +114,10 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Makes the folder and keeps other trainings out of it; removes what a killed one left half-written.
+        """Makes the folder and keeps other trainings and plans out of it; removes what a killed one left half-written.
 
         Raises:
-            LockedError: Another process trains there.
+            LockedError: Another process trains or plans there.
             WriteError: The folder cannot be made or written.
         """
         if not self.writes:
@@ -126,7 +126,7 @@ class RunDirectory:
         is_new = not self.path.exists()
         with write_errors(self.path, "expected a folder for the run in --run_dir"):
             self.path.mkdir(parents=True, exist_ok=True)
-        busy = f"{self.path}: another training is running there; wait for it, or give another --run_dir"
+        busy = f"{self.path}: another training or wss-plan is running there; wait for it, or give another --run_dir"
         with locked(self.lock, busy=busy):
             for folder in (self.path, self.checkpoints):
                 remove_temporaries(folder)

@@ -14,6 +14,7 @@ from wss import experiment
 from wss.planning import measure
 from wss.planning.plan import Pace
 from wss.planning.plan_splits import VALIDATION
+from wss.run_directory import RunDirectory
 from wss.runtime import strategy
 from wss.training import train
 
@@ -77,6 +78,14 @@ def test_a_plan_is_not_overwritten_unasked(data_dir, tmp_path, measured):
     assert file.read_text() == "# mine\n"
     assert plan(data_dir, tmp_path / "run", "--overwrite", "--hours=0.05").returncode == 0
     assert "include 'gin_configs/methods/supervised.gin'" in file.read_text()
+
+
+def test_two_plans_at_once(data_dir, tmp_path, measured):
+    run = RunDirectory(tmp_path / "run")
+    with run.held():
+        done = plan(data_dir, run.path, "--overwrite")
+    assert done.returncode == 2 and "another training or wss-plan is running there" in done.stderr
+    assert not run.plan.exists()
 
 
 def test_a_plan_to_be_compared(data_dir, tmp_path, measured):

@@ -184,7 +184,7 @@ def test_what_a_killed_training_left_is_removed(run):
 
 
 def test_a_second_training_is_refused_until_the_first_ends(run):
-    message = rf"another training is running there.*process {os.getpid()} on "
+    message = rf"another training or wss-plan is running there.*process {os.getpid()} on "
     with run.held(), pytest.raises(LockedError, match=message), RunDirectory(run.path).held():
         pass
     with run.held():
