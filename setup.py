@@ -16,7 +16,7 @@ DEV = [
     "mypy>=1.11",
     "import-linter>=2.1",
 ]
-REPORT = ["matplotlib>=3.9"]  # charts
+REPORT = ["matplotlib>=3.9", "jinja2>=3.1"]  # charts, pages
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "wss" / "__init__.py").read_text()).group(1)
 
@@ -31,7 +31,11 @@ setup(
     # Installed, the recipes and the converters lie in the package; see wss/project.py.
     packages=[*find_packages(include=["wss", "wss.*"]), "wss.gin_configs", "wss.datasets"],
     package_dir={"wss.gin_configs": "gin_configs", "wss.datasets": "datasets"},
-    package_data={"wss.data": ["published_splits.json"], "wss.gin_configs": ["**/*.gin", "**/*.npz"]},
+    package_data={
+        "wss.data": ["published_splits.json"],
+        "wss.pages": ["templates/*"],
+        "wss.gin_configs": ["**/*.gin", "**/*.npz"],
+    },
     install_requires=[
         "tensorflow>=2.20,<2.22",
         "keras>=3.12,<4",
@@ -55,6 +59,7 @@ setup(
             "wss-train = wss.train:console_main",
             "wss-eval = wss.eval:console_main",
             "wss-vis = wss.vis:console_main",
+            "wss-report = wss.report:console_main",
             "wss-label = wss.label:console_main",
         ]
     },

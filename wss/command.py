@@ -3,6 +3,7 @@
 A process that imports this module is one of the commands, or a worker that a command has started.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from wss.errors import UserError, did_you_mean
 from wss.quiet_tensorflow import hide_startup_lines
 
 hide_startup_lines()
+NOBODY_READS = 128 + signal.SIGPIPE
 INTERRUPTED = 128 + signal.SIGINT  # the exit code that shells expect
 
 
@@ -45,7 +47,11 @@ def run_main(main: Callable[[list[str]], int | None]) -> None:
             print(str(error) or "interrupted by Ctrl-C", file=sys.stderr)
             sys.exit(INTERRUPTED)
 
-    app.run(guarded, flags_parser=parse_flags)
+    try:
+        app.run(guarded, flags_parser=parse_flags)
+    except BrokenPipeError:  # of `--help | head`: who reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains as it ends
+        sys.exit(NOBODY_READS)
 
 
 def _check_not_empty() -> None:

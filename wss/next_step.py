@@ -13,8 +13,13 @@ PART_OF_A_WORKFLOW = "WSS_PART_OF_A_WORKFLOW"  # set in the processes of a workf
 
 def say_next(command: Sequence[str]) -> None:
     """Says on stderr which command is useful next; a shell can take the line as it is. A workflow's stages say nothing."""
-    if command and PART_OF_A_WORKFLOW not in os.environ:
+    if command and not is_part_of_a_workflow():
         print(f"next: {shlex.join(command)}", file=sys.stderr, flush=True)
+
+
+def is_part_of_a_workflow() -> bool:
+    """Returns whether this process is a stage of a workflow."""
+    return PART_OF_A_WORKFLOW in os.environ
 
 
 def same_command(program: str, *, without: Iterable[str] = (), more: Iterable[str] = ()) -> list[str]:

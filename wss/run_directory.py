@@ -10,6 +10,7 @@
 <run_dir>/validation.json            the mIoU of each evaluation on the way
 <run_dir>/train/, eval_<split>/      TensorBoard
 <run_dir>/eval_<split>.json          the last evaluation on a split
+<run_dir>/report.html                what wss-report writes
 <run_dir>/pseudo_labels_<split>.json  how right and how sure the pseudo labels on a split are
 <run_dir>/labels/                    a round of self-training: the data set of its pseudo labels
 <run_dir>/finished                   the run is complete; written by what runs several of them
@@ -94,6 +95,11 @@ class RunDirectory:
     def finished(self) -> Path:
         """The file that says that the run is complete."""
         return self.path / "finished"
+
+    @property
+    def report(self) -> Path:
+        """The HTML page of the run."""
+        return self.path / "report.html"
 
     @property
     def labels(self) -> Path:

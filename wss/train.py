@@ -13,8 +13,9 @@ from pathlib import Path
 from absl import flags
 
 from wss.command import run_main
+from wss.errors import UserError
 from wss.flags import define_training_flags, gin_parameters, run_dir
-from wss.next_step import same_command, say_next
+from wss.next_step import is_part_of_a_workflow, same_command, say_next
 
 
 class _ListParameters(flags.BooleanFlag):
@@ -39,6 +40,7 @@ define_training_flags()
 flags.DEFINE_integer("seed", None, "Of weights, order and augmentation; short for train.seed.")
 flags.DEFINE_integer("intra_op_threads", 0, "Threads of one operation on a CPU; 0 chooses.", lower_bound=0)
 flags.DEFINE_bool("dry_run", False, "Build everything, take two steps, estimate time and memory, write nothing.")
+flags.DEFINE_bool("report", True, "Write report.html into the folder at the end; it takes the extra wss[report].")
 flags.DEFINE_bool(
     "allow_gin_imports", False, "Let gin files import Python modules, which runs them; for files you trust."
 )
@@ -61,7 +63,20 @@ def main(argv: list[str]) -> None:
         dry_run=FLAGS.dry_run,
         allow_gin_imports=FLAGS.allow_gin_imports,
     )
+    if FLAGS.report and result is not None and FLAGS.strategy == "mirrored" and not is_part_of_a_workflow():
+        _write_report()
     say_next(_next(is_evaluated=result is not None))
+
+
+def _write_report() -> None:
+    """Writes the page of the run; what hinders it is a line, for the training itself is complete."""
+    from wss.pages.run_report import write_run_report
+    from wss.runtime.strategy import build_strategy
+
+    try:
+        print(f"report: {write_run_report(run_dir(), build_strategy('mirrored'), parameters=gin_parameters())}")
+    except UserError as error:
+        print(f"no report: {error}", file=sys.stderr)
 
 
 def _next(*, is_evaluated: bool) -> list[str]:

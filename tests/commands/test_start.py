@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from wss.parameter_reference import describe, describe_all
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSOLE = {name: ["-c", f"from {name.replace('-', '.')} import console_main; console_main()"] for name in (
-    "wss-train", "wss-eval", "wss-vis", "wss-label"
+    "wss-train", "wss-eval", "wss-vis", "wss-report", "wss-label"
 )}  # fmt: skip
 SCRIPTS = {
     str(path.relative_to(ROOT)): [str(path)] for path in sorted([*ROOT.glob("datasets/*.py"), *ROOT.glob("tools/*.py")])
@@ -24,6 +25,7 @@ SOME_FLAGS = {
     "wss-train": ["dry_run", "seed", "gin_file"],
     "wss-eval": ["split", "output"],
     "wss-vis": ["images", "num_images"],
+    "wss-report": ["compare", "output"],
     "wss-label": ["alpha", "policy"],
     "datasets/build_voc2012.py": ["voc_root", "output_dir", "num_shards"],
 }
@@ -133,3 +135,11 @@ def test_a_failing_import_shows_what_was_caught(tmp_path):
     done = run(["-c", "import wss.command; import tensorflow"], PYTHONPATH=f"{tmp_path}:{ROOT}")
     assert done.returncode == 1
     assert done.stderr.startswith("no AVX\nTraceback") and done.stderr.endswith("ImportError: cannot load\n")
+
+
+def test_help_for_a_reader_who_has_enough():
+    """`wss-train --help | head` ends without a traceback."""
+    command = shlex.join([sys.executable, *CONSOLE["wss-train"], "--help"])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(f"{command} | true", shell=True, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.stderr == ""

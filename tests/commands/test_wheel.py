@@ -83,6 +83,11 @@ def test_a_recipe_is_found_from_another_folder(unpacked, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_templates_of_pages_are_there(unpacked):
+    assert (unpacked / "wss/pages/templates/run.html").is_file()
+
+
+@pytest.mark.slow
 def test_the_command_that_makes_the_data_is_there(unpacked, tmp_path):
     done = run(unpacked, tmp_path, "-m", "wss.datasets.build_shapes", "--help")
     assert "--output_dir:" in done.stdout and done.stderr == ""

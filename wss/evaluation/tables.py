@@ -29,18 +29,28 @@ def comparison_table(results: Mapping[str, Result]) -> str:
     Raises:
         UserError: The results are not of the same split and classes, so that comparing them would mislead.
     """
-    first, *others = results.items()
-    for name, other in others:
-        if _measured_on(other) != _measured_on(first[1]):
-            raise UserError(
-                f"result {name!r}: on {_measured_on(other)}, but {first[0]!r} is on "
-                f"{_measured_on(first[1])}; compare results of one split"
-            )
+    check_comparable(results)
+    class_names = next(iter(results.values())).class_names
     means = format_table(("method", *SUMMARY_HEADERS), [(name, *_summary(r)) for name, r in results.items()])
     ious: list[tuple[Cell, ...]] = [
-        (name, *[100 * result.iou[name] for result in results.values()]) for name in first[1].class_names
+        (name, *[100 * result.iou[name] for result in results.values()]) for name in class_names
     ]
     return f"{means}\n\n{format_table(('IoU', *results), ious, ABSENT_CLASSES)}"
+
+
+def check_comparable(results: Mapping[str, Result]) -> None:
+    """Checks that results by name are of the same split and classes.
+
+    Raises:
+        UserError: They are not, so that comparing them would mislead.
+    """
+    measured_on = {name: _measured_on(result) for name, result in results.items()}
+    for name, found in measured_on.items():
+        first, expected = next(iter(measured_on.items()))
+        if found != expected:
+            raise UserError(
+                f"result {name!r}: on {found}, but {first!r} is on {expected}; compare results of one split"
+            )
 
 
 def _head(result: Result) -> str:

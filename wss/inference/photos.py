@@ -81,6 +81,9 @@ class Examples(Protocol):
 class SplitExamples:
     """The first images of a split.
 
+    Attributes:
+        shape: (height, width) of a batch.
+
     Args:
         info: The data set.
         split: Name of the split.
@@ -106,6 +109,7 @@ class SplitExamples:
         self._batches = batches if self._number == total else batches.take(math.ceil(self._number / batch_size))
         self._source = info, split
         self._has_masks = info.split(split).num_masks > 0
+        self.shape: tuple[int, int] = tuple(batches.element_spec["image"].shape[1:3])
 
     def __len__(self) -> int:
         """Returns the number of images."""

@@ -128,17 +128,33 @@ def changed_parameters(run: RunDirectory) -> dict[str, Change]:
     Raises:
         UserError: The saved configuration cannot be read.
     """
+    before = saved_parameters(run)
+    if not before:
+        return {}
+    now = _bindings(gin.operative_config_str(max_line_length=120))
+    return changed_between(before, now)
+
+
+def saved_parameters(run: RunDirectory) -> dict[str, str]:
+    """Returns the parameters of a run's saved configuration as gin writes them; none if there is no configuration.
+
+    Raises:
+        UserError: It cannot be read.
+    """
     if not run.config.exists():
         return {}
     try:
-        before = _bindings(current_names(run.config.read_text()))
+        found = _bindings(current_names(run.config.read_text()))
     except (*SYNTAX_ERRORS, OSError) as error:
         raise _damaged_config(run, explain(error)) from error
-    if not before:
+    if not found:
         raise _damaged_config(run, "it sets nothing")
-    now = _bindings(gin.operative_config_str(max_line_length=120))
-    names = sorted(before.keys() | now.keys())
-    pairs = {name: (before.get(name, UNSET), now.get(name, UNSET)) for name in names}
+    return found
+
+
+def changed_between(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, Change]:
+    """Returns the values of each parameter that two configurations have otherwise."""
+    pairs = {name: (before.get(name, UNSET), now.get(name, UNSET)) for name in sorted(before.keys() | now.keys())}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 

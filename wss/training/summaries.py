@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from wss.data.dataset_info import DatasetInfo
 from wss.methods.base import Figure
@@ -27,7 +28,7 @@ def read_scalars(folder: Path) -> dict[str, dict[int, float]]:
     """
     found: dict[str, dict[int, float]] = {}
     for file in sorted(folder.glob("events*"), key=os.path.getmtime):
-        for event in tf.compat.v1.train.summary_iterator(str(file)):
+        for event in EventFileLoader(str(file)).Load():  # up to what a run that goes on has not yet written
             for value in event.summary.value:
                 if value.metadata.plugin_data.plugin_name == "scalars":
                     found.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,20 +128,14 @@ class Validation:
         best = f"best on {self.split!r}: step {self.best.step}, mIoU {100 * self.best.mean_iou:.2f}"
         last = f"; the last, step {step}, has {100 * self.mean_iou.get(step, math.nan):.2f}"
         where = f". Its weights are in {self._run.best_weights}; wss-eval, wss-vis and wss-label take them"
-        return best + (last if step != self.best.step else "") + (where if self.keeps_best else "") + self._advice(step)
-
-    def _advice(self, step: int) -> str:
-        """Returns what the curve says of the number of steps, "" where it says nothing."""
-        best = self.best
-        earlier = [value for at, value in self.mean_iou.items() if at <= RISES_SINCE * step and not math.isnan(value)]
-        if best is None or not earlier:
-            return ""
-        if best.mean_iou - max(earlier) > RISE:
-            return ". The mIoU still rises: more steps would pay"
-        last = self.mean_iou.get(step, math.nan)
-        if best.step <= step / 2 and best.mean_iou - last > RISE:
-            return ". It fell since: the masks are learnt by heart; fewer steps are enough, more masks would help"
-        return ""
+        said = advice(self.mean_iou, step)
+        parts = [
+            best,
+            last if step != self.best.step else "",
+            where if self.keeps_best else "",
+            f". {said}" if said else "",
+        ]
+        return "".join(parts)
 
     def _read(self) -> dict[int, float] | None:
         """Returns the mIoU by step of the run so far; None if there is none of this split and these images."""
@@ -153,6 +148,25 @@ class Validation:
             print(f"{path}: of other images than {self.split!r} now has; the evaluations count anew", file=sys.stderr)
             return None
         return by_step
+
+
+def advice(mean_iou: Mapping[int, float], step: int) -> str:
+    """Returns what the curve of a run says of its number of steps, "" where it says nothing.
+
+    Args:
+        mean_iou: The mIoU by step, 0 .. 1 or NaN.
+        step: Number of finished steps.
+    """
+    rated = {at: value for at, value in mean_iou.items() if not math.isnan(value)}
+    earlier = [value for at, value in rated.items() if at <= RISES_SINCE * step]
+    if not earlier:
+        return ""
+    best = max(rated, key=lambda at: (rated[at], -at))
+    if rated[best] - max(earlier) > RISE:
+        return "The mIoU still rises: more steps would pay"
+    if best <= step / 2 and rated[best] - rated.get(step, math.nan) > RISE:
+        return "It fell since: the masks are learnt by heart; fewer steps are enough, more masks would help"
+    return ""
 
 
 def mean_iou_by_step(run: RunDirectory) -> dict[int, float]:

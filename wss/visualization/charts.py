@@ -5,6 +5,7 @@ import importlib.util
 import io
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,18 +28,24 @@ BLUE, INK = "#0072b2", "#26262a"
 COLORS = (BLUE, "#d55e00", "#009e73", "#cc79a7", "#e69f00", INK)
 MARKERS = ("o", "s", "^", "D", "v", "p")
 ACCURACY, OVER, UNDER, SHARE = "#5692be", "#f0be96", "#bad6e9", "#b0b0b2"
+DARK = "#1b1b1f"  # on a pale field, in dark pages too
+GRID, PALE = "#e5e5e4", "#5a5a60"
+NUMBERED_CLASSES = 25
+LEGEND_LETTERS = 64  # beside each other below a chart
+NARROWEST = 4.4  # inches, which the legend of a reliability diagram takes
 DODGE = 1.06  # ratio between the places of two series on a logarithmic axis: their bars would hide each other
 STYLE = {
     "axes.edgecolor": SHARE,
     "axes.labelcolor": INK,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "grid.color": "#e5e5e4",
+    "grid.color": GRID,
     "legend.frameon": False,
     "savefig.dpi": 160,
     "svg.hashsalt": "wss",  # otherwise the ids in an SVG are random
-    "xtick.color": "#5a5a60",
-    "ytick.color": "#5a5a60",
+    "text.parse_math": False,  # the name of a class may have a "$"
+    "xtick.color": PALE,
+    "ytick.color": PALE,
 }
 
 
@@ -138,6 +145,81 @@ def _draw_series(axes: "Axes", by_place: Mapping[float, np.ndarray], color: str,
 
 
 @_style()
+def curve_chart(series: Mapping[str, Mapping[int, float]], *, y_label: str, log: bool = False) -> "Figure":
+    """Draws a plain line for each series over the steps, for curves of many points.
+
+    Args:
+        series: Value by step by title; a value that is not finite is left out.
+        y_label: What the values are, with their unit.
+        log: Whether the y axis is logarithmic; values of 0 and less are then left out.
+
+    Returns:
+        A figure for `save_figure` or `svg_of`.
+
+    Raises:
+        UserError: Matplotlib is not installed.
+        ValueError: There is no finite value at all.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
+
+    finite = _finite({title: {step: [value] for step, value in by_step.items()} for title, by_step in series.items()})
+    figure = Figure(figsize=(5.4, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlabel="step", ylabel=y_label)
+    axes.grid(axis="y")
+    for rank, (title, by_step) in enumerate(finite.items()):
+        style = "-" if rank < len(COLORS) else "--"
+        values = [all_[0] for all_ in by_step.values()]
+        axes.plot(list(by_step), values, style, color=COLORS[rank % len(COLORS)], label=title, linewidth=1.6)
+    if log:
+        axes.set_yscale("log", nonpositive="mask")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    longest = max(map(len, finite))
+    figure.legend(loc="outside lower left", ncols=max(1, min(len(finite), LEGEND_LETTERS // (longest + 6))))
+    return figure
+
+
+@_style()
+def confusion_chart(confusion: np.ndarray, class_names: Sequence[str]) -> "Figure":
+    """Draws a confusion matrix, each row in percent of the pixels of its class.
+
+    Args:
+        confusion: Numbers of pixels, [C, C], rows are true classes.
+        class_names: Names of the C classes.
+
+    Returns:
+        A figure for `save_figure` or `svg_of`. Numbers stand in the fields of up to 25 classes.
+
+    Raises:
+        UserError: Matplotlib is not installed.
+    """
+    from matplotlib.figure import Figure
+
+    shares = 100 * confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    number, side = len(class_names), min(2.2 + 0.42 * len(class_names), 11.0)
+    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=100, edgecolors="white", linewidth=0.4)
+    axes.invert_yaxis()
+    axes.set_aspect("equal")
+    letters = 8 if number <= NUMBERED_CLASSES else 5
+    places = np.arange(number) + 0.5
+    axes.set_xticks(places, labels=class_names, rotation=90, fontsize=letters)
+    axes.set_yticks(places, labels=class_names, fontsize=letters)
+    axes.tick_params(length=0)
+    axes.set(xlabel="predicted", ylabel="true")
+    if number <= NUMBERED_CLASSES:
+        for (row, column), share in np.ndenumerate(shares):
+            if share >= 0.5:
+                color = "white" if share > 55 else DARK
+                axes.text(column + 0.5, row + 0.5, f"{share:.0f}", ha="center", va="center", fontsize=7, color=color)
+    figure.colorbar(drawn, ax=axes, label="% of the true class", shrink=0.7)
+    return figure
+
+
+@_style()
 def reliability_diagram(histograms: Mapping[str, np.ndarray], columns: int = 3) -> "Figure":
     """Draws accuracy by confidence, and the share of the pixels by confidence in a strip below.
 
@@ -159,7 +241,7 @@ def reliability_diagram(histograms: Mapping[str, np.ndarray], columns: int = 3) 
         raise ValueError("reliability_diagram: no histogram found, expected at least one")
     columns = min(columns, len(histograms))
     rows = math.ceil(len(histograms) / columns)
-    figure = Figure(figsize=(2.5 * columns, 3.4 * rows + 0.3), layout="constrained")
+    figure = Figure(figsize=(max(2.5 * columns, NARROWEST), 3.4 * rows + 0.3), layout="constrained")
     grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[5, 1] * rows)
     places = [(grid[2 * row, column], grid[2 * row + 1, column]) for row in range(rows) for column in range(columns)]
     for unused in places[len(histograms) :]:
@@ -173,7 +255,7 @@ def reliability_diagram(histograms: Mapping[str, np.ndarray], columns: int = 3) 
         below.set_ylabel("pixels")
     names = {"accuracy": ACCURACY, "overconfident": OVER, "underconfident": UNDER, "share of pixels": SHARE}
     keys = [Patch(color=color, label=name) for name, color in names.items()]
-    figure.legend(handles=keys, loc="outside lower left", ncols=len(keys))
+    figure.legend(handles=keys, loc="outside lower left", ncols=min(len(keys), 2 * columns))
     return figure
 
 
@@ -206,6 +288,29 @@ def label_sources_diagram(sources: LabelSources, number: int = 6) -> "Figure":
     """Draws reliability diagrams of the first sources of pseudo labels, see `reliability_diagram`."""
     first = list(sources.results.items())[:number]
     return reliability_diagram({title: result.calibration for title, result in first})
+
+
+@_style()
+def svg_of(figure: "Figure", name: str) -> str:
+    """Returns a chart as an SVG element to stand in an HTML page: texts are texts, ink has the colour of the page.
+
+    Args:
+        figure: The chart.
+        name: Prefix of the ids in it, which must differ between the charts of a page: letters, digits and "-".
+    """
+    import matplotlib
+
+    encoded = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "savefig.transparent": True}):
+        figure.savefig(encoded, format="svg", metadata={"Date": None, "Creator": None})
+    element = encoded.getvalue()
+    element = element[element.index("<svg") :]
+    element = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", element)
+    element = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", element, count=1)
+    element = re.sub(r'(<svg[^>]*?) width="([^"]*)"', r'\1 style="width: \2; max-width: 100%"', element, count=1)
+    # Ink follows the page, which may be dark.
+    element = re.sub(rf"(fill|stroke): ({INK}|{PALE}|#000000)", r"\1: currentColor", element)
+    return element.replace(f"stroke: {GRID}", "stroke: var(--rule)")
 
 
 @_style()

@@ -72,16 +72,10 @@ def visualize(
         )
     output, start = Path(output), time.monotonic()
     drawing = _Drawing(info, output, before or {}, title)
-
-    @tf.function
-    def step(images: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
-        prediction, maps = predict_and_explain(model, method, images, sizes, crf=crf)
-        return {"prediction": prediction, **{figure.title: _shown(figure) for figure in maps}}
-
     rows: list[Columns] = []
     names: list[str] = []
     classes: set[int] = set()
-    drawn = in_threads(drawing, run_examples(step, examples))
+    drawn = in_threads(drawing, explained(model, method, examples, crf=crf))
     for name, columns, shown in track(drawn, "drawing", len(examples)):
         if len(rows) < SHEET_ROWS:
             rows.append(columns)
@@ -95,6 +89,57 @@ def visualize(
     )
 
 
+def explained(
+    model: DeepLab, method: Method, examples: Examples, *, crf: CRFSettings | None = None
+) -> Iterator[tuple[Photo, dict[str, np.ndarray]]]:
+    """Yields each example with its prediction and the maps behind it, see `columns_of`.
+
+    Args:
+        model: Network of the run.
+        method: Method of the run.
+        examples: Images to show.
+        crf: See `visualize`.
+    """
+
+    @tf.function
+    def step(images: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+        prediction, maps = predict_and_explain(model, method, images, sizes, crf=crf)
+        return {"prediction": prediction, **{figure.title: _shown(figure) for figure in maps}}
+
+    yield from run_examples(step, examples)
+
+
+def columns_of(
+    example: Photo,
+    outputs: Mapping[str, np.ndarray],
+    info: DatasetInfo,
+    *,
+    before: Mapping[str, np.ndarray] | None = None,
+    title: str = "prediction",
+) -> Columns:
+    """Returns the pictures of one example: itself, truth, predictions, maps.
+
+    Args:
+        example: The example.
+        outputs: What `explained` yields with it.
+        info: The data set.
+        before: Further class ids [height, width] by title, which come first.
+        title: Title of the prediction.
+    """
+
+    def maps() -> Iterator[tuple[str, np.ndarray]]:
+        """Yields titles and maps one after the other: probabilities at image size take much memory."""
+        yield from (before or {}).items()
+        size = outputs["prediction"].shape
+        for name, values in outputs.items():
+            if name == "prediction":
+                yield title, _cut(values, example)
+            else:
+                yield name, _cut(to_image_size(values, size), example)
+
+    return example_columns(example.image, info, example.label, maps=maps())
+
+
 class _Drawing:
     """Drawing and writing the pictures of one example, from several threads."""
 
@@ -106,23 +151,13 @@ class _Drawing:
         example, outputs = predicted
         prediction = _cut(outputs["prediction"], example)
         shown = classes_in([prediction] + ([] if example.label is None else [example.label]))
-        columns = example_columns(example.image, self.info, example.label, maps=self._maps(example, outputs))
+        before = {title: by_name[example.name] for title, by_name in self.before.items()}
+        columns = columns_of(example, outputs, self.info, before=before, title=self.title)
         at_own_size = label_at_size(prediction.astype(np.uint8), example.own_size or prediction.shape)
         save_index_png(self._path("masks", example), at_own_size, self.info)
         self._save("overlays", example, overlay(example.image, prediction, self.info))
         self._save("panels", example, with_legend(panel(columns, example.name), self.info, shown))
         return example.name, columns, shown
-
-    def _maps(self, example: Photo, outputs: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
-        """Yields titles and maps one after the other: probabilities at image size take much memory."""
-        for title, by_name in self.before.items():
-            yield title, by_name[example.name]
-        size = outputs["prediction"].shape
-        for title, values in outputs.items():
-            if title == "prediction":
-                yield self.title, _cut(values, example)
-            else:
-                yield title, _cut(to_image_size(values, size), example)
 
     def _save(self, kind: str, example: Photo, picture: np.ndarray) -> None:
         save_png(self._path(kind, example), picture)

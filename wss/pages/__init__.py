@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: what a run, a data set or pseudo labels are, in one file to show."""
