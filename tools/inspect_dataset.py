@@ -2,8 +2,9 @@
 
 python tools/inspect_dataset.py --dataset=data/voc2012 --output=inspection [--splits=train,val] [--sample=500]
 
-Prints report.txt; beside it in --output are report.json with all numbers, and <split>.png with thumbnails of images, their
-masks and boxes. Nothing that dataset.json says is believed: every record is read.
+Prints report.txt. Beside it in --output are report.json with all numbers, <split>.png with thumbnails of images, their masks
+and boxes, and report.html with all of it on one page, where wss[report] is installed. Nothing that dataset.json says is
+believed: every record is read.
 
 Exit code 0: nothing is wrong; there may be notes. 2: wrong flags, or the report cannot be written.
 1: there are problems: damaged files or records, masks of another size than their images, labels that are no class, boxes
@@ -26,6 +27,8 @@ from wss.files import write_text
 from wss.next_step import say_next
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from wss.inspection.inspect import Inspection
 
 FLAGS = flags.FLAGS
@@ -43,6 +46,8 @@ def main(argv: list[str]) -> int:
     from wss.inspection.inspect import inspect_split
     from wss.inspection.next_training import is_for_evaluation, training_command
     from wss.inspection.report import report
+    from wss.pages.dataset_report import write_inspection_page
+    from wss.pages.document import has_pages
 
     info = DatasetInfo.load(FLAGS.dataset)
     splits = FLAGS.splits or list(info.splits)
@@ -57,10 +62,11 @@ def main(argv: list[str]) -> int:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output={output}: cannot be made ({error.strerror}); expected a folder") from error
-    inspections = []
+    inspections, sheets = [], {}
     for split in splits:
         inspection = inspect_split(info, split, FLAGS.sample, sheet_images=FLAGS.sheet_images)
-        draw_sheet(info, inspection, output / f"{split}.png")
+        if (sheet := draw_sheet(info, inspection, output / f"{split}.png")) is not None:
+            sheets[split] = sheet
         inspections.append(inspection)
     findings = find(info, inspections, eval_splits)
     summaries = {inspection.name: inspection.summary(info) for inspection in inspections}
@@ -74,13 +80,21 @@ def main(argv: list[str]) -> int:
     write_text(output / "report.json", json.dumps(content, indent=1) + "\n")
     write_text(output / "report.txt", text)
     print(text, end="")
+    command = f"python tools/inspect_dataset.py --dataset={info.directory}"
+    if has_pages():
+        page = output / "report.html"
+        write_inspection_page(page, info, summaries, findings=findings, sheets=sheets, command=command)
     wrong = any(finding.level == PROBLEM for finding in findings)
     say_next([] if wrong else training_command(info))
     return int(wrong)
 
 
-def draw_sheet(info: DatasetInfo, inspection: "Inspection", path: Path) -> None:
-    """Writes the contact sheet of a split and forgets its images; an older picture goes if there is nothing to show."""
+def draw_sheet(info: DatasetInfo, inspection: "Inspection", path: Path) -> "np.ndarray | None":
+    """Writes the contact sheet of a split and forgets its images; an older picture goes if there is nothing to show.
+
+    Returns:
+        The sheet, uint8 [H, W, 3]; None without images.
+    """
     from wss.inspection.contact_sheet import contact_sheet
     from wss.visualization.picture_files import save_png
 
@@ -93,8 +107,9 @@ def draw_sheet(info: DatasetInfo, inspection: "Inspection", path: Path) -> None:
             title = f"{info.name}: {inspection.name}"
             sheet = contact_sheet(info, records, title=title, note=note, hide_masks=inspection.masks_hidden)
             save_png(path, sheet)
-        else:
-            path.unlink(missing_ok=True)
+            return sheet
+        path.unlink(missing_ok=True)
+        return None
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 

@@ -10,6 +10,7 @@ What --gin_param can set, and what it means: wss-train --list_parameters, wss-tr
 """
 
 import json
+import os
 from pathlib import Path
 
 from absl import flags
@@ -20,6 +21,7 @@ from wss.flags import define_launch_flags, define_weights_flag, gin_parameters
 from wss.next_step import inspection, same_command, say_next
 
 BOXES = "boxes"
+SHEET_IMAGES = 24  # of the page
 # What says which predictions become labels has no meaning for masks from boxes.
 OF_PREDICTIONS = (
     "labeled_split",
@@ -74,12 +76,42 @@ def main(argv: list[str]) -> None:
     """Labels a split."""
     del argv
     _check_flags()
-    _label()
+    manifest = _label()
+    if manifest is not None:
+        _write_page(manifest)
     say_next(_next())
 
 
-def _label() -> None:
-    """Predicts or labels, as the flags say."""
+def _write_page(manifest: dict) -> None:
+    """Writes report.html into the folder of the labels, where wss[report] is installed."""
+    from wss.data.dataset_info import DatasetInfo
+    from wss.data.record_files import split_records
+    from wss.inspection.contact_sheet import contact_sheet
+    from wss.pages.dataset_report import write_labels_page
+    from wss.pages.document import has_pages
+    from wss.pseudo_labels import box_labels, label
+    from wss.pseudo_labels.dataset_writer import SPLIT
+
+    if not has_pages():
+        return
+    described = box_labels if FLAGS.policy == BOXES else label
+    info = DatasetInfo.load(FLAGS.output_dir)
+    headers, rows = described.summary_table(manifest)
+    apart = max(info.split(SPLIT).num_examples // SHEET_IMAGES, 1)
+    shown = split_records(info, SPLIT).shard(apart, 0).take(SHEET_IMAGES)
+    write_labels_page(
+        os.path.join(FLAGS.output_dir, "report.html"),
+        info,
+        facts=described.summary_facts(manifest, FLAGS.output_dir),
+        headers=headers,
+        rows=rows,
+        sheet=contact_sheet(info, list(shown.as_numpy_iterator())),
+        command=f"wss-label --run_dir={FLAGS.run_dir}",
+    )
+
+
+def _label() -> dict | None:
+    """Predicts or labels, as the flags say; returns the manifest of labels."""
     import gin
 
     from wss.jobs.runner import Runner
@@ -97,7 +129,7 @@ def _label() -> None:
     bindings = gin.get_bindings("TrainingData")
     split = FLAGS.split or _default_split("split", "unlabeled_split", bindings)
     if FLAGS.policy == BOXES:
-        label_boxes(
+        return label_boxes(
             teacher,
             split,
             output_dir=FLAGS.output_dir,
@@ -105,12 +137,11 @@ def _label() -> None:
             overwrite=FLAGS.overwrite,
             write_pngs=FLAGS.pngs,
         )
-        return
     shared = {"temperature": FLAGS.temperature, "fit_on": FLAGS.fit_temperature_on, "runner": runner}
     if FLAGS.stage == "predict":
         predict(teacher, split, FLAGS.predictions_dir, shard=_shard(FLAGS.shard), **shared)
-        return
-    label(
+        return None
+    return label(
         teacher,
         split,
         FLAGS.labeled_split or _default_split("labeled_split", "labeled_split", bindings),

@@ -52,7 +52,7 @@ def test_names_of_splits_write_nothing_outside(tmp_path):
 def test_damage_is_a_problem_and_the_rest_is_measured(tmp_path, capsys, damaged, expected):
     text = problems_of(tmp_path, capsys, record("first"), damaged(), record("last", 2))
     assert expected in text
-    assert (tmp_path / "out/train.png").is_file() and len(list((tmp_path / "out").iterdir())) == 3
+    assert (tmp_path / "out/train.png").is_file() and len(list((tmp_path / "out").iterdir())) == 4
 
 
 def test_masks_of_another_size_are_in_no_picture(tmp_path):

@@ -171,7 +171,7 @@ def test_a_clean_data_set_has_no_findings(clean, tmp_path, capsys):
         "share": pytest.approx(1 / 3),
         "median_side": None,  # of 16 pixels or more there is none
     }
-    names = {"report.txt", "report.json", "train.png", "val.png", "train_1_2.png"}
+    names = {"report.txt", "report.json", "report.html", "train.png", "val.png", "train_1_2.png"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
 
 
@@ -205,7 +205,7 @@ def test_an_output_that_is_a_file_is_refused(clean, tmp_path):
         run(f"--dataset={clean}", f"--output={tmp_path / 'out'}")
 
 
-@pytest.mark.parametrize("file", ["train.png", "report.json", "report.txt"])
+@pytest.mark.parametrize("file", ["train.png", "report.json", "report.txt", "report.html"])
 @pytest.mark.parametrize("sheet_images", [0, 4])
 def test_what_cannot_be_written_is_one_line(file, sheet_images, clean, tmp_path):
     """A folder has the name of the file."""
@@ -623,7 +623,7 @@ def test_large_images_are_reduced_and_small_ones_enlarged():
 
 def test_no_sheet_on_demand(clean, tmp_path):
     run(f"--dataset={clean}", f"--output={tmp_path / 'out'}", "--sheet_images=0", "--splits=val")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.json", "report.txt"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "report.json", "report.txt"]
 
 
 def test_shapes_are_clean(tiny_shapes, tmp_path):

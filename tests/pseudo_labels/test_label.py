@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from networks import pseudoseg_network
+from pages import Page
 from PIL import Image
 from scripts import load_module, separate_flags
 from tiny import TINY
@@ -693,6 +694,11 @@ def test_the_command_labels_the_splits_of_the_run(command, labeled, tmp_path):
     code, error = command(*flags)
     assert code == 0, error
     assert_same_labels(tmp_path / "out", json.loads((tmp_path / "out/manifest.json").read_text()), labeled)
+    page = Page(tmp_path / "out/report.html")
+    page.check_that_it_stands_alone()
+    assert (
+        page.tags.count("img") == 1 and "10 images in" in page.text and all(name in page.text for name in CLASS_NAMES)
+    )
     code, error = command(*flags)
     assert code == 2 and f"error: {tmp_path / 'out'}: has a data set already; add --overwrite" in error
     # Nothing was predicted for it.

@@ -20,7 +20,7 @@ from wss.visualization.charts import require_matplotlib, svg_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LARGEST_PICTURE = 400  # pixels of the longer side
+LARGEST_PICTURE, LARGEST_SHEET = 400, 1800  # pixels of the longer side
 QUALITY = 82  # of WebP
 
 
@@ -67,10 +67,15 @@ def write_page(path: str | os.PathLike, template: str, **content: Any) -> None:
     write_text(path, text.encode(errors="replace").decode())
 
 
-def picture(image: np.ndarray) -> str:
-    """Returns a picture, uint8 [H, W, 3], as the address of an <img>, reduced to `LARGEST_PICTURE`."""
+def picture(image: np.ndarray, largest: int = LARGEST_PICTURE) -> str:
+    """Returns a picture as the address of an <img>.
+
+    Args:
+        image: The picture, uint8 [H, W, 3].
+        largest: Pixels of the longer side; what is larger is reduced.
+    """
     encoded, shown = io.BytesIO(), Image.fromarray(image)
-    shown.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE))
+    shown.thumbnail((largest, largest))
     shown.save(encoded, format="WebP", quality=QUALITY)
     return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode()
 

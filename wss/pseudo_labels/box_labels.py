@@ -194,14 +194,23 @@ def _scores(confusion: np.ndarray, info: DatasetInfo) -> dict:
 
 def summary(manifest: dict, output_dir: str) -> str:
     """Returns a table of the masks against the true ones, if there are any, and the figures under it."""
-    lines = []
-    if manifest["scores"]:
-        rows = [
-            (name, *(100 * scores[key] for key in ("mean_iou", "labeled", "accuracy")))
-            for name, scores in manifest["scores"].items()
-        ]
-        lines += [format_table(("masks", "mIoU", "labelled %", "right %"), rows), ""]
+    headers, rows = summary_table(manifest)
+    return "\n".join([*([format_table(headers, rows), ""] if rows else []), *summary_facts(manifest, output_dir)])
+
+
+def summary_table(manifest: dict) -> tuple[Sequence[str], list[tuple]]:
+    """Returns the headers and the rows of the masks against the true ones; no rows without these."""
+    rows = [
+        (name, *(100 * scores[key] for key in ("mean_iou", "labeled", "accuracy")))
+        for name, scores in manifest["scores"].items()
+    ]
+    return ("masks", "mIoU", "labelled %", "right %"), rows
+
+
+def summary_facts(manifest: dict, output_dir: str) -> list[str]:
+    """Returns the figures of all masks, in two lines."""
     share = 100 * manifest["agreed"] / max(manifest["num_pixels"], 1)
-    lines.append(f"Y_crf and Y_ret agree on {share:.2f} % of the pixels")
-    lines.append(f"{manifest['num_images']} images in {output_dir}, split {SPLIT}")
-    return "\n".join(lines)
+    return [
+        f"Y_crf and Y_ret agree on {share:.2f} % of the pixels",
+        f"{manifest['num_images']} images in {output_dir}, split {SPLIT}",
+    ]

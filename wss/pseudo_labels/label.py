@@ -143,31 +143,32 @@ def _predict_parts(teacher: Teacher, parts: Sequence[Predictions], runner: Runne
 
 def summary(manifest: dict, output_dir: str) -> str:
     """Returns a table of what was kept of each class, and the figures under it."""
-    selection, policy = manifest["selection"], manifest["policy"]
-    rows = []
+    return "\n".join([format_table(*summary_table(manifest)), "", *summary_facts(manifest, output_dir)])
+
+
+def summary_table(manifest: dict) -> tuple[Sequence[str], list[tuple]]:
+    """Returns the headers and the rows of what was kept of each class."""
+    selection, rows = manifest["selection"], []
     columns = (selection[name] for name in ("quotas", "available", "thresholds", "candidates", "kept"))
     for name, share, quota, available, threshold, candidates, kept in zip(
         manifest["classes"], manifest["target_distribution"], *columns, strict=True
     ):
         shown = "-" if threshold is None else f"{threshold:.4f}"
         rows.append((name, 100 * share, quota, available, shown, candidates, kept))
-    headers = ("class", "target %", "quota", "predicted", "threshold", "candidates", "kept")
-    kept, total = sum(selection["kept"]), manifest["num_pixels"]
-    facts = [f"{policy['name']}: {kept} of {total} pixels labelled ({100 * kept / total:.2f} %)"]
+    return ("class", "target %", "quota", "predicted", "threshold", "candidates", "kept"), rows
+
+
+def summary_facts(manifest: dict, output_dir: str) -> list[str]:
+    """Returns the figures of all classes together, in two lines."""
+    kept, total = sum(manifest["selection"]["kept"]), manifest["num_pixels"]
+    facts = [f"{manifest['policy']['name']}: {kept} of {total} pixels labelled ({100 * kept / total:.2f} %)"]
     if kept:
         facts.append(f"KL divergence to the labelled classes {_number(manifest['kl_to_labeled'])}")
     if manifest["kl_to_true"] is not None:
         facts.append(f"to the true ones {_number(manifest['kl_to_true'])}")
     if manifest["accuracy"] is not None:
         facts.append(f"{100 * manifest['accuracy']:.2f} % of the labels are right")
-    return "\n".join(
-        [
-            format_table(headers, rows),
-            "",
-            ", ".join(facts),
-            f"{manifest['num_images']} images in {output_dir}, split {SPLIT}",
-        ]
-    )
+    return [", ".join(facts), f"{manifest['num_images']} images in {output_dir}, split {SPLIT}"]
 
 
 def _number(value: float | None) -> str:
