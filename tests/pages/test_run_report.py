@@ -134,6 +134,15 @@ def test_a_training_writes_its_page(run_dir, monkeypatch):
     assert done.returncode == 0 and "report" not in done.stderr
 
 
+def test_a_method_that_learns_from_no_masks(trained, tmp_path):
+    """Of `Classification` there is no split of masks to name, and no class that is in none."""
+    parameters = [*bindings(SMALL, trained.parent / "data"), "train.method = @Classification()"]
+    parameters += ["train.evaluate_at_end = False", "TrainingData.labeled_split = 'gone'"]
+    experiment.run([], parameters, tmp_path / "run", strategy=tf.distribute.MirroredStrategy(["CPU:0"]))
+    page = report(tmp_path / "run")
+    assert "masks to learn from" not in page.text and "In no mask to learn" not in page.text
+
+
 def test_the_worst_and_the_best_are_chosen(trained, monkeypatch):
     """Photos whose prediction is their truth but for the first ones."""
     run = experiment.open_run(str(trained), [], tf.distribute.MirroredStrategy(["CPU:0"]))
@@ -169,6 +178,7 @@ def test_findings_of_a_result():
     assert any("25 % in the mean, higher than the accuracy" in line for line in lines)
     good = counted([[50, 0, 0], [1, 19, 0], [0, 1, 19]])
     assert not result_findings(good, masks=[20, 9, 9], measured=[10, 9, 9], first_class=1)
+    assert not result_findings(good, masks=None, measured=[10, 9, 9], first_class=1)
 
 
 def test_findings_of_pseudo_labels():
@@ -177,6 +187,12 @@ def test_findings_of_pseudo_labels():
     assert lines[0] == "The pseudo labels are wrong on 40 % of the pixels that are known."
     assert "50 % are not in them" in lines[1]
     assert not pseudo_label_findings({"fusion/accuracy": {1: 0.6, 2: 0.9}})
+
+
+def test_a_prediction_at_another_size():
+    label = np.array([[1, 300], [5, 7]], np.int32)
+    np.testing.assert_array_equal(chosen_photos._nearest(label, (2, 4)), [[1, 1, 300, 300], [5, 5, 7, 7]])
+    np.testing.assert_array_equal(chosen_photos._nearest(label, (2, 2)), label)
 
 
 def test_losses_are_told_from_metrics():

@@ -9,7 +9,7 @@ import tensorflow as tf
 from wss.data.dataset_info import DatasetInfo
 from wss.experiment import OpenRun
 from wss.inference.photos import Batch, Photo, SplitExamples, run_examples
-from wss.inference.prediction import label_at_size, predict
+from wss.inference.prediction import predict
 from wss.ops.metrics import mean_iou
 from wss.progress import track
 from wss.visualization.layout import classes_in
@@ -103,7 +103,7 @@ def predictions_for(run: OpenRun, split: str, chosen: ChosenPhotos) -> dict[str,
     sizes = {scored.photo.name: scored.photo.image.shape[:2] for photos in chosen.kinds.values() for scored in photos}
     examples = SplitExamples(run.info, split, run.model.mean_pixel, number=MOST_PHOTOS)
     return {
-        scored.photo.name: label_at_size(scored.prediction.astype(np.uint8), sizes[scored.photo.name]).astype(np.int32)
+        scored.photo.name: _nearest(scored.prediction, sizes[scored.photo.name])
         for scored in _predicted(run, examples)
         if scored.photo.name in sizes
     }
@@ -121,6 +121,12 @@ def _predicted(run: OpenRun, examples: SplitExamples) -> Iterator[ScoredPhoto]:
         prediction = outputs["prediction"][:height, :width]
         score = np.nan if photo.label is None else _score(photo.label, prediction, run.info)
         yield ScoredPhoto(photo, prediction, score)
+
+
+def _nearest(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns class ids [h, w] at a size (H, W)."""
+    rows, columns = (np.arange(side) * seen // side for side, seen in zip(size, label.shape, strict=True))
+    return label[rows][:, columns]
 
 
 def _score(label: np.ndarray, prediction: np.ndarray, info: DatasetInfo) -> float:

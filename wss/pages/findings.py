@@ -27,24 +27,24 @@ class Finding:
 
 
 def result_findings(
-    result: Result, *, masks: Sequence[int], measured: Sequence[int], first_class: int
+    result: Result, *, masks: Sequence[int] | None, measured: Sequence[int], first_class: int
 ) -> list[Finding]:
     """Returns what an evaluation and the numbers of masks behind it say.
 
     Args:
         result: The evaluation.
-        masks: Number of masks to learn from that show each of the C classes.
+        masks: Number of masks to learn from that show each of the C classes; None where no masks are learnt from.
         measured: Number of masks of the evaluation that show each.
         first_class: First class that is no background.
     """
     found = [Finding(line) for line in remarks(result)]
     names = result.class_names
     foreground = range(first_class, len(names))
-    if few := [f"{names[c]} ({masks[c]})" for c in foreground if 0 < masks[c] < FEW_MASKS]:
+    if few := [f"{names[c]} ({masks[c]})" for c in foreground if masks and 0 < masks[c] < FEW_MASKS]:
         found.append(
             Finding(f"Learnt from fewer than {FEW_MASKS} masks: {_listed(few)}. More masks of these help most.")
         )
-    if absent := [names[c] for c in foreground if not masks[c]]:
+    if absent := [names[c] for c in foreground if masks and not masks[c]]:
         found.append(Finding(f"In no mask to learn from: {_listed(absent)}."))
     if few := [f"{names[c]} ({measured[c]})" for c in foreground if 0 < measured[c] < FEW_MASKS]:
         found.append(

@@ -100,8 +100,10 @@ def _content(
 ) -> dict[str, Any]:
     """Returns what the page says without looking at photos; the first of the folders is the run's."""
     info, own = run.info, next(iter(folders))
-    labeled = gin.get_bindings("TrainingData").get("labeled_split", "train")
-    masks, measured = masks_with(info, labeled), masks_with(info, split)
+    labeled = (
+        gin.get_bindings("TrainingData").get("labeled_split", "train") if "labeled" in run.method.streams else None
+    )
+    masks, measured = labeled and masks_with(info, labeled), masks_with(info, split)
     result, scalars = results[own], read_scalars(run.directory.summaries)
     curves = {title: mean_iou_by_step(folder) for title, folder in folders.items()}
     others = {title: found for title, found in results.items() if title != own and found}
@@ -119,7 +121,7 @@ def _content(
         "charts": dict(_charts(result, scalars, curves)),
         "classes": _classes(info, result, others, masks=masks, measured=measured),
         "confusions": _confusions(result),
-        "splits": _splits(run, [labeled, split]),
+        "splits": _splits(run, split),
         "commands": _commands(run.directory.path),
         "configuration": run.directory.config.read_text(errors="replace"),
         "differences": {
@@ -146,7 +148,7 @@ def _findings(
     scalars: Mapping[str, Mapping[int, float]],
     mean_iou: Mapping[int, float],
     *,
-    masks: Sequence[int],
+    masks: Sequence[int] | None,
     measured: Sequence[int],
 ) -> list[Finding]:
     first = int(run.info.has_background)
@@ -211,7 +213,7 @@ def _classes(
     result: Result | None,
     others: Mapping[str, Result],
     *,
-    masks: Sequence[int],
+    masks: Sequence[int] | None,
     measured: Sequence[int],
 ) -> list[dict[str, Any]]:
     """Returns a row for each class."""
@@ -219,7 +221,7 @@ def _classes(
         {
             "name": name,
             "color": info.colors[c],
-            "masks": masks[c],
+            "masks": masks[c] if masks else None,
             "measured": measured[c],
             "iou": result.iou[name] if result else None,
             "accuracy": result.accuracy[name] if result else None,
@@ -262,11 +264,11 @@ def _photos(
     return kinds
 
 
-def _splits(run: OpenRun, names: Sequence[str]) -> dict[str, SplitInfo]:
-    """Returns the splits of the data set that the run read, and those of `names`; pseudo labels lie elsewhere."""
+def _splits(run: OpenRun, evaluated: str) -> dict[str, SplitInfo]:
+    """Returns the splits of the data set that the run read, and that of the evaluation; pseudo labels lie elsewhere."""
     record = RunRecord.read(run.directory)
     read = [] if record is None else [name.rpartition(": ")[2] for name in record.splits]
-    return {name: run.info.splits[name] for name in dict.fromkeys([*read, *names]) if name in run.info.splits}
+    return {name: run.info.splits[name] for name in dict.fromkeys([*read, evaluated]) if name in run.info.splits}
 
 
 def _commands(folder: Path) -> list[str]:
