@@ -1,4 +1,4 @@
-"""make demo: embedded data, three methods with equal steps on 1/8 of the masks, a table and pictures.
+"""make demo: embedded data, three methods with equal steps on 1/16 of the masks, a table, pictures and a page.
 
 python tools/demo.py --output=runs/demo --seed=0
 """
@@ -30,6 +30,8 @@ def main(argv: list[str]) -> None:
     from wss.conversion.shapes import build_shapes
     from wss.data.dataset_info import FILE_NAME
     from wss.evaluation.tables import comparison_table
+    from wss.pages.document import has_pages
+    from wss.pages.run_report import write_run_report
     from wss.progress import format_seconds
     from wss.runtime.strategy import build_strategy
     from wss.workflows.run_comparison import compare_runs
@@ -50,12 +52,15 @@ def main(argv: list[str]) -> None:
             return  # stopped by SIGTERM; the same command goes on
         results[title] = result
     print(
-        f"\nSame steps and initial weights, 40 masks of 320 photos, seed {FLAGS.seed}:\n\n{comparison_table(results)}"
+        f"\nSame steps and initial weights, 20 masks of 320 photos, seed {FLAGS.seed}:\n\n{comparison_table(results)}"
     )
     # Of the last one also what its pseudo labels are made of.
     folders = {title: str(output / f"{recipe}_seed{FLAGS.seed}") for title, recipe in METHODS.items()}
     compare_runs(folders, output / "pictures", strategy)
-    print(f"\ndone in {format_seconds(time.monotonic() - start)}; look at {output}/pictures/panels.png")
+    *others, last = folders.values()
+    page = write_run_report(last, strategy, output=output / "report.html", others=others) if has_pages() else None
+    found = f"{output}/pictures/panels.png{f' and {page}' if page else ''}"
+    print(f"\ndone in {format_seconds(time.monotonic() - start)}; look at {found}")
 
 
 if __name__ == "__main__":

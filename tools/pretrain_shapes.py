@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
     check_writable(FLAGS.output, "give another file by --output")
     records, run_dir = Path(FLAGS.work_dir) / "records", str(Path(FLAGS.work_dir) / "run")
     if not (records / FILE_NAME).exists():
-        build_shapes(records, num_train=6000, num_val=16, seed=1000, size=48, single=True)
+        build_shapes(records, num_train=6000, num_val=16, seed=1000, size=96, single=True)
     strategy = build_strategy("mirrored")
     recipe, data = "gin_configs/recipes/shapes/pretrain.gin", f"load_dataset.directory = '{records}'"
     experiment.run([recipe], [data], run_dir=run_dir, strategy=strategy)

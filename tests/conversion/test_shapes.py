@@ -29,7 +29,9 @@ def test_the_same_arguments_give_the_same_scene():
     again, mask_again = shapes.generate(3, 5)
     np.testing.assert_array_equal(image, again)
     np.testing.assert_array_equal(mask, mask_again)
-    assert image.shape == (64, 64, 3) and image.dtype == np.uint8 and mask.shape == (64, 64) and mask.dtype == np.uint8
+    assert (
+        image.shape == (128, 128, 3) and image.dtype == np.uint8 and mask.shape == (128, 128) and mask.dtype == np.uint8
+    )
     for seed, index in ((4, 5), (3, 6)):
         assert (shapes.generate(seed, index)[0] != image).mean() > 0.5
 

@@ -103,7 +103,7 @@ def _prepare(data: str, run_dir: str, images: int) -> None:
     from wss import experiment
     from wss.conversion.shapes import build_shapes
 
-    build_shapes(data, num_train=images, num_val=16, num_shards=-(-images // IMAGES_PER_FILE))
+    build_shapes(data, num_train=images, num_val=16, size=64, num_shards=-(-images // IMAGES_PER_FILE))
     parameters = [f"load_dataset.directory = {data!r}", "train.num_steps = 1", "train.evaluate_at_end = False"]
-    parameters += ["TrainingData.labeled_split = 'train'", "Labeling.flip = False"]
+    parameters += ["TrainingData.labeled_split = 'train'", "TrainingData.crop_size = (65, 65)", "Labeling.flip = False"]
     experiment.run(["gin_configs/recipes/shapes/supervised.gin"], parameters, run_dir=run_dir)

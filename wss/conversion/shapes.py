@@ -44,7 +44,7 @@ VOID_BORDER = True
 Grid = tuple[np.ndarray, np.ndarray]
 
 
-def generate(seed: int, index: int, size: int = 64, *, single: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def generate(seed: int, index: int, size: int = 128, *, single: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Draws scene number `index`; the same arguments always give the same scene.
 
     Args:
@@ -74,7 +74,7 @@ def build_shapes(
     *,
     num_train: int = 320,
     num_val: int = 160,
-    size: int = 64,
+    size: int = 128,
     seed: int = 0,
     num_shards: int = 4,
     workers: int = 0,
