@@ -33,6 +33,7 @@ def main(argv: list[str]) -> None:
     from wss.pages.document import has_pages
     from wss.pages.run_report import write_run_report
     from wss.progress import format_seconds
+    from wss.runtime.cpu import keep_freed_memory, set_cpu_threads
     from wss.runtime.strategy import build_strategy
     from wss.workflows.run_comparison import compare_runs
 
@@ -40,14 +41,17 @@ def main(argv: list[str]) -> None:
     records = output / "records"
     if not (records / FILE_NAME).exists():
         build_shapes(records)
-    strategy = build_strategy("mirrored")
     parameters = [f"load_dataset.directory = '{records}'", f"train.seed = {FLAGS.seed}", *FLAGS.gin_param]
+    # One process trains all; most of its time is PseudoSeg's, so the threads are as that wants them.
+    experiment.configure([_recipe("pseudoseg")], parameters)
+    keep_freed_memory()
+    set_cpu_threads()
+    strategy = build_strategy("mirrored")
     results = {}
     for number, (title, recipe) in enumerate(METHODS.items(), 1):
         print(f"\n== {number}/{len(METHODS)} {title} (seed {FLAGS.seed})", flush=True)
         run_dir = output / f"{recipe}_seed{FLAGS.seed}"
-        gin_file = f"gin_configs/recipes/shapes/{recipe}.gin"
-        result = experiment.run([gin_file], parameters, run_dir=run_dir, strategy=strategy)
+        result = experiment.run([_recipe(recipe)], parameters, run_dir=run_dir, strategy=strategy)
         if result is None:
             return  # stopped by SIGTERM; the same command goes on
         results[title] = result
@@ -61,6 +65,10 @@ def main(argv: list[str]) -> None:
     page = write_run_report(last, strategy, output=output / "report.html", others=others) if has_pages() else None
     found = f"{output}/pictures/panels.png{f' and {page}' if page else ''}"
     print(f"\ndone in {format_seconds(time.monotonic() - start)}; look at {found}")
+
+
+def _recipe(name: str) -> str:
+    return f"gin_configs/recipes/shapes/{name}.gin"
 
 
 if __name__ == "__main__":
