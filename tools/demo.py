@@ -39,13 +39,13 @@ def main(argv: list[str]) -> None:
 
     output = Path(FLAGS.output)
     records = output / "records"
-    if not (records / FILE_NAME).exists():
-        build_shapes(records)
     parameters = [f"load_dataset.directory = '{records}'", f"train.seed = {FLAGS.seed}", *FLAGS.gin_param]
     # One process trains all; most of its time is PseudoSeg's, so the threads are as that wants them.
     experiment.configure([_recipe("pseudoseg")], parameters)
     keep_freed_memory()
     set_cpu_threads()
+    if not (records / FILE_NAME).exists():
+        build_shapes(records)
     strategy = build_strategy("mirrored")
     results = {}
     for number, (title, recipe) in enumerate(METHODS.items(), 1):
