@@ -21,7 +21,7 @@ $(READY): setup.py constraints.txt
 	@touch $@
 
 demo: $(READY)
-	@echo "== supervised, PseudoSeg and PseudoSeg with image labels on the embedded data, 1/8 of the masks"
+	@echo "== supervised, PseudoSeg and PseudoSeg with image labels on the embedded data, 1/16 of the masks"
 	$(BIN)/python tools/demo.py --output=runs/demo --seed=$(SEED)
 
 # A test is slow if it takes more than about 10 seconds, starts other processes, or repeats a fast one in another size.
