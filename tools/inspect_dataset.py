@@ -80,8 +80,8 @@ def main(argv: list[str]) -> int:
     write_text(output / "report.json", json.dumps(content, indent=1) + "\n")
     write_text(output / "report.txt", text)
     print(text, end="")
-    command = f"python tools/inspect_dataset.py --dataset={info.directory}"
     if has_pages():
+        command = f"python tools/inspect_dataset.py --dataset={info.directory}"
         page = output / "report.html"
         write_inspection_page(page, info, summaries, findings=findings, sheets=sheets, command=command)
     wrong = any(finding.level == PROBLEM for finding in findings)

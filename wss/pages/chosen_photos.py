@@ -59,14 +59,14 @@ class ChosenPhotos:
             others: What other runs predict, by name of the photo by title, see `predictions_for`.
             title: Title of the run's own prediction.
         """
-        for kind, scored_photos in self.kinds.items():
-            photos = _OneByOne([scored.photo for scored in scored_photos], self.shape, run.model.mean_pixel)
-            outputs = explained(run.model, run.method, photos)
-            for scored, (photo, values) in zip(scored_photos, outputs, strict=True):
-                before = {title: by_name[photo.name] for title, by_name in others.items() if photo.name in by_name}
-                labels = [] if photo.label is None else [photo.label]
-                columns = columns_of(photo, values, run.info, before=before, title=title)
-                yield kind, scored, columns, classes_in([scored.prediction, *labels])
+        shown = [(kind, scored) for kind, scored_photos in self.kinds.items() for scored in scored_photos]
+        photos = _OneByOne([scored.photo for _, scored in shown], self.shape, run.model.mean_pixel)
+        outputs = explained(run.model, run.method, photos)
+        for (kind, scored), (photo, values) in zip(shown, outputs, strict=True):
+            before = {title: by_name[photo.name] for title, by_name in others.items() if photo.name in by_name}
+            labels = [] if photo.label is None else [photo.label]
+            columns = columns_of(photo, values, run.info, before=before, title=title)
+            yield kind, scored, columns, classes_in([scored.prediction, *labels])
 
 
 def choose_photos(run: OpenRun, split: str, *, seed: int = 0) -> ChosenPhotos:
