@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from wss.errors import UserError
-from wss.files import write_text
+from wss.files import reason_of, write_text
 from wss.ops import metrics
 
 
@@ -133,7 +133,8 @@ def read_json(path: str | Path) -> Result:
     try:
         return Result.from_dict(json.loads(Path(path).read_text()))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: not a readable evaluation result ({error!r}); run the evaluation again") from error
+        reason = f"{type(error).__name__}: {reason_of(error)}"  # the repr of a decoding error has the whole file
+        raise UserError(f"{path}: not a readable evaluation result ({reason}); run the evaluation again") from error
 
 
 def without_nan(values: dict[str, float]) -> dict[str, float | None]:
