@@ -17,6 +17,7 @@ from scripts import load_module
 from tiny import SMALL, TINY, bindings
 
 import wss.configurables  # noqa: F401  so that gin knows all names
+from wss.runtime.strategy import build_strategy
 
 SMALL_GOLDENS = Path(__file__).parent / "goldens"
 SHARED = Path(os.environ.get("WSS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -53,8 +54,8 @@ def clean_gin():
 
 @pytest.fixture(scope="session")
 def two_replicas() -> tf.distribute.Strategy:
-    """One MirroredStrategy for all tests: a second one over the same devices breaks the collectives of the first."""
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    """The strategy that the commands build, too: a second one over the same devices breaks the collectives of the first."""
+    return build_strategy("mirrored")
 
 
 @pytest.fixture(scope="session")

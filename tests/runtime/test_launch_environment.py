@@ -35,6 +35,20 @@ def test_hosts_that_mirrored_leaves_out_are_said(monkeypatch, capsys):
     assert "TF_CONFIG names 2 hosts, but --strategy=mirrored" in capsys.readouterr().err
 
 
+def test_strategies_of_one_process_share_their_collectives(monkeypatch):
+    """Two trainings in a notebook, of networks of different sizes."""
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    for size in (2, 3):
+        strategy = build_strategy("mirrored")
+
+        @tf.function
+        def total(strategy=strategy, size=size):
+            values = strategy.run(lambda: tf.distribute.get_replica_context().all_reduce("SUM", tf.ones([size])))
+            return strategy.experimental_local_results(values)[0]
+
+        assert total().numpy().tolist() == [strategy.num_replicas_in_sync] * size
+
+
 def test_one_host_is_no_word(monkeypatch, capsys):
     monkeypatch.setenv("TF_CONFIG", cluster("a:1"))
     build_strategy("mirrored")

@@ -43,13 +43,19 @@ def build_strategy(name: str = "mirrored", tpu: str = "", wait_seconds: float = 
     """
     if name == "mirrored":
         _look_at_unused(os.environ.get("TF_CONFIG"))
-        return tf.distribute.MirroredStrategy(_local_devices())
+        return _mirrored(_local_devices())
     if name == "multi_worker":
         return _multi_worker(wait_seconds)
     if name == "tpu":
         return _tpu(tpu or "local")
     expected = ", ".join(STRATEGIES)
     raise UserError(f"--strategy={name}: expected one of {expected}.{did_you_mean(name, STRATEGIES)}")
+
+
+@functools.cache
+def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    """One a process: each numbers its collectives from the same start, and two over the same devices mix them up."""
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def number_of_hosts(strategy: tf.distribute.Strategy) -> int:
@@ -255,6 +261,6 @@ def _listens(address: str) -> bool:
         return False
 
 
-def _local_devices() -> list[str]:
+def _local_devices() -> tuple[str, ...]:
     gpus = tf.config.list_logical_devices("GPU")
-    return [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
+    return tuple(device.name for device in gpus or tf.config.list_logical_devices("CPU"))
