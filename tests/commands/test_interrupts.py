@@ -37,14 +37,14 @@ def test_ctrl_c_is_one_line_and_exit_code_130(tmp_path, command):
 def test_ctrl_c_while_images_are_written_by_several_processes(tmp_path):
     command = [sys.executable, "datasets/build_shapes.py", f"--output_dir={tmp_path / 'shapes'}"]
     process = subprocess.Popen(
-        [*command, "--num_train=4000", "--workers=2"],
+        [*command, "--num_train=1500", "--workers=2"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    for _ in range(600):
+    for _ in range(3000):  # of a tenth of a second; the images are drawn first
         if list(tmp_path.glob(".shapes.partial/*.tmp-*")):
             break
         try:
