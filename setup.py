@@ -17,6 +17,7 @@ DEV = [
     "import-linter>=2.1",
 ]
 REPORT = ["matplotlib>=3.9", "jinja2>=3.1"]  # charts, pages
+EXPORT = ["tf2onnx>=1.17", "onnx>=1.20", "onnxruntime>=1.23", "ai-edge-litert>=2.1"]
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "wss" / "__init__.py").read_text()).group(1)
 
@@ -51,7 +52,13 @@ setup(
         "pillow>=10.1",
         "tqdm>=4.66",
     ],
-    extras_require={"convert": CONVERT, "beam": BEAM, "report": REPORT, "dev": [*DEV, *CONVERT, *BEAM, *REPORT]},
+    extras_require={
+        "convert": CONVERT,
+        "beam": BEAM,
+        "report": REPORT,
+        "export": EXPORT,
+        "dev": [*DEV, *CONVERT, *BEAM, *REPORT, *EXPORT],
+    },
     entry_points={
         "console_scripts": [
             "wss-plan = wss.plan:console_main",
@@ -60,6 +67,7 @@ setup(
             "wss-eval = wss.eval:console_main",
             "wss-vis = wss.vis:console_main",
             "wss-report = wss.report:console_main",
+            "wss-export = wss.export:console_main",
             "wss-label = wss.label:console_main",
         ]
     },

@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 
 from absl import flags
-from benchmarks import cam, esl, inference, input, label, startup, step
+from benchmarks import cam, esl, export, inference, input, label, startup, step
 from benchmarks.measure import Row, measure
 from benchmarks.trace import trace
 
@@ -27,6 +27,7 @@ WHAT = {
     "esl": esl.cases,
     "input": input.cases,
     "inference": inference.cases,
+    "export": export.cases,
     "cam": cam.cases,
     "label": label.cases,
     "startup": startup.cases,

@@ -11,6 +11,7 @@
 <run_dir>/train/, eval_<split>/      TensorBoard
 <run_dir>/eval_<split>.json          the last evaluation on a split
 <run_dir>/report.html                what wss-report writes
+<run_dir>/export/                    what wss-export writes
 <run_dir>/pseudo_labels_<split>.json  how right and how sure the pseudo labels on a split are
 <run_dir>/labels/                    a round of self-training: the data set of its pseudo labels
 <run_dir>/finished                   the run is complete; written by what runs several of them
@@ -100,6 +101,11 @@ class RunDirectory:
     def report(self) -> Path:
         """The HTML page of the run."""
         return self.path / "report.html"
+
+    @property
+    def export(self) -> Path:
+        """The folder of the network in other formats."""
+        return self.path / "export"
 
     @property
     def labels(self) -> Path:

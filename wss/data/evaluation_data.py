@@ -8,7 +8,7 @@ from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_example
 from wss.data.padding import pad
 from wss.data.record_files import split_records
-from wss.data.resize import ResizeToRange
+from wss.data.resize import ResizeToRange, up_to_multiple
 from wss.errors import UserError
 
 
@@ -92,7 +92,7 @@ def evaluation_batches(
 
 def padded_size(size: tuple[int, int], multiple: int = 16) -> tuple[int, int]:
     """Returns the smallest (k * multiple + 1) that holds `size`, for each side."""
-    height, width = (-(-(side - 1) // multiple) * multiple + 1 for side in size)
+    height, width = (up_to_multiple(side, multiple) for side in size)
     return height, width
 
 

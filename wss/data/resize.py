@@ -4,6 +4,7 @@ Source: DeepLab's flags min_resize_value, max_resize_value and resize_factor.
 """
 
 import dataclasses
+from typing import TypeVar
 
 import gin
 import numpy as np
@@ -16,6 +17,8 @@ from wss.data.record_files import split_records
 from wss.errors import UserError
 from wss.parameter_ranges import in_ranges
 from wss.ranges import LARGEST_SIDE, Integer, OrNone
+
+IntOrTensor = TypeVar("IntOrTensor", int, tf.Tensor)
 
 
 @gin.configurable
@@ -69,7 +72,8 @@ class ResizeToRange:
         """Returns the (height, width) that an image of a size is resized to."""
         if self.min_size is None:
             return size
-        resized = size_in_range(tf.constant(size), self.min_size, max_size=self.max_size, factor=self.factor)
+        with tf.init_scope():  # a number also where a graph is made
+            resized = size_in_range(tf.constant(size), self.min_size, max_size=self.max_size, factor=self.factor)
         height, width = resized.numpy().tolist()
         return height, width
 
@@ -135,4 +139,9 @@ def size_in_range(
         within = tf.floor(sides * (max_size / tf.reduce_max(sides)))
         resized = tf.where(tf.reduce_max(resized) > max_size, within, resized)
     rounded = tf.maximum(tf.cast(resized, tf.int32), 1)
-    return rounded if factor is None else rounded + (1 - rounded) % factor
+    return rounded if factor is None else up_to_multiple(rounded, factor)
+
+
+def up_to_multiple(sides: IntOrTensor, factor: int) -> IntOrTensor:
+    """Returns the smallest k * factor + 1 that is not below `sides`, 1 or more; without negative numbers, for exports."""
+    return (sides + (factor - 2)) // factor * factor + 1

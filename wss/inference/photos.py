@@ -159,7 +159,7 @@ class FolderExamples:
         batch_size: int = 4,
         without: str | None = None,
     ):
-        self._names, self._paths = _photos_in(folder, number, without)
+        self._names, self._paths = photos_in(folder, number, without)
         self._max_side, self._mean_pixel = max_side, mean_pixel
         self._resize, self._value_range = resize or ResizeToRange(), value_range
         self._batch_size = min(batch_size, len(self._paths))
@@ -216,7 +216,7 @@ def run_examples(
             yield example, {name: array[i] for name, array in arrays.items()}
 
 
-def _photos_in(folder: str, number: int | None, without: str | None) -> tuple[list[str], list[Path]]:
+def photos_in(folder: str, number: int | None, without: str | None) -> tuple[list[str], list[Path]]:
     """Returns the names of the first photos of a folder, and their paths."""
     others = [without] if without and os.path.isdir(without) else []
     listing = list_images(folder, flag="--images", without=others)

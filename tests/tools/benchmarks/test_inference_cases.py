@@ -1,7 +1,7 @@
 """The cases of inference and of CAMs in small, through the harness."""
 
 import pytest
-from benchmarks import cam, esl, inference, step
+from benchmarks import cam, esl, export, inference, step
 from benchmarks.measure import Case, measure
 
 SMALL = {"size": 65, "backbone": "mobilenet_v2"}
@@ -20,6 +20,13 @@ def test_inference_in_small():
         assert 0 < row.fastest <= row.seconds <= row.slowest and row.gflops > 0
         assert row.images_per_second * row.seconds == pytest.approx(images)
     assert four.gflops * four.seconds == pytest.approx(2 * two.gflops * two.seconds)
+
+
+@pytest.mark.slow
+def test_exports_in_small():
+    small = {"backbone": "mobilenet_v2", "size": 33, "num_classes": 3}
+    rows = measure([Case(name, export.build, {**small, "name": name}) for name in ("network", "onnx")], repeats=1)
+    assert all(row.images_per_second * row.seconds == pytest.approx(1) for row in rows)
 
 
 @pytest.mark.slow
@@ -48,6 +55,6 @@ def test_esl_in_small():
 
 
 def test_the_cases_have_names_of_their_own():
-    for module in (inference, cam, esl):
+    for module in (inference, cam, esl, export):
         names = [case.name for case in module.cases()]
         assert len(set(names)) == len(names) >= 4

@@ -1,6 +1,8 @@
 """Convolutions with slim's padding and names, and what surrounds them in every network."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -11,6 +13,18 @@ from wss.ops.resizing import resize_bilinear, sides
 Shape = tuple[int | None, ...]
 # Of networks that were trained with PyTorch's defaults.
 PYTORCH_BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
+_switch = threading.local()
+
+
+@contextlib.contextmanager
+def convolutions_as_such() -> Iterator[None]:
+    """Traces every `Conv2D` as a convolution, 1x1 too: runtimes other than TensorFlow know best what to make of it."""
+    before = getattr(_switch, "as_such", False)
+    _switch.as_such = True
+    try:
+        yield
+    finally:
+        _switch.as_such = before
 
 
 @keras.saving.register_keras_serializable(package="wss")
@@ -105,7 +119,7 @@ class Conv2D(_SlimConvolution, keras.layers.Conv2D):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns the convolution of the input, as a matrix product where the kernel is 1x1."""
-        if (*self.kernel_size, *self.strides) != (1, 1, 1, 1):
+        if (*self.kernel_size, *self.strides) != (1, 1, 1, 1) or getattr(_switch, "as_such", False):
             return super().call(inputs)
         # On a CPU a product takes two thirds of the time of a convolution, its gradients half; a GPU makes it one anyway.
         kernel = tf.convert_to_tensor(self.kernel)
@@ -119,6 +133,20 @@ class Conv2D(_SlimConvolution, keras.layers.Conv2D):
 @keras.saving.register_keras_serializable(package="wss")
 class DepthwiseConv2D(_SlimConvolution, keras.layers.DepthwiseConv2D):
     """A `keras.layers.DepthwiseConv2D` with slim's symmetric padding and a TensorFlow 1 scope."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns the convolution of the input."""
+        if max(self.dilation_rate) == 1 or not getattr(_switch, "as_such", False):
+            return super().call(inputs)
+        # TensorFlow's kernel knows no rates, so that Keras surrounds it by rearrangements, which converters mistake.
+        outputs = tf.raw_ops.DepthwiseConv2dNative(
+            input=inputs,
+            filter=tf.convert_to_tensor(self.kernel),
+            strides=[1, 1, 1, 1],
+            padding="SAME",
+            dilations=[1, *self.dilation_rate, 1],
+        )
+        return tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias)) if self.use_bias else outputs
 
 
 class AtrousSchedule:
