@@ -18,6 +18,9 @@ DEV = [
 ]
 REPORT = ["matplotlib>=3.9", "jinja2>=3.1"]  # charts, pages
 EXPORT = ["tf2onnx>=1.17", "onnx>=1.20", "onnxruntime>=1.23", "ai-edge-litert>=2.1"]
+DEMO = ["gradio>=6"]
+VIDEO = ["av>=14"]
+DOCS = ["mkdocs-material>=9.6", "latex2mathml>=3.77"]
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "wss" / "__init__.py").read_text()).group(1)
 
@@ -57,7 +60,10 @@ setup(
         "beam": BEAM,
         "report": REPORT,
         "export": EXPORT,
-        "dev": [*DEV, *CONVERT, *BEAM, *REPORT, *EXPORT],
+        "demo": DEMO,
+        "video": VIDEO,
+        "docs": DOCS,
+        "dev": [*DEV, *CONVERT, *BEAM, *REPORT, *EXPORT, *DEMO, *VIDEO, *DOCS],
     },
     entry_points={
         "console_scripts": [
@@ -68,6 +74,7 @@ setup(
             "wss-vis = wss.vis:console_main",
             "wss-report = wss.report:console_main",
             "wss-export = wss.export:console_main",
+            "wss-demo = wss.demo:console_main",
             "wss-label = wss.label:console_main",
         ]
     },

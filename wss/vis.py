@@ -2,6 +2,7 @@
 
 wss-vis --run_dir=runs/shapes --output=pictures                      first images of the evaluation split
 wss-vis --run_dir=runs/shapes --output=pictures --images=my_photos   any folder of photos, and the folders in it
+wss-vis --run_dir=runs/shapes --output=pictures --video=clip.mp4     a video, into pictures/clip_segmented.mp4
 
 masks/ has PNGs with a palette, of the photos' own size: their values are class ids, and never 255, which is no class.
 
@@ -23,6 +24,7 @@ define_weights_flag()
 flags.DEFINE_string("output", None, "Folder for the pictures.", required=True)
 flags.DEFINE_string("split", None, "Split to show; by default that of the evaluation.")
 flags.DEFINE_string("images", None, "Folder of photos (JPEG, PNG, TIFF, BMP, WebP) to show instead of a split.")
+flags.DEFINE_string("video", None, "Video to show instead; it takes the extra wss[video].")
 flags.DEFINE_integer("num_images", 24, "How many images at most; 0 for all.", lower_bound=0)
 flags.DEFINE_integer("max_side", 1025, "Longest side of photos, if no ResizeToRange says their size.", lower_bound=33)
 flags.DEFINE_string("value_range", None, "Black and white in photos of more than 8 bits, such as 0,4095.")
@@ -44,11 +46,21 @@ def main(argv: list[str]) -> None:
     from wss.ops.dense_crf import CRFSettings
     from wss.runtime.strategy import build_strategy
     from wss.visualization.panels import visualize
+    from wss.visualization.videos import annotate, require_videos
 
     if FLAGS.images is not None and Path(FLAGS.output).resolve() == Path(FLAGS.images).resolve():
         raise UserError(f"--output={FLAGS.output}: the folder of --images, which would get the pictures; give another")
+    if FLAGS.video is not None:
+        require_videos()
+        if FLAGS.images is not None or FLAGS.split is not None or FLAGS.crf:
+            raise UserError("--video: shown alone; leave out --images, --split and --crf")
     strategy = build_strategy(FLAGS.strategy, FLAGS.tpu)
     run = open_run(FLAGS.run_dir, gin_parameters(), strategy, weights=FLAGS.weights)
+    print(f"showing {run.weights}")
+    if FLAGS.video is not None:
+        path = annotate(run.model, run.info, FLAGS.video, Path(FLAGS.output), max_side=FLAGS.max_side)
+        print(f"written to {path} ({path.stat().st_size / 1e6:.1f} MB)")
+        return
     shared = {"number": FLAGS.num_images or None, "batch_size": FLAGS.batch_size}
     mean_pixel = run.model.mean_pixel
     examples: Examples
@@ -59,7 +71,6 @@ def main(argv: list[str]) -> None:
         )
     else:
         examples = SplitExamples(run.info, FLAGS.split or default_split(), mean_pixel, **shared)
-    print(f"showing {run.weights}")
     crf = CRFSettings() if FLAGS.crf else None
     visualize(run.model, run.method, run.info, examples=examples, output=FLAGS.output, crf=crf)
     is_evaluated = run.directory.evaluation(FLAGS.split or default_split()).is_file()

@@ -14,7 +14,7 @@ from wss.parameter_reference import describe, describe_all
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSOLE = {name: ["-c", f"from {name.replace('-', '.')} import console_main; console_main()"] for name in (
-    "wss-train", "wss-eval", "wss-vis", "wss-report", "wss-label"
+    "wss-train", "wss-eval", "wss-vis", "wss-report", "wss-export", "wss-demo", "wss-label"
 )}  # fmt: skip
 SCRIPTS = {
     str(path.relative_to(ROOT)): [str(path)] for path in sorted([*ROOT.glob("datasets/*.py"), *ROOT.glob("tools/*.py")])
@@ -26,6 +26,8 @@ SOME_FLAGS = {
     "wss-eval": ["split", "output"],
     "wss-vis": ["images", "num_images"],
     "wss-report": ["compare", "output"],
+    "wss-export": ["format", "size"],
+    "wss-demo": ["host", "port"],
     "wss-label": ["alpha", "policy"],
     "datasets/build_voc2012.py": ["voc_root", "output_dir", "num_shards"],
 }

@@ -13,7 +13,7 @@ from wss.exports.comparison import network_probabilities
 from wss.exports.formats.base import Export
 from wss.exports.formats.registry import FORMATS
 from wss.exports.quantization import bias_corrected, convolutions, parts
-from wss.exports.serving import serving_model
+from wss.inference.serving import serving_model
 
 ABOUT = json.dumps({"classes": [{"id": 0, "name": "a"}]})
 MOBILENET = {"backbone": "mobilenet_v2", "depth_multiplier": 0.25}

@@ -35,8 +35,8 @@ def build(backbone: str, name: str, size: int = 513, num_classes: int = 21) -> W
     from wss.data.resize import ResizeToRange
     from wss.exports.formats.base import Export
     from wss.exports.formats.registry import FORMATS
-    from wss.exports.serving import serving_model
     from wss.inference.prediction import predict
+    from wss.inference.serving import serving_model
     from wss.models.deeplab import build_model
 
     keras.utils.set_random_seed(0)

@@ -18,8 +18,8 @@ from wss.exports.comparison import Difference, network_probabilities
 from wss.exports.examples import example, example_name
 from wss.exports.formats.base import Export, Format, Run, Shape
 from wss.exports.photos import Photos
-from wss.exports.serving import serving_model
 from wss.files import WriteError, locked, remove_temporaries, unique_name, write_errors, write_text
+from wss.inference.serving import serving_model
 from wss.progress import track
 from wss.tables import format_bytes, format_table
 

@@ -153,7 +153,7 @@ def predict_and_explain(
         crf: Parameters of a dense CRF that refines the prediction; a further map is then without it.
 
     Returns:
-        The prediction, int32 [B, H, W], and the method's maps, [B, h, w, C] each, which `to_image_size` brings to
+        Probabilities, float32 [B, H, W, C], and the method's maps, [B, h, w, C] each, which `to_image_size` brings to
         [B, H, W, C]. No map depends on the other images of the batch.
     """
     features = network.features(images)
@@ -174,7 +174,7 @@ def predict_and_explain(
     if crf is not None:
         joined.insert(0, Figure("without CRF", "probabilities", probabilities))
         probabilities = refine(probabilities, images, sizes, crf)
-    return tf.argmax(probabilities, axis=-1, output_type=tf.int32), joined
+    return probabilities, joined
 
 
 def label_at_size(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:

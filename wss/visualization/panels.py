@@ -103,7 +103,8 @@ def explained(
 
     @tf.function
     def step(images: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
-        prediction, maps = predict_and_explain(model, method, images, sizes, crf=crf)
+        probabilities, maps = predict_and_explain(model, method, images, sizes, crf=crf)
+        prediction = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
         return {"prediction": prediction, **{figure.title: _shown(figure) for figure in maps}}
 
     yield from run_examples(step, examples)

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from wss.exports.formats.base import Export, Format, Run, add_about
 from wss.exports.quantization import bias_corrected, sensitive_tensors
-from wss.exports.serving import PHOTOS
+from wss.inference.serving import PHOTOS
 from wss.models.layers.convolution import convolutions_as_such
 from wss.quiet_tensorflow import caught_stderr
 

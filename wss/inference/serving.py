@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from wss.data.resize import ResizeToRange
-from wss.exports.layers import MostProbable, NetworkToPhoto, PhotoToNetwork
+from wss.inference.serving_layers import MostProbable, NetworkToPhoto, PhotoToNetwork
 from wss.models.deeplab import DeepLab
 from wss.models.folding import folded
 

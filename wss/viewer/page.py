@@ -1,0 +1,227 @@
+"""The page: photos in, pictures and numbers out. The only file that imports Gradio."""
+
+import csv
+import html
+import importlib.util
+import io
+import os
+import socket
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from wss.errors import UserError, first_line
+from wss.viewer.segmenter import Segmented, Segmenter
+
+HOUR = 3600
+LEGEND = """
+<style>
+.wss-classes { width: 100%; border-collapse: collapse; }
+.wss-classes td, .wss-classes th { padding: 2px 8px 2px 0; text-align: left; }
+.wss-classes td:last-child, .wss-classes th:last-child { text-align: right; }
+.wss-color { display: inline-block; width: 1em; height: 1em; border: 1px solid #888; vertical-align: -0.1em; }
+</style>
+"""
+
+
+def require_page() -> None:
+    """Checks that Gradio is installed.
+
+    Raises:
+        UserError: It is not.
+    """
+    if importlib.util.find_spec("gradio") is None:
+        raise UserError("Gradio is not installed, and the page needs it: pip install 'wss[demo]'")
+
+
+class Page:
+    """What the page does with photos; its pictures lie in a folder that goes with it.
+
+    Args:
+        segmenter: The run.
+        max_photos: Largest number of photos at once.
+    """
+
+    def __init__(self, segmenter: Segmenter, *, max_photos: int):
+        self._segmenter, self._max_photos = segmenter, max_photos
+        self._temporary = tempfile.TemporaryDirectory(prefix="wss-demo-")
+
+    def __enter__(self) -> "Page":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._temporary.cleanup()
+
+    @property
+    def folder(self) -> str:
+        """The folder of the pictures."""
+        return self._temporary.name
+
+    @property
+    def info(self):
+        """The data set of the run."""
+        return self._segmenter.run.info
+
+    def segment(self, files: Sequence[str] | None) -> tuple[list[dict], list[tuple[str, str]], str, str | None]:
+        """Segments photos.
+
+        Args:
+            files: Paths of what was given to the page.
+
+        Returns:
+            What `show` takes, the overlays with their names, lines on what was not read, and a ZIP of everything.
+        """
+        results, problems = [], []
+        files = list(files or [])
+        if not files:
+            problems.append("no photo was given")
+        if len(files) > self._max_photos:
+            problems.append(f"{len(files)} files were given, the first {self._max_photos} are shown")
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        for number, file in enumerate(files[: self._max_photos]):
+            name = Path(file).name
+            try:
+                found = self._segmenter(Path(file))
+                results.append(self._written(found, name, folder / str(number)))
+            except UserError as error:
+                problems.append(str(error).replace(str(file), name))
+            except Exception as error:
+                problems.append(f"{name}: not segmented ({type(error).__name__}: {first_line(error)})")
+        archive = self._archive(results, folder / "segmented.zip") if results else None
+        said = "<br>".join(html.escape(line) for line in problems)
+        return results, [(one["pictures"][1][0], one["name"]) for one in results], said, archive
+
+    def show(self, results: Sequence[dict], number: int) -> tuple[list[tuple[str, str]], str, str]:
+        """Returns the pictures of one photo, its classes as HTML, and its mask."""
+        one = results[number]
+        return one["pictures"], self.classes(one), one["mask"]
+
+    def classes(self, one: dict | None = None) -> str:
+        """Returns the classes with their colours, and with their shares of a photo, as HTML."""
+        shares = one["shares"] if one else [None] * self.info.num_classes
+        rows = []
+        for name, color, share in zip(self.info.class_names, self.info.colors, shares, strict=True):
+            square = f'<span class="wss-color" style="background: rgb{tuple(color)}"></span>'
+            area = "" if share is None else f"{share:.1%}"
+            rows.append((share or 0.0, f"<tr><td>{square} {html.escape(name)}</td><td>{area}</td></tr>"))
+        if one:
+            rows.sort(key=lambda row: -row[0])
+        title = (
+            f"{html.escape(one['name'])}: {one['size']} pixels, confidence {one['confidence']:.0%}"
+            if one
+            else "Classes"
+        )
+        head = "<tr><th>class</th><th>area</th></tr>" if one else ""
+        return f'{LEGEND}<p>{title}</p><table class="wss-classes">{head}{"".join(row for _, row in rows)}</table>'
+
+    def _written(self, found: Segmented, name: str, folder: Path) -> dict[str, Any]:
+        folder.mkdir()
+        pictures = []
+        for title, picture in found.pictures:
+            path = folder / f"{_as_file(title)}.png"
+            Image.fromarray(picture).save(path)
+            pictures.append((str(path), title))
+        mask = folder / "mask_of_class_ids.png"
+        mask.write_bytes(found.mask_png(self._segmenter.run))
+        return {
+            "name": name,
+            "size": f"{found.size[1]} x {found.size[0]}",
+            "shares": list(found.shares),
+            "confidence": found.confidence,
+            "pictures": pictures,
+            "mask": str(mask),
+        }
+
+    def _archive(self, results: Sequence[dict], path: Path) -> str:
+        """Writes every picture of every photo, and a table of the areas."""
+        table = io.StringIO()
+        writer = csv.writer(table)
+        writer.writerow(["photo", "confidence", *self.info.class_names])
+        with zipfile.ZipFile(path, "w") as archive:
+            for number, one in enumerate(results):
+                stem = f"{number:03}_{_as_file(Path(one['name']).stem)}"
+                writer.writerow([one["name"], f"{one['confidence']:.4f}", *(f"{share:.6f}" for share in one["shares"])])
+                for file in [one["mask"], *(picture for picture, _ in one["pictures"])]:
+                    archive.write(file, f"{stem}/{Path(file).name}")
+            archive.writestr("areas.csv", table.getvalue())
+        return str(path)
+
+
+def build(page: Page, *, title: str):
+    """Returns the Gradio page."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    import gradio as gr
+
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(HOUR, HOUR)) as blocks:
+        results = gr.State([])
+        fit: dict = {"height": "max-content", "object_fit": "contain"}
+        gr.Markdown(f"# {html.escape(title)}")
+        with gr.Row():
+            with gr.Column(scale=1):
+                files = gr.File(label="photos", file_count="multiple", type="filepath", elem_id="photos")
+                folder = gr.UploadButton("a folder", file_count="directory", type="filepath", elem_id="folder")
+                run = gr.Button("segment", variant="primary", elem_id="segment")
+                problems = gr.HTML(elem_id="problems")
+                classes = gr.HTML(page.classes(), elem_id="classes")
+            with gr.Column(scale=3):
+                overview = gr.Gallery(label="photos", columns=4, allow_preview=False, elem_id="overview", **fit)
+                details = gr.Gallery(label="one photo", columns=3, elem_id="details", **fit)
+                with gr.Row():
+                    mask = gr.DownloadButton("mask of this photo (PNG)", elem_id="mask")
+                    everything = gr.DownloadButton("all pictures (ZIP)", elem_id="everything")
+
+        def segment(given):
+            found, overlays, said, archive = page.segment(given)
+            shown = page.show(found, 0) if found else ([], page.classes(), None)
+            return found, overlays, said, archive, *shown
+
+        def choose(found, event: gr.SelectData):
+            return page.show(found, event.index)
+
+        outputs = [results, overview, problems, everything, details, classes, mask]
+        for event in (run.click, files.upload):
+            event(segment, files, outputs, concurrency_limit=1, concurrency_id="network", api_visibility="private")
+        folder.upload(segment, folder, outputs, concurrency_limit=1, concurrency_id="network", api_visibility="private")
+        overview.select(choose, results, [details, classes, mask], api_visibility="private")
+    return blocks
+
+
+def serve(blocks, *, host: str, port: int, max_megabytes: int, folder: str) -> None:
+    """Serves a page until Ctrl-C.
+
+    Raises:
+        UserError: The port is in use, or the address is none of this machine.
+    """
+    import gradio as gr
+
+    # Fonts of the machine: the page asks no other host for anything.
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    blocks.queue(max_size=32)
+    try:
+        socket.create_server((host, port)).close()
+    except (OSError, OverflowError) as error:
+        number = getattr(error, "errno", None) or 0
+        reason = os.strerror(number) if number > 0 else first_line(error)
+        raise UserError(f"--host={host} --port={port}: cannot be served ({reason}); give another") from error
+    blocks.launch(
+        server_name=host,
+        server_port=port,
+        max_file_size=f"{max_megabytes}mb",
+        allowed_paths=[folder],
+        theme=theme,
+        footer_links=[],
+        show_error=True,
+        quiet=True,
+        prevent_thread_lock=True,
+    )
+    print(f"serving on http://{host}:{port}; Ctrl-C ends it", flush=True)
+    blocks.block_thread()
+
+
+def _as_file(text: str) -> str:
+    """Returns a text as part of a file's name."""
+    return "".join(one if one.isalnum() or one in "-_" else "_" for one in text)[:80] or "_"

@@ -1,0 +1,112 @@
+"""One photo at a time through a trained network, with what a viewer of it wants to see."""
+
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from wss.data.evaluation_data import padded_size
+from wss.data.masks import color_table
+from wss.data.photos import read_photo
+from wss.data.resize import ResizeToRange
+from wss.experiment import OpenRun
+from wss.inference.photos import reduced_size
+from wss.inference.prediction import label_at_size, predict_and_explain, to_image_size
+from wss.ops.dense_crf import CRFSettings
+from wss.visualization.overlays import example_columns, heatmap, overlay, to_uint8
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Segmented:
+    """A photo and what a network says of it.
+
+    Attributes:
+        size: Its own (height, width).
+        mask: Class ids, uint8 [H, W], at its own size.
+        shares: Share of its pixels that each class has, 0 .. 1, in the order of the classes.
+        confidence: Mean probability of the class that a pixel is given, 0 .. 1.
+        pictures: Titles and pictures uint8 [h, w, 3], as the network sees the photo: itself, the overlay, the colours of
+            the mask, the confidence of each pixel, and the maps of the method.
+    """
+
+    size: tuple[int, int]
+    mask: np.ndarray
+    shares: Sequence[float]
+    confidence: float
+    pictures: Sequence[tuple[str, np.ndarray]]
+
+    def mask_png(self, run: OpenRun) -> bytes:
+        """Returns the mask as a PNG with a palette: values are class ids, colours those of the data set."""
+        image, encoded = Image.fromarray(self.mask), io.BytesIO()
+        image.putpalette(color_table(run.info.colors, run.info.ignore_label).tobytes())
+        image.save(encoded, format="PNG")
+        return encoded.getvalue()
+
+
+class Segmenter:
+    """A run that segments photos.
+
+    Args:
+        run: The run.
+        max_side: Longest side in pixels where no `ResizeToRange` says the size; larger photos are reduced to it.
+        crf: Parameters of a dense CRF that refines predictions; None without one.
+    """
+
+    def __init__(self, run: OpenRun, *, max_side: int, crf: CRFSettings | None = None):
+        self.run, self._max_side, self._crf, self._resize = run, max_side, crf, ResizeToRange()
+
+    def __call__(self, path: Path) -> Segmented:
+        """Segments the photo of a file.
+
+        Raises:
+            UserError: It is no photo that can be read.
+        """
+        photo = read_photo(path)
+        own_size = photo.height, photo.width
+        image = self._seen(photo)
+        height, width = image.shape[:2]
+        padded = np.tile(np.array(self.run.model.mean_pixel, np.float32), (1, *padded_size((height, width)), 1))
+        padded[0, :height, :width] = image
+        # Not traced: that would take seconds for every new size of a photo.
+        probabilities, maps = predict_and_explain(
+            self.run.model, self.run.method, tf.constant(padded), tf.constant([[height, width]]), crf=self._crf
+        )
+        probabilities = probabilities[0, :height, :width].numpy()
+        prediction, confidence = probabilities.argmax(-1), probabilities.max(-1)
+        columns = example_columns(
+            image,
+            self.run.info,
+            maps=[
+                (one.title, to_image_size(_drawn(one), padded.shape[1:3])[:height, :width])
+                for one in maps
+                if one.kind in ("heat", "probabilities")
+            ],
+        )
+        mask = label_at_size(prediction.astype(np.uint8), own_size)
+        shares = np.bincount(mask.ravel(), minlength=self.run.info.num_classes) / mask.size
+        colors = color_table(self.run.info.colors, self.run.info.ignore_label)[prediction]
+        pictures = [
+            ("photo", to_uint8(image)),
+            ("overlay", overlay(image, prediction, self.run.info)),
+            ("mask", colors.astype(np.uint8)),
+            ("confidence", heatmap(confidence)),
+            *columns[1:],
+        ]
+        return Segmented(own_size, mask, shares.tolist(), float(confidence.mean()), pictures)
+
+    def _seen(self, photo: Image.Image) -> np.ndarray:
+        """Returns a photo as the network sees it, float32 [h, w, 3]."""
+        if self._resize.min_size is not None:
+            return self._resize.image(np.asarray(photo)).astype(np.float32)
+        photo.thumbnail(reduced_size(photo.width, photo.height, self._max_side))
+        return np.asarray(photo, np.float32)
+
+
+def _drawn(figure) -> np.ndarray:
+    """Returns what a map shows: heat [h, w, 1], or probabilities [h, w, C]."""
+    values = tf.cast(figure.values[0], tf.float32)
+    return (tf.reduce_max(values, axis=-1, keepdims=True) if figure.kind == "heat" else values).numpy()
