@@ -22,6 +22,7 @@ def _write(export: Export, path: Path) -> None:
         if node.op_type == "Conv":
             _pad_explicitly(node, onnx)
     _sizes_for_scales(model, onnx)
+    _softmax_of_planes(model.graph, onnx)
     _name_sides(model.graph)
     onnx.helper.set_model_props(model, {ABOUT: export.about})
     onnx.checker.check_model(model)
@@ -59,6 +60,26 @@ def _sizes_for_scales(model, onnx) -> None:
     used = {name for node in model.graph.node for name in node.input}
     for one in [one for one in model.graph.initializer if one.name not in used]:
         model.graph.initializer.remove(one)
+
+
+def _softmax_of_planes(graph, onnx) -> None:
+    """Writes a softmax over planes [B, C, H, W] as its formula: ONNX Runtime's takes as long as all of MobileNetV2."""
+    for node in [one for one in graph.node if one.op_type == "Softmax"]:
+        if onnx.helper.get_node_attr_value(node, "axis") != 1:
+            continue
+        place, (x,), (y,) = list(graph.node).index(node), node.input, node.output
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array([1], np.int64), f"{y}_axes"))
+        make = lambda op, inputs, output: onnx.helper.make_node(op, inputs, [output], name=output)
+        formula = [
+            make("ReduceMax", [x, f"{y}_axes"], f"{y}_max"),
+            make("Sub", [x, f"{y}_max"], f"{y}_below"),
+            make("Exp", [f"{y}_below"], f"{y}_exp"),
+            make("ReduceSum", [f"{y}_exp", f"{y}_axes"], f"{y}_sum"),
+            make("Div", [f"{y}_exp", f"{y}_sum"], y),
+        ]
+        graph.node.remove(node)
+        for number, one in enumerate(formula):
+            graph.node.insert(place + number, one)
 
 
 def _name_sides(graph) -> None:
