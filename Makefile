@@ -10,7 +10,7 @@ TWO := -n 2 --dist loadfile
 FAST := $(BIN)/python -m pytest -m "not slow" $(TWO)
 HOSTS := tests/training/test_distribution.py
 
-.PHONY: setup demo test test-all parity lint clean
+.PHONY: setup demo test test-all docs parity lint clean
 
 setup: $(READY)
 
@@ -34,6 +34,10 @@ test-all: $(READY)
 	$(FAST)
 	$(BIN)/python -m pytest -m slow --ignore=$(HOSTS) $(TWO)
 	$(BIN)/python -m pytest -m slow $(HOSTS)
+
+docs: $(READY)
+	@echo "== the documentation as a site, in build/site"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 parity: $(READY)
 	@echo "== every comparison with the original's tensors, and how far each is off"
