@@ -100,7 +100,8 @@ def _photos(info):
     numbers = FLAGS.num_images, FLAGS.num_calibration
     if FLAGS.images is not None:
         return [FolderPhotos(FLAGS.images, number) for number in numbers]
-    splits = default_split(), gin.get_bindings("TrainingData").get("labeled_split", "train")
+    training = gin.get_bindings("TrainingData").get("labeled_split", "train")
+    splits = default_split() if default_split() in info.splits else training, training
     return [SplitPhotos(info, split, number) for split, number in zip(splits, numbers, strict=True)]
 
 

@@ -122,10 +122,28 @@ def test_a_file_that_is_not_the_network_is_not_kept(run_dir, tmp_path, monkeypat
     monkeypatch.setitem(FORMATS["onnx"].__dict__, "open", wrong)
     (tmp_path / "model.tflite").unlink()
     error = fails(run_dir, tmp_path, "--format=onnx,tflite", "--num_images=1")
-    assert error.startswith("error: model.onnx: not kept, ") and "0.10% at most" in error
+    assert (
+        error.startswith("error: model.onnx: not kept, it gives 100.00% of the pixels another class")
+        and "0.10% at most" in error
+    )
     assert (tmp_path / "model.onnx").read_bytes() == before
     assert (tmp_path / "model.tflite").exists()
     assert not list(tmp_path.glob("*.tmp-*"))
+
+
+def test_what_is_no_number_is_not_kept(run_dir, tmp_path, monkeypatch):
+    def broken(path):
+        segment = onnx_file._open(path)
+        return lambda photos: ((found := segment(photos))[0], found[1] * np.nan)
+
+    monkeypatch.setitem(FORMATS["onnx"].__dict__, "open", broken)
+    error = fails(run_dir, tmp_path, "--format=onnx", "--num_images=1", "--max_different=1")
+    assert error.startswith("error: model.onnx: not kept, it gives probabilities that are no numbers; ")
+
+
+def test_a_run_without_its_evaluation_split(run_dir, tmp_path):
+    flags = ["--gin_param=Evaluation.split = 'gone'", "--format=keras", "--num_images=1"]
+    assert export(run_dir, tmp_path, *flags).returncode == 0
 
 
 def test_what_a_converter_raises_is_a_line_and_the_others_are_written(run_dir, tmp_path, monkeypatch):
@@ -139,10 +157,17 @@ def test_what_a_converter_raises_is_a_line_and_the_others_are_written(run_dir, t
 
 
 def test_a_folder_is_replaced(run_dir, tmp_path):
+    """An older one, but none with something else in it."""
     (tmp_path / "saved_model").mkdir()
-    (tmp_path / "saved_model/old").write_text("old")
+    (tmp_path / "saved_model/mine").write_text("mine")
+    assert fails(run_dir, tmp_path, "--num_images=1").endswith(
+        f"{tmp_path / 'saved_model'}: a folder with something else in it; move it away, or give another --output"
+    )
+    assert [path.name for path in (tmp_path / "saved_model").iterdir()] == ["mine"]
+    (tmp_path / "saved_model/saved_model.pb").write_bytes(b"older")
     assert export(run_dir, tmp_path, "--num_images=1").returncode == 0
-    assert (tmp_path / "saved_model/saved_model.pb").exists() and not (tmp_path / "saved_model/old").exists()
+    assert not (tmp_path / "saved_model/mine").exists()
+    assert (tmp_path / "saved_model/saved_model.pb").stat().st_size > 1000
 
 
 def test_photos_of_a_folder(run_dir, tmp_path):

@@ -23,6 +23,8 @@ from wss.inference.serving import serving_model
 from wss.progress import track
 from wss.tables import format_bytes, format_table
 
+SAVED_MODEL_FILE = "saved_model.pb"  # what TensorFlow knows such a folder by
+
 
 def export_run(
     run: OpenRun,
@@ -167,11 +169,14 @@ def _table(differences: Mapping[Format, Difference], folder: Path) -> str:
 
 
 def _check(format_: Format, difference: Difference, limit: float) -> None:
-    if not difference.share <= limit:
-        raise UserError(
-            f"{format_.file}: not kept, {difference.share:.2%} of the pixels have another class than by the network, "
-            f"expected {limit:.2%} at most; take other photos (--images), another format, or allow it by --max_different"
-        )
+    found = f"gives {difference.share:.2%} of the pixels another class than the network, expected {limit:.2%} at most"
+    if not np.isfinite(difference.largest):
+        found = "gives probabilities that are no numbers"
+    elif difference.share <= limit:
+        return
+    raise UserError(
+        f"{format_.file}: not kept, it {found}; take other photos (--images), another format, or allow it by --max_different"
+    )
 
 
 def _size(path: Path) -> int:
@@ -180,7 +185,13 @@ def _size(path: Path) -> int:
 
 
 def _replace(new: Path, path: Path) -> None:
-    """Puts a file or a folder in the place of another one, of which there is a whole one but for a moment."""
+    """Puts a file or a folder in the place of another one, of which there is a whole one but for a moment.
+
+    Raises:
+        UserError: There is a folder with something else in it.
+    """
     if path.is_dir() and not path.is_symlink():
-        path.replace(new.with_name("old"))
+        if any(path.iterdir()) and not (path / SAVED_MODEL_FILE).exists():
+            raise UserError(f"{path}: a folder with something else in it; move it away, or give another --output")
+        path.replace(new.with_name(f"old_{path.name}"))
     new.replace(path)
