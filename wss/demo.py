@@ -21,6 +21,7 @@ flags.DEFINE_integer("port", 7860, "Port to listen on.", lower_bound=1, upper_bo
 flags.DEFINE_integer("max_photos", 20, "Photos that are taken at once.", lower_bound=1)
 flags.DEFINE_integer("max_megabytes", 30, "Largest size of a file.", lower_bound=1)
 flags.DEFINE_integer("max_side", 1025, "Longest side of photos, if no ResizeToRange says their size.", lower_bound=33)
+flags.DEFINE_string("value_range", None, "Black and white in photos of more than 8 bits, such as 0,4095.")
 flags.DEFINE_bool("crf", False, "Refines the predictions by a dense CRF (CRFSettings).")
 
 
@@ -30,6 +31,7 @@ def main(argv: list[str]) -> None:
     from wss.viewer.page import Page, build, require_page, serve
 
     require_page()
+    from wss.data.photos import parse_value_range
     from wss.experiment import open_run
     from wss.ops.dense_crf import CRFSettings
     from wss.runtime.strategy import build_strategy
@@ -37,14 +39,18 @@ def main(argv: list[str]) -> None:
 
     run = open_run(FLAGS.run_dir, gin_parameters(), build_strategy(FLAGS.strategy, FLAGS.tpu), weights=FLAGS.weights)
     print(f"showing {run.weights}")
-    crf = CRFSettings() if FLAGS.crf else None
-    with Page(Segmenter(run, max_side=FLAGS.max_side, crf=crf), max_photos=FLAGS.max_photos) as page:
+    segmenter = Segmenter(
+        run,
+        max_side=FLAGS.max_side,
+        value_range=parse_value_range(FLAGS.value_range),
+        crf=CRFSettings() if FLAGS.crf else None,
+    )
+    with Page(segmenter, max_photos=FLAGS.max_photos) as page:
         serve(
             build(page, title=f"{run.directory.path.name}: {run.info.name}"),
             host=FLAGS.host,
             port=FLAGS.port,
             max_megabytes=FLAGS.max_megabytes,
-            folder=page.folder,
         )
 
 

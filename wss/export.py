@@ -29,6 +29,7 @@ flags.DEFINE_string("output", None, "Folder for the files; by default <run_dir>/
 flags.DEFINE_string(
     "images", None, "Folder of photos to compare on and to calibrate with; by default those of the records."
 )
+flags.DEFINE_string("value_range", None, "Black and white in photos of more than 8 bits, such as 0,4095.")
 flags.DEFINE_integer("num_images", 50, "Photos to compare on.", lower_bound=1)
 flags.DEFINE_integer(
     "num_calibration", 50, "Photos from which tflite_int8 takes the ranges of activations.", lower_bound=1
@@ -91,18 +92,27 @@ def _size() -> tuple[int, int] | None:
 
 
 def _photos(info):
-    """Returns the photos to compare on, and those to calibrate with."""
+    """Returns the photos to compare on, and those to calibrate with, and says which they are."""
     import gin
 
+    from wss.data.photos import parse_value_range
     from wss.evaluation.evaluation import default_split
     from wss.exports.photos import FolderPhotos, SplitPhotos
 
-    numbers = FLAGS.num_images, FLAGS.num_calibration
     if FLAGS.images is not None:
-        return [FolderPhotos(FLAGS.images, number) for number in numbers]
+        photos = FolderPhotos(FLAGS.images, parse_value_range(FLAGS.value_range))
+        compared, others = photos.part(0, FLAGS.num_images), photos.part(FLAGS.num_images, FLAGS.num_calibration)
+        print(f"comparing on {len(compared)} photos of {FLAGS.images}")
+        if "tflite_int8" in FLAGS.format and not len(others):
+            print("calibrating on the same photos: there are no more")
+        return compared, others if len(others) else compared
     training = gin.get_bindings("TrainingData").get("labeled_split", "train")
-    splits = default_split() if default_split() in info.splits else training, training
-    return [SplitPhotos(info, split, number) for split, number in zip(splits, numbers, strict=True)]
+    split, missing = default_split(), ""
+    if split not in info.splits:
+        split, missing = training, f"; {info.directory} has no split {split!r} to evaluate on"
+    compared = SplitPhotos(info, split, FLAGS.num_images)
+    print(f"comparing on {len(compared)} photos of {split!r}{missing}")
+    return compared, SplitPhotos(info, training, FLAGS.num_calibration)
 
 
 def console_main() -> None:

@@ -52,8 +52,9 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--output={FLAGS.output}: the folder of --images, which would get the pictures; give another")
     if FLAGS.video is not None:
         require_videos()
-        if FLAGS.images is not None or FLAGS.split is not None or FLAGS.crf:
-            raise UserError("--video: shown alone; leave out --images, --split and --crf")
+        others = ("images", "split", "num_images", "value_range", "batch_size", "crf")
+        if given := [f"--{name}" for name in others if FLAGS[name].present]:
+            raise UserError(f"--video: every frame is shown, one after the other; leave out {' and '.join(given)}")
     strategy = build_strategy(FLAGS.strategy, FLAGS.tpu)
     run = open_run(FLAGS.run_dir, gin_parameters(), strategy, weights=FLAGS.weights)
     print(f"showing {run.weights}")

@@ -1,5 +1,6 @@
 """wss-export: files with what a user needs, compared before they count, nothing half-written."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -138,12 +139,53 @@ def test_what_is_no_number_is_not_kept(run_dir, tmp_path, monkeypatch):
 
     monkeypatch.setitem(FORMATS["onnx"].__dict__, "open", broken)
     error = fails(run_dir, tmp_path, "--format=onnx", "--num_images=1", "--max_different=1")
-    assert error.startswith("error: model.onnx: not kept, it gives probabilities that are no numbers; ")
+    assert error.startswith("error: model.onnx: not kept, it differs by inf in a probability, expected 0.01 at most; ")
 
 
-def test_a_run_without_its_evaluation_split(run_dir, tmp_path):
+@pytest.mark.parametrize("batch", [0, 3])
+def test_every_photo_of_a_batch_is_compared(run_dir, tmp_path, monkeypatch, batch):
+    def broken(path):
+        segment = onnx_file._open(path)
+
+        def run(photos):
+            classes, probabilities = map(np.array, segment(photos))
+            classes[1:] += 1
+            return classes, probabilities
+
+        return run
+
+    monkeypatch.setitem(FORMATS["onnx"].__dict__, "open", broken)
+    error = fails(run_dir, tmp_path, "--format=onnx", "--num_images=1", f"--batch_size={batch}", "--size=40,40")
+    assert f"{1 - 1 / (batch or 2):.2%} of the pixels" in error
+
+
+def test_a_run_without_its_evaluation_split_says_what_it_takes(run_dir, tmp_path):
     flags = ["--gin_param=Evaluation.split = 'gone'", "--format=keras", "--num_images=1"]
-    assert export(run_dir, tmp_path, *flags).returncode == 0
+    done = export(run_dir, tmp_path, *flags)
+    assert done.returncode == 0
+    assert (
+        "comparing on 1 photos of 'train_1_4'; " in done.stdout and "has no split 'gone' to evaluate on" in done.stdout
+    )
+
+
+def test_memory_that_runs_out_in_one_format_leaves_the_others(run_dir, tmp_path, monkeypatch):
+    def out_of_memory(export, path):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+
+    monkeypatch.setitem(FORMATS["onnx"].__dict__, "write", out_of_memory)
+    error = fails(run_dir, tmp_path, "--format=onnx,keras", "--num_images=1")
+    assert "--format=onnx: this network does not run in it (OOM when allocating)" in error
+    assert (tmp_path / "model.keras").exists()
+
+
+def test_a_full_disk_is_named_and_leaves_what_was_there(run_dir, tmp_path, monkeypatch):
+    def full(export, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "model.onnx").write_bytes(b"older")
+    monkeypatch.setitem(FORMATS["onnx"].__dict__, "write", full)
+    assert fails(run_dir, tmp_path, "--format=onnx").startswith("error: model.onnx: cannot be written (No space left")
+    assert (tmp_path / "model.onnx").read_bytes() == b"older"
 
 
 def test_what_a_converter_raises_is_a_line_and_the_others_are_written(run_dir, tmp_path, monkeypatch):
@@ -164,9 +206,10 @@ def test_a_folder_is_replaced(run_dir, tmp_path):
         f"{tmp_path / 'saved_model'}: a folder with something else in it; move it away, or give another --output"
     )
     assert [path.name for path in (tmp_path / "saved_model").iterdir()] == ["mine"]
+    shutil.rmtree(tmp_path / "saved_model")
+    assert export(run_dir, tmp_path, "--num_images=1").returncode == 0
     (tmp_path / "saved_model/saved_model.pb").write_bytes(b"older")
     assert export(run_dir, tmp_path, "--num_images=1").returncode == 0
-    assert not (tmp_path / "saved_model/mine").exists()
     assert (tmp_path / "saved_model/saved_model.pb").stat().st_size > 1000
 
 
@@ -180,6 +223,16 @@ def test_photos_of_a_folder(run_dir, tmp_path):
     assert "mIoU" not in done.stdout
     (photos / "3.jpg").write_bytes(b"no photo")
     assert "3.jpg" in fails(run_dir, tmp_path / "out", f"--images={photos}", "--format=onnx")
+
+
+def test_other_photos_calibrate_than_are_compared(run_dir, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(4):
+        Image.new("RGB", (30, 41), (number * 40, 9, 200)).save(photos / f"{number}.jpg")
+    flags = [f"--images={photos}", "--format=tflite_int8", "--max_different=1"]
+    assert "same photos" not in export(run_dir, tmp_path / "out", *flags, "--num_images=2").stdout
+    assert "calibrating on the same photos: there are no more" in export(run_dir, tmp_path / "out", *flags).stdout
 
 
 @pytest.mark.parametrize(

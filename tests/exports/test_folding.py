@@ -21,7 +21,7 @@ def test_a_folded_network_gives_the_same(options):
     photos = np.random.default_rng(1).uniform(0, 255, (2, 65, 81, 3)).astype(np.float32)
     network = network_with_statistics(options, photos)
     logits, copy = network(photos, training=False).numpy(), folded(network)
-    np.testing.assert_allclose(copy(photos).numpy(), logits, atol=2e-4 * np.abs(logits).max())
+    np.testing.assert_allclose(copy(photos).numpy(), logits, atol=1e-3 * np.abs(logits).max())
     assert not any(isinstance(layer, BatchNorm) for layer in copy._flatten_layers())
     assert not copy.non_trainable_variables
 
@@ -51,4 +51,4 @@ def test_statistics_of_two_replicas_are_averaged(two_replicas):
 
     two_replicas.run(train)
     logits = network(photos, training=False).numpy()
-    np.testing.assert_allclose(folded(network)(photos).numpy(), logits, atol=2e-4 * np.abs(logits).max())
+    np.testing.assert_allclose(folded(network)(photos).numpy(), logits, atol=1e-3 * np.abs(logits).max())

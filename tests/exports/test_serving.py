@@ -1,10 +1,13 @@
 """Photos in, classes and probabilities out: what an evaluation computes, at any size, in each format."""
 
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from networks import dataset_of, small_model
 from zoo import LARGE, network_with_statistics
 
@@ -14,6 +17,8 @@ from wss.exports.formats.base import Export
 from wss.exports.formats.registry import FORMATS
 from wss.exports.quantization import bias_corrected, convolutions, parts
 from wss.inference.serving import serving_model
+from wss.inference.serving_layers import MostProbable
+from wss.models.deeplab import build_model
 
 ABOUT = json.dumps({"classes": [{"id": 0, "name": "a"}]})
 MOBILENET = {"backbone": "mobilenet_v2", "depth_multiplier": 0.25}
@@ -103,6 +108,34 @@ def test_what_rounded_weights_add_on_average_is_taken_back():
         np.testing.assert_array_equal(own[0], kernel)
         after = max(after, np.abs(mean(rounded, own[1]) - expected).max())
     assert after < 1e-4 < 1e-3 < before
+
+
+def test_integers_of_a_fixed_batch_and_any_size(tmp_path):
+    network, photos = small_model(), photos_of(3, 50, 70)
+    segment = opened("tflite_int8", network, tmp_path, batch=2, calibration=photos)
+    check(segment, network, RESIZES[0], photos_of(2, 41, 33), atol=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options", [LARGE["pspnet"], {**MOBILENET, "classifier": "cosine"}, MOBILENET], ids=["pspnet", "cosine", "plain"]
+)
+def test_a_keras_file_needs_no_more_than_its_example_imports(tmp_path, options):
+    keras.utils.set_random_seed(0)
+    opened("keras", build_model(dataset_of(3), **options), tmp_path, size=(33, 33), batch=1)
+    program = "import keras, wss.inference.serving_layers\nkeras.models.load_model('model.keras')"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def test_classes_are_not_rounded_by_a_mixed_policy():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        layer = MostProbable()
+        probabilities = tf.constant([[[[0.5, 0.5001, 0.0]]]])
+        assert layer(probabilities).numpy().tolist() == [[[1]]]
+    finally:
+        keras.config.set_dtype_policy("float32")
 
 
 def test_the_data_set_of_a_file_has_the_classes_of_the_network():

@@ -1,6 +1,7 @@
 """The page that segments photos: what it gives for good, broken, many and hostile ones."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -19,6 +20,7 @@ from tiny import SMALL, bindings
 
 from wss import experiment
 from wss.data.resize import ResizeToRange
+from wss.errors import UserError
 from wss.exports.comparison import network_probabilities
 from wss.ops.dense_crf import CRFSettings
 from wss.runtime import strategy
@@ -121,8 +123,58 @@ def test_good_and_broken_photos_of_hostile_names(page, tmp_path):
 def test_more_photos_than_are_taken_and_none(page, tmp_path):
     files = [photo(tmp_path / f"{number}.png", size=(20, 20)) for number in range(5)]
     results, _, said, _ = page.segment(files)
-    assert len(results) == 3 and said == "5 files were given, the first 3 are shown"
+    assert len(results) == 3 and said == "5 photos were given, the first 3 are shown"
     assert page.segment([])[1:] == ([], "no photo was given", None)
+
+
+def test_a_folder_with_other_files(page, tmp_path):
+    """They are one line, count for nothing, and photos come sorted by name."""
+    others = []
+    for name in ("notes.txt", ".DS_Store", "a.csv"):
+        (tmp_path / name).write_text("x")
+        others.append(str(tmp_path / name))
+    files = [*others, photo(tmp_path / "b.png", size=(20, 20)), photo(tmp_path / "a.png", size=(20, 20))]
+    _, overlays, said, _ = page.segment(files)
+    assert [name for _, name in overlays] == ["a.png", "b.png"]
+    assert said == "3 files are no photos, such as .DS_Store"
+    assert page.segment([others[0]])[2].startswith("notes.txt: no photo; expected .jpg")
+
+
+def test_pictures_of_an_hour_ago_go(page, tmp_path):
+    files = [photo(tmp_path / "a.png", size=(20, 20))]
+    page.segment(files)
+    (old,) = (tmp_path.__class__(page.folder) / "results").iterdir()
+    os.utime(old, (0, 0))
+    page.segment(files)
+    assert not old.exists()
+
+
+def test_photos_of_many_bits_need_their_range(segmenter, tmp_path):
+    Image.fromarray(np.full((20, 20), 300, np.uint16)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="--value_range"):
+        segmenter(tmp_path / "a.png")
+    found = Segmenter(segmenter.run, max_side=100, value_range=(0, 600))(tmp_path / "a.png")
+    assert found.pictures[0][1].mean() == pytest.approx(127.5, abs=1)
+
+
+def test_more_classes_than_a_mask_has_values(segmenter):
+    info = dataclasses.replace(segmenter.run.info, class_names=tuple(map(str, range(256))))
+    with pytest.raises(UserError, match="256 classes; a mask has 255 values"):
+        Segmenter(dataclasses.replace(segmenter.run, info=info), max_side=100)
+
+
+def test_gradio_keeps_what_it_is_given_in_the_pages_folder(page):
+    build(page, title="a")
+    assert os.environ["GRADIO_TEMP_DIR"].startswith(page.folder)
+    assert os.stat(page.folder).st_mode & 0o077 == 0
+
+
+def test_proxies_are_hidden_while_it_starts(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:9")
+    with page_module.without_proxies():
+        assert "HTTP_PROXY" not in os.environ and "all_proxy" not in os.environ
+    assert os.environ["HTTP_PROXY"] == "http://127.0.0.1:9"
 
 
 def test_what_a_network_raises_is_a_line(page, tmp_path, monkeypatch):

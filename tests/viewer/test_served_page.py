@@ -1,5 +1,6 @@
 """The page in a process of its own, as a user has it."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ def test_it_is_served_on_this_machine_alone_until_ctrl_c(tiny_parameters, tmp_pa
         port = server.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, "-m", "wss.demo", f"--run_dir={tmp_path / 'run'}", f"--port={port}"],
+        env={**os.environ, "HTTP_PROXY": "http://127.0.0.1:9"},  # a proxy that answers nobody
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

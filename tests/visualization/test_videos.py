@@ -5,6 +5,7 @@ import importlib
 import av
 import numpy as np
 import pytest
+import tensorflow as tf
 from networks import dataset_of, small_model
 
 from wss.data.resize import ResizeToRange
@@ -98,6 +99,29 @@ def test_missing_and_without_pictures(tmp_path):
             target.mux(packet)
     with pytest.raises(UserError, match=r"a\.wav: has no pictures in it"):
         annotate(small_model(), dataset_of(4), tmp_path / "a.wav", tmp_path, max_side=1000)
+
+
+def test_a_video_that_cannot_be_written(tmp_path):
+    source = video(tmp_path / "a.mp4", frames=2)
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(UserError, match=r"out/a_segmented\.mp4: cannot be written \("):
+        annotate(small_model(), dataset_of(4), source, tmp_path / "out", max_side=1000)
+
+
+def test_what_the_network_raises_is_not_taken_for_the_files(tmp_path, monkeypatch):
+    def out_of_memory(photos, training):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+
+    monkeypatch.setattr(videos, "serving_model", lambda model, resize: out_of_memory)
+    source = video(tmp_path / "a.mp4", frames=2)
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        annotate(small_model(), dataset_of(4), source, tmp_path / "out", max_side=1000)
+    assert not (tmp_path / "out").exists()
+
+
+def test_more_classes_than_have_colours(tmp_path):
+    with pytest.raises(UserError, match="256 classes; a mask has 255 values"):
+        annotate(small_model(), dataset_of(256), tmp_path / "a.mp4", tmp_path, max_side=1000)
 
 
 def test_pyav_is_named_where_it_is_missing(monkeypatch):

@@ -129,6 +129,20 @@ def color_map_of(colors: Sequence[Sequence[int]], values: Sequence[int] | None =
     return {tuple(int(part) for part in color): value for color, value in zip(colors, values, strict=True)}
 
 
+def check_masks_hold(num_classes: int, data_set: str) -> None:
+    """Checks that each class can be a value of a mask.
+
+    Args:
+        num_classes: Number of classes.
+        data_set: Folder or name of the data set, for the message.
+
+    Raises:
+        UserError: There are more classes than a mask has values beside `IGNORE`.
+    """
+    if num_classes > IGNORE:
+        raise UserError(f"{data_set}: {num_classes} classes; a mask has {IGNORE} values, as {IGNORE} is no class")
+
+
 def color_table(colors: Sequence[Sequence[int]], ignore_label: int = IGNORE) -> np.ndarray:
     """Returns the colour of each value of a mask, uint8 [256, 3].
 

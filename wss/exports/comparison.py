@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from wss.data.evaluation_data import padded_size
 from wss.data.resize import ResizeToRange
 from wss.exports.photos import RawPhoto
+from wss.inference.photos import padded_alone
 from wss.inference.prediction import predict
 from wss.models.deeplab import DeepLab
 from wss.ops import metrics
@@ -25,10 +25,9 @@ def network_probabilities(network: DeepLab, resize: ResizeToRange, photo: np.nda
     Returns:
         Probabilities float32 [H, W, C].
     """
-    image = resize.image(photo).astype(np.float32)
+    image = resize.image(photo)
     height, width = image.shape[:2]
-    padded = np.tile(np.array(network.mean_pixel, np.float32), (1, *padded_size((height, width)), 1))
-    padded[0, :height, :width] = image
+    padded = padded_alone(image, network.mean_pixel)
     probabilities = predict(network, tf.constant(padded))[:, :height, :width]
     return resize_bilinear(probabilities, photo.shape[:2])[0].numpy()
 
@@ -63,15 +62,15 @@ class Difference:
             return None
         return [metrics.mean_iou(confusion) for confusion in self._confusions]
 
-    def add(self, photo: RawPhoto, found: tuple[np.ndarray, np.ndarray], expected: np.ndarray) -> None:
+    def add(self, photo: RawPhoto, classes: np.ndarray, probabilities: np.ndarray, expected: np.ndarray) -> None:
         """Adds a photo.
 
         Args:
             photo: The photo.
-            found: Classes [1, H, W] and probabilities [1, H, W, C] of the file.
-            expected: Probabilities [H, W, C] of the network.
+            classes: Those of the file, [H, W].
+            probabilities: Those of the file, [H, W, C].
+            expected: Those of the network, [H, W, C].
         """
-        classes, probabilities = found[0][0], found[1][0]
         differences = np.abs(probabilities - expected)
         # A NaN is no number that is below any limit.
         self.largest = max(self.largest, float(np.where(np.isfinite(differences), differences, np.inf).max()))

@@ -16,14 +16,13 @@ from wss.errors import UserError, first_line
 from wss.experiment import OpenRun
 from wss.exports.comparison import Difference, network_probabilities
 from wss.exports.examples import example, example_name
-from wss.exports.formats.base import Export, Format, Run, Shape
+from wss.exports.formats.base import ABOUT, Export, Format, Run, Shape
+from wss.exports.formats.saved_model import EXTRA
 from wss.exports.photos import Photos
-from wss.files import WriteError, locked, remove_temporaries, unique_name, write_errors, write_text
+from wss.files import WriteError, locked, reason_of, remove_temporaries, unique_name, write_errors, write_text
 from wss.inference.serving import serving_model
 from wss.progress import track
 from wss.tables import format_bytes, format_table
-
-SAVED_MODEL_FILE = "saved_model.pb"  # what TensorFlow knows such a folder by
 
 
 def export_run(
@@ -62,22 +61,24 @@ def export_run(
                 opened[one] = _written(one, export, folder / one.file)
         differences = {one: Difference(run.info.num_classes, run.info.ignore_label) for one in opened}
         for photo in track((one.at(shape.size) for one in photos), "comparing", len(photos), unit="photo"):
-            expected = network_probabilities(run.model, resize, photo.image)
-            batch = np.repeat(photo.image[None], shape.batch or 1, axis=0)
+            batch = photo.variants(shape.batch or 2)
+            expected = [network_probabilities(run.model, resize, one.image) for one in batch]
             for one in [one for one in opened if one not in failures.formats]:
                 with failures.of(one):
-                    differences[one].add(photo, opened[one](batch), expected)
-        right = {one: difference for one, difference in differences.items() if one not in failures.formats}
-        if right:
-            print(_table(right, folder))
-        for one, difference in right.items():
+                    found = opened[one](np.stack([variant.image for variant in batch]))
+                    for variant, *values in zip(batch, *found, expected, strict=True):
+                        differences[one].add(variant, *values)
+        compared = {one: difference for one, difference in differences.items() if one not in failures.formats}
+        if compared:
+            print(_table(compared, folder))
+        for one, difference in compared.items():
             with failures.of(one):
                 _check(one, difference, one.limit if limit is None else limit)
-                with write_errors(output / one.file):
-                    _replace(folder / one.file, output / one.file)
-                program = example(one, shape)
-                write_text(output / example_name(one), program)
-                print(f"\n{output / example_name(one)}:\n\n{program}")
+                _replace(folder / one.file, output / one.file)
+                write_text(output / example_name(one), example(one, shape))
+        for one in compared:
+            if one not in failures.formats:
+                print(f"\n{output / example_name(one)}:\n\n{example(one, shape)}")
     failures.tell()
 
 
@@ -96,8 +97,6 @@ class Failures:
         """Keeps what is raised inside; converters and runtimes raise what they like."""
         try:
             yield
-        except (WriteError, OSError):
-            raise
         except UserError as error:
             self.formats[format_] = str(error)
         except Exception as error:
@@ -151,8 +150,10 @@ def _work_folder(output: Path) -> Iterator[Path]:
 
 def _written(format_: Format, export: Export, path: Path) -> Run:
     """Writes a file and opens it."""
-    with write_errors(path.name):
+    try:
         format_.write(export, path)
+    except OSError as error:
+        raise WriteError(f"{path.name}: cannot be written ({reason_of(error)})") from error
     return format_.open(path)
 
 
@@ -169,13 +170,19 @@ def _table(differences: Mapping[Format, Difference], folder: Path) -> str:
 
 
 def _check(format_: Format, difference: Difference, limit: float) -> None:
-    found = f"gives {difference.share:.2%} of the pixels another class than the network, expected {limit:.2%} at most"
-    if not np.isfinite(difference.largest):
-        found = "gives probabilities that are no numbers"
-    elif difference.share <= limit:
+    found = ""
+    if not difference.pixels:
+        found = "was compared with no photo"
+    elif not difference.largest <= format_.largest:
+        found = f"differs by {difference.largest:.3g} in a probability, expected {format_.largest:g} at most"
+    elif not difference.share <= limit:
+        found = (
+            f"gives {difference.share:.2%} of the pixels another class than the network, expected {limit:.2%} at most"
+        )
+    if not found:
         return
     raise UserError(
-        f"{format_.file}: not kept, it {found}; take other photos (--images), another format, or allow it by --max_different"
+        f"{format_.file}: not kept, it {found}; take other photos (--images), another format, or more by --max_different"
     )
 
 
@@ -190,8 +197,16 @@ def _replace(new: Path, path: Path) -> None:
     Raises:
         UserError: There is a folder with something else in it.
     """
-    if path.is_dir() and not path.is_symlink():
-        if any(path.iterdir()) and not (path / SAVED_MODEL_FILE).exists():
-            raise UserError(f"{path}: a folder with something else in it; move it away, or give another --output")
-        path.replace(new.with_name(f"old_{path.name}"))
-    new.replace(path)
+    old = new.with_name(f"old_{path.name}")
+    is_folder = path.is_dir() and not path.is_symlink()
+    if is_folder and any(path.iterdir()) and not (path / EXTRA / ABOUT).exists():
+        raise UserError(f"{path}: a folder with something else in it; move it away, or give another --output")
+    with write_errors(path):
+        if is_folder:
+            path.replace(old)
+        try:
+            new.replace(path)
+        except BaseException:
+            if is_folder:
+                old.replace(path)
+            raise

@@ -1,5 +1,6 @@
 """Photos as they are in files and records, to calibrate with and to compare on."""
 
+import copy
 import dataclasses
 from collections.abc import Iterator
 from typing import Protocol
@@ -10,7 +11,7 @@ from PIL import Image
 
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_example
-from wss.data.photos import read_photo
+from wss.data.photos import ValueRange, read_photo
 from wss.data.record_damage import damage_told
 from wss.data.record_files import split_records
 from wss.inference.photos import photos_in
@@ -29,6 +30,12 @@ class RawPhoto:
 
     image: np.ndarray
     label: np.ndarray | None = None
+
+    def variants(self, number: int) -> "list[RawPhoto]":
+        """Returns photos of the same size that differ: the photo, and moved to the side, over its border."""
+        steps = [one * self.image.shape[1] // number for one in range(number)]
+        moved = lambda values, step: None if values is None else np.roll(values, step, axis=1)
+        return [RawPhoto(np.roll(self.image, step, axis=1), moved(self.label, step)) for step in steps]
 
     def at(self, size: tuple[int, int] | None) -> "RawPhoto":
         """Returns the photo at a (height, width), bilinear, with its mask; itself for None."""
@@ -85,15 +92,22 @@ class SplitPhotos:
 
 
 class FolderPhotos:
-    """The first photos of a folder and of those in it, upright, 1025 pixels at most.
+    """Photos of a folder and of those in it, upright, 1025 pixels at most.
 
     Args:
         folder: The folder.
-        number: Largest number of photos.
+        value_range: Values of black and white in photos of more than 8 bits, see `read_photo`.
     """
 
-    def __init__(self, folder: str, number: int):
-        _, self._paths = photos_in(folder, number, None)
+    def __init__(self, folder: str, value_range: ValueRange | None = None):
+        _, self._paths = photos_in(folder, None, None)
+        self._value_range = value_range
+
+    def part(self, first: int, number: int) -> "FolderPhotos":
+        """Returns so many of them, or as many as there are, from one on."""
+        part = copy.copy(self)
+        part._paths = self._paths[first : first + number]
+        return part
 
     def __len__(self) -> int:
         """Returns the number of photos."""
@@ -102,6 +116,6 @@ class FolderPhotos:
     def __iter__(self) -> Iterator[RawPhoto]:
         """Yields the photos; a damaged file is a `UserError`."""
         for path in self._paths:
-            photo = read_photo(path)
+            photo = read_photo(path, value_range=self._value_range)
             photo.thumbnail((MAX_SIDE, MAX_SIDE))
             yield RawPhoto(np.asarray(photo))

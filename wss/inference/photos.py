@@ -5,12 +5,13 @@ import itertools
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from wss.data.dataset_info import DatasetInfo
 from wss.data.evaluation_data import evaluation_batches, padded_size
@@ -194,11 +195,26 @@ class FolderExamples:
     def _read(self, path: Path) -> tuple[np.ndarray, tuple[int, int]]:
         """Returns a photo as the network sees it, [h, w, 3] in 0 .. 255, and its own (height, width)."""
         photo = read_photo(path, value_range=self._value_range)
-        own_size = photo.height, photo.width
-        if self._resize.min_size is not None:
-            return self._resize.image(np.asarray(photo)), own_size
-        photo.thumbnail((self._max_side, self._max_side))
-        return np.asarray(photo), own_size
+        return as_seen(photo, self._resize, self._max_side), (photo.height, photo.width)
+
+
+def as_seen(photo: Image.Image, resize: ResizeToRange, max_side: int) -> np.ndarray:
+    """Returns a photo at the size that the network saw in training, or else reduced to `max_side`: [h, w, 3], 0 .. 255."""
+    if resize.min_size is not None:
+        return resize.image(np.asarray(photo))
+    if max(photo.size) <= max_side:
+        return np.asarray(photo)
+    reduced = photo.copy()
+    reduced.thumbnail((max_side, max_side))
+    return np.asarray(reduced)
+
+
+def padded_alone(image: np.ndarray, mean_pixel: Sequence[float]) -> np.ndarray:
+    """Returns an image [h, w, 3] as a batch of one, padded as for an evaluation: float32 [1, H, W, 3]."""
+    height, width = image.shape[:2]
+    padded = np.tile(np.array(mean_pixel, np.float32), (1, *padded_size((height, width)), 1))
+    padded[0, :height, :width] = image
+    return padded
 
 
 def run_examples(

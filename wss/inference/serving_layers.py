@@ -1,4 +1,7 @@
-"""Keras layers around a network: a raw photo in, probabilities at its own size out."""
+"""Keras layers around a network: a raw photo in, probabilities at its own size out.
+
+Who imports this module can load a Keras file of any network: it brings all of the project's layers along.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,8 +11,13 @@ import tensorflow as tf
 
 from wss.data.evaluation_data import padded_size
 from wss.data.resize import ResizeToRange, size_in_range
-from wss.models.layers.convolution import Shape
+from wss.models.heads.pspnet import AdaptiveAveragePooling
+from wss.models.layers.classifier import CosineClassifier
+from wss.models.layers.convolution import Conv2D, DepthwiseConv2D, Preprocess, ResizeLike, Shape
 from wss.ops.resizing import resize_bilinear, sides
+
+# Of the networks; Keras knows a layer once its module is imported.
+LAYERS = (AdaptiveAveragePooling, Conv2D, CosineClassifier, DepthwiseConv2D, Preprocess, ResizeLike)
 
 
 class _SizedAsInEvaluation(keras.layers.Layer):
@@ -91,6 +99,9 @@ class NetworkToPhoto(_SizedAsInEvaluation):
 @keras.saving.register_keras_serializable(package="wss")
 class MostProbable(keras.layers.Layer):
     """The most probable class of each pixel, int32 [B, H, W], of probabilities [B, H, W, C]."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**{"dtype": "float32", "autocast": False, **kwargs})
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns the ids of the classes."""

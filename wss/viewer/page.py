@@ -1,23 +1,30 @@
 """The page: photos in, pictures and numbers out. The only file that imports Gradio."""
 
+import contextlib
 import csv
 import html
 import importlib.util
 import io
 import os
+import shutil
+import signal
 import socket
+import sys
 import tempfile
+import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from wss.data.photos import SUFFIXES
 from wss.errors import UserError, first_line
 from wss.viewer.segmenter import Segmented, Segmenter
 
 HOUR = 3600
+RESULTS = "results"
 LEGEND = """
 <style>
 .wss-classes { width: 100%; border-collapse: collapse; }
@@ -48,7 +55,9 @@ class Page:
 
     def __init__(self, segmenter: Segmenter, *, max_photos: int):
         self._segmenter, self._max_photos = segmenter, max_photos
+        # Of this user alone; Gradio keeps here what it is given, too.
         self._temporary = tempfile.TemporaryDirectory(prefix="wss-demo-")
+        (Path(self.folder) / RESULTS).mkdir()
 
     def __enter__(self) -> "Page":
         return self
@@ -58,7 +67,7 @@ class Page:
 
     @property
     def folder(self) -> str:
-        """The folder of the pictures."""
+        """The folder of what is given to the page, and of its pictures."""
         return self._temporary.name
 
     @property
@@ -76,20 +85,24 @@ class Page:
             What `show` takes, the overlays with their names, lines on what was not read, and a ZIP of everything.
         """
         results, problems = [], []
-        files = list(files or [])
+        photos = [file for file in files or [] if Path(file).suffix.lower() in SUFFIXES]
+        if len(others := [Path(file).name for file in files or [] if file not in photos]) > 1:
+            problems.append(f"{len(others)} files are no photos, such as {sorted(others)[0]}")
+        elif others:
+            problems.append(f"{others[0]}: no photo; expected {', '.join(SUFFIXES)}")
         if not files:
             problems.append("no photo was given")
-        if len(files) > self._max_photos:
-            problems.append(f"{len(files)} files were given, the first {self._max_photos} are shown")
-        folder = Path(tempfile.mkdtemp(dir=self.folder))
-        for number, file in enumerate(files[: self._max_photos]):
+        if len(photos) > self._max_photos:
+            problems.append(f"{len(photos)} photos were given, the first {self._max_photos} are shown")
+        folder = self._new_folder()
+        for number, file in enumerate(sorted(photos)[: self._max_photos]):
             name = Path(file).name
             try:
                 found = self._segmenter(Path(file))
                 results.append(self._written(found, name, folder / str(number)))
             except UserError as error:
                 problems.append(str(error).replace(str(file), name))
-            except Exception as error:
+            except Exception as error:  # one photo must not end the page for the others
                 problems.append(f"{name}: not segmented ({type(error).__name__}: {first_line(error)})")
         archive = self._archive(results, folder / "segmented.zip") if results else None
         said = "<br>".join(html.escape(line) for line in problems)
@@ -117,6 +130,14 @@ class Page:
         )
         head = "<tr><th>class</th><th>area</th></tr>" if one else ""
         return f'{LEGEND}<p>{title}</p><table class="wss-classes">{head}{"".join(row for _, row in rows)}</table>'
+
+    def _new_folder(self) -> Path:
+        """Returns a folder for pictures; those of an hour ago go."""
+        place = Path(self.folder) / RESULTS
+        for old in place.iterdir():
+            if time.time() - old.stat().st_mtime > HOUR:
+                shutil.rmtree(old, ignore_errors=True)
+        return Path(tempfile.mkdtemp(dir=place))
 
     def _written(self, found: Segmented, name: str, folder: Path) -> dict[str, Any]:
         folder.mkdir()
@@ -153,7 +174,9 @@ class Page:
 
 def build(page: Page, *, title: str):
     """Returns the Gradio page."""
+    # Gradio reads these as it is imported, or later.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = str(Path(page.folder) / "given")
     import gradio as gr
 
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(HOUR, HOUR)) as blocks:
@@ -183,18 +206,19 @@ def build(page: Page, *, title: str):
             return page.show(found, event.index)
 
         outputs = [results, overview, problems, everything, details, classes, mask]
-        for event in (run.click, files.upload):
-            event(segment, files, outputs, concurrency_limit=1, concurrency_id="network", api_visibility="private")
-        folder.upload(segment, folder, outputs, concurrency_limit=1, concurrency_id="network", api_visibility="private")
+        network: dict = {"concurrency_limit": 1, "concurrency_id": "network", "api_visibility": "private"}
+        files.upload(segment, files, outputs, **network)
+        folder.upload(segment, folder, outputs, **network)
+        run.click(lambda chosen, of_folder: segment(chosen or of_folder), [files, folder], outputs, **network)
         overview.select(choose, results, [details, classes, mask], api_visibility="private")
     return blocks
 
 
-def serve(blocks, *, host: str, port: int, max_megabytes: int, folder: str) -> None:
-    """Serves a page until Ctrl-C.
+def serve(blocks, *, host: str, port: int, max_megabytes: int) -> None:
+    """Serves a page until Ctrl-C or SIGTERM.
 
     Raises:
-        UserError: The port is in use, or the address is none of this machine.
+        UserError: The port is in use, the address is none of this machine, or the page cannot be reached there.
     """
     import gradio as gr
 
@@ -207,19 +231,34 @@ def serve(blocks, *, host: str, port: int, max_megabytes: int, folder: str) -> N
         number = getattr(error, "errno", None) or 0
         reason = os.strerror(number) if number > 0 else first_line(error)
         raise UserError(f"--host={host} --port={port}: cannot be served ({reason}); give another") from error
-    blocks.launch(
-        server_name=host,
-        server_port=port,
-        max_file_size=f"{max_megabytes}mb",
-        allowed_paths=[folder],
-        theme=theme,
-        footer_links=[],
-        show_error=True,
-        quiet=True,
-        prevent_thread_lock=True,
-    )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with without_proxies():  # Gradio asks its own address, which no proxy knows
+        try:
+            blocks.launch(
+                server_name=host,
+                server_port=port,
+                share=False,
+                max_file_size=f"{max_megabytes}mb",
+                theme=theme,
+                footer_links=[],
+                show_error=True,
+                quiet=True,
+                prevent_thread_lock=True,
+            )
+        except Exception as error:  # whatever its server and its client raise
+            raise UserError(f"--host={host} --port={port}: cannot be served ({first_line(error)})") from error
     print(f"serving on http://{host}:{port}; Ctrl-C ends it", flush=True)
     blocks.block_thread()
+
+
+@contextlib.contextmanager
+def without_proxies() -> Iterator[None]:
+    """Hides proxies that the environment names."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.lower().endswith("_proxy")}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def _as_file(text: str) -> str:

@@ -9,15 +9,15 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from wss.data.evaluation_data import padded_size
-from wss.data.masks import color_table
-from wss.data.photos import read_photo
+from wss.data.masks import check_masks_hold, color_table
+from wss.data.photos import ValueRange, read_photo
 from wss.data.resize import ResizeToRange
 from wss.experiment import OpenRun
-from wss.inference.photos import reduced_size
+from wss.inference.photos import as_seen, padded_alone
 from wss.inference.prediction import label_at_size, predict_and_explain, to_image_size
 from wss.ops.dense_crf import CRFSettings
 from wss.visualization.overlays import example_columns, heatmap, overlay, to_uint8
+from wss.visualization.panels import shown
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,11 +53,19 @@ class Segmenter:
     Args:
         run: The run.
         max_side: Longest side in pixels where no `ResizeToRange` says the size; larger photos are reduced to it.
+        value_range: Values of black and white in photos of more than 8 bits, see `read_photo`.
         crf: Parameters of a dense CRF that refines predictions; None without one.
+
+    Raises:
+        UserError: There are more classes than a mask has values.
     """
 
-    def __init__(self, run: OpenRun, *, max_side: int, crf: CRFSettings | None = None):
-        self.run, self._max_side, self._crf, self._resize = run, max_side, crf, ResizeToRange()
+    def __init__(
+        self, run: OpenRun, *, max_side: int, value_range: ValueRange | None = None, crf: CRFSettings | None = None
+    ):
+        check_masks_hold(run.info.num_classes, run.info.directory or run.info.name)
+        self.run, self._max_side, self._value_range = run, max_side, value_range
+        self._crf, self._resize = crf, ResizeToRange()
 
     def __call__(self, path: Path) -> Segmented:
         """Segments the photo of a file.
@@ -65,12 +73,11 @@ class Segmenter:
         Raises:
             UserError: It is no photo that can be read.
         """
-        photo = read_photo(path)
+        photo = read_photo(path, value_range=self._value_range)
         own_size = photo.height, photo.width
-        image = self._seen(photo)
+        image = as_seen(photo, self._resize, self._max_side)
         height, width = image.shape[:2]
-        padded = np.tile(np.array(self.run.model.mean_pixel, np.float32), (1, *padded_size((height, width)), 1))
-        padded[0, :height, :width] = image
+        padded = padded_alone(image, self.run.model.mean_pixel)
         # Not traced: that would take seconds for every new size of a photo.
         probabilities, maps = predict_and_explain(
             self.run.model, self.run.method, tf.constant(padded), tf.constant([[height, width]]), crf=self._crf
@@ -81,7 +88,7 @@ class Segmenter:
             image,
             self.run.info,
             maps=[
-                (one.title, to_image_size(_drawn(one), padded.shape[1:3])[:height, :width])
+                (one.title, to_image_size(shown(one)[0].numpy(), padded.shape[1:3])[:height, :width])
                 for one in maps
                 if one.kind in ("heat", "probabilities")
             ],
@@ -97,16 +104,3 @@ class Segmenter:
             *columns[1:],
         ]
         return Segmented(own_size, mask, shares.tolist(), float(confidence.mean()), pictures)
-
-    def _seen(self, photo: Image.Image) -> np.ndarray:
-        """Returns a photo as the network sees it, float32 [h, w, 3]."""
-        if self._resize.min_size is not None:
-            return self._resize.image(np.asarray(photo)).astype(np.float32)
-        photo.thumbnail(reduced_size(photo.width, photo.height, self._max_side))
-        return np.asarray(photo, np.float32)
-
-
-def _drawn(figure) -> np.ndarray:
-    """Returns what a map shows: heat [h, w, 1], or probabilities [h, w, C]."""
-    values = tf.cast(figure.values[0], tf.float32)
-    return (tf.reduce_max(values, axis=-1, keepdims=True) if figure.kind == "heat" else values).numpy()

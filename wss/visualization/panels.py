@@ -8,8 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
-from wss.data.masks import IGNORE
-from wss.errors import UserError
+from wss.data.masks import check_masks_hold
 from wss.inference.photos import Examples, Photo, run_examples
 from wss.inference.pipelining import in_threads
 from wss.inference.prediction import label_at_size, predict, predict_and_explain, to_image_size
@@ -63,13 +62,10 @@ def visualize(
         crf: Parameters of a dense CRF that refines the prediction; None without one.
 
     Raises:
-        UserError: There are more classes than a mask has values beside `IGNORE`.
+        UserError: There are more classes than a mask has values, see `check_masks_hold`.
         WriteError: A picture cannot be written; those that are there are whole.
     """
-    if info.num_classes > IGNORE:
-        raise UserError(
-            f"{info.directory or info.name}: {info.num_classes} classes; a mask has {IGNORE} values, as {IGNORE} is no class"
-        )
+    check_masks_hold(info.num_classes, info.directory or info.name)
     output, start = Path(output), time.monotonic()
     drawing = _Drawing(info, output, before or {}, title)
     rows: list[Columns] = []
@@ -105,7 +101,7 @@ def explained(
     def step(images: tf.Tensor, sizes: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities, maps = predict_and_explain(model, method, images, sizes, crf=crf)
         prediction = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
-        return {"prediction": prediction, **{figure.title: _shown(figure) for figure in maps}}
+        return {"prediction": prediction, **{figure.title: shown(figure) for figure in maps}}
 
     yield from run_examples(step, examples)
 
@@ -167,7 +163,7 @@ class _Drawing:
         return self.output / kind / f"{example.name}.png"
 
 
-def _shown(figure: Figure) -> tf.Tensor:
+def shown(figure: Figure) -> tf.Tensor:
     """Returns what a map shows: heat [B, h, w, 1], or probabilities [B, h, w, C]."""
     return tf.reduce_max(figure.values, axis=-1, keepdims=True) if figure.kind == "heat" else figure.values
 

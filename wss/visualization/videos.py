@@ -1,8 +1,9 @@
 """Videos: each frame through the network, its overlay into a new video. The only file that imports PyAV."""
 
 import importlib.util
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import tensorflow as tf
 from etils import epath
 
 from wss.data.dataset_info import DatasetInfo
+from wss.data.masks import check_masks_hold
 from wss.data.resize import ResizeToRange
 from wss.errors import UserError, first_line
-from wss.files import whole, write_errors
+from wss.files import WriteError, whole
 from wss.inference.photos import reduced_size
 from wss.inference.pipelining import one_behind
 from wss.inference.serving import CLASSES, serving_model
@@ -57,8 +59,8 @@ def annotate(model: DeepLab, info: DatasetInfo, video: str | os.PathLike, output
     """
     import av
 
+    check_masks_hold(info.num_classes, info.directory or info.name)
     path = output / f"{Path(video).stem}_segmented{SUFFIX}"
-    damage = None
     try:
         source = av.open(os.fspath(video))
     except (OSError, av.FFmpegError) as error:
@@ -69,19 +71,33 @@ def annotate(model: DeepLab, info: DatasetInfo, video: str | os.PathLike, output
         stream = source.streams.video[0]
         stream.thread_type = "AUTO"
         frames = _Frames(source, stream)
-        with write_errors(path), whole(epath.Path(path), suffix=SUFFIX) as temporary:
+        segmented = one_behind(_segmented(model, frames, max_side))
+        shown = track(segmented, "segmenting", stream.frames or None, unit="frame")
+        number = _write(shown, path, rate=stream.average_rate or Fraction(25), info=info)
+    if not number:
+        raise UserError(f"--video={video}: no frame can be read ({frames.damage or 'it is empty'})")
+    if frames.damage:
+        raise UserError(f"--video={video}: ends in damage after {number} frames ({frames.damage}); {path} has those")
+    return path
+
+
+def _write(segmented: Iterable[tuple[np.ndarray, tf.Tensor]], path: Path, *, rate: Fraction, info: DatasetInfo) -> int:
+    """Writes frames with their overlays as a video, whole or, without any, not at all; returns their number."""
+    import av
+
+    first = next(iter(segmented := iter(segmented)), None)
+    if first is None:
+        return 0
+    try:
+        with whole(epath.Path(path), suffix=SUFFIX) as temporary:
             with av.open(os.fspath(temporary), "w", format="mp4") as target:
-                encoder = _Encoder(target, stream.average_rate or Fraction(25), info)
-                segmented = one_behind(_segmented(model, frames, max_side))
-                for frame, prediction in track(segmented, "segmenting", stream.frames or None, unit="frame"):
+                encoder = _Encoder(target, rate, info)
+                for frame, prediction in itertools.chain([first], segmented):
                     encoder.add(frame, prediction.numpy())
                 encoder.close()
-            if not encoder.number:
-                raise UserError(f"--video={video}: no frame can be read ({frames.damage or 'it is empty'})")
-        damage = frames.damage
-    if damage:
-        raise UserError(f"--video={video}: ends in damage after {encoder.number} frames ({damage}); {path} has those")
-    return path
+            return encoder.number
+    except (OSError, ValueError, av.FFmpegError) as error:  # of the encoder: frames have no such errors any more
+        raise WriteError(f"{path}: cannot be written ({_reason(error)})") from error
 
 
 class _Frames:

@@ -62,6 +62,7 @@ class Format:
         name: Name that users write.
         file: Name of the file, or of the folder.
         limit: Largest share of pixels whose class may differ from the network's.
+        largest: Largest difference of a probability from the network's.
         write: Function that writes a network to a path.
         open: Function that opens what was written, as a user of the file does.
         imports: Lines of Python that import what the example needs.
@@ -72,6 +73,7 @@ class Format:
     name: str
     file: str
     limit: float
+    largest: float
     write: Callable[[Export, Path], None]
     open: Callable[[Path], Run]
     imports: Sequence[str]

@@ -27,6 +27,7 @@ KERAS = Format(
     name="keras",
     file="model.keras",
     limit=0.001,
+    largest=0.01,
     write=_write,
     open=_open,
     imports=["import keras", "import wss.inference.serving_layers  # the layers that Keras does not have"],

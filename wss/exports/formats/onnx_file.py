@@ -106,6 +106,7 @@ ONNX = Format(
     name="onnx",
     file="model.onnx",
     limit=0.001,
+    largest=0.01,
     write=_write,
     open=_open,
     packages={"onnx": "onnx", "tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"},

@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from wss.exports.formats.base import ABOUT, Export, Format, Run
 
+EXTRA = "assets.extra"  # SavedModel's folder for what is no asset of the graph
+
 
 def _write(export: Export, path: Path) -> None:
     # `keras.Model.export` would write every variable twice.
@@ -14,8 +16,7 @@ def _write(export: Export, path: Path) -> None:
     module.serve = export.function()
     module.weights = [variable.value for variable in export.model.variables]
     tf.saved_model.save(module, str(path), signatures=module.serve)
-    # SavedModel's folder for what is no asset of the graph.
-    extra = path / "assets.extra"
+    extra = path / EXTRA
     extra.mkdir()
     (extra / ABOUT).write_text(export.about)
 
@@ -34,6 +35,7 @@ SAVED_MODEL = Format(
     name="saved_model",
     file="saved_model",
     limit=0.001,
+    largest=0.01,
     write=_write,
     open=_open,
     imports=["import tensorflow as tf"],

@@ -34,7 +34,8 @@ def _float16(export: Export) -> bytes:
 def _int8(export: Export) -> bytes:
     """Keeps weights and activations in int8, by ranges that the calibration photos show, but for the first layers."""
     corrected = dataclasses.replace(export, model=bias_corrected(export.model, export.calibration()))
-    photos = lambda: ({PHOTOS: photo[None]} for photo in export.calibration())
+    batch = export.signature.shape[0] or 1
+    photos = lambda: ({PHOTOS: np.repeat(photo[None], batch, axis=0)} for photo in export.calibration())
     with _converter(corrected) as converter, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated")
         tensors = _interpreter(model_content=converter().convert()).get_tensor_details()
@@ -101,11 +102,12 @@ def _open(path: Path) -> Run:
     return run
 
 
-def _format(name: str, file: str, limit: float, convert: Callable[[Export], bytes]) -> Format:
+def _format(name: str, file: str, limit: float, largest: float, convert: Callable[[Export], bytes]) -> Format:
     return Format(
         name=name,
         file=file,
         limit=limit,
+        largest=largest,
         write=functools.partial(_write, convert=convert),
         open=_open,
         packages={"ai_edge_litert": "ai-edge-litert"},
@@ -121,6 +123,6 @@ classes, probabilities = outputs["classes"], outputs["probabilities"]
     )
 
 
-TFLITE = _format("tflite", "model.tflite", 0.001, _float32)
-TFLITE_FLOAT16 = _format("tflite_float16", "model_float16.tflite", 0.005, _float16)
-TFLITE_INT8 = _format("tflite_int8", "model_int8.tflite", 0.05, _int8)
+TFLITE = _format("tflite", "model.tflite", 0.001, 0.01, _float32)
+TFLITE_FLOAT16 = _format("tflite_float16", "model_float16.tflite", 0.005, 0.3, _float16)
+TFLITE_INT8 = _format("tflite_int8", "model_int8.tflite", 0.05, 1.0, _int8)

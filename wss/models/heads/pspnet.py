@@ -119,6 +119,7 @@ class AdaptiveAveragePooling(keras.layers.Layer):
 def _cell_weights(side: tf.Tensor | int, bins: int) -> tf.Tensor:
     """Returns the weight of every pixel in every cell, float32 [bins, side]."""
     cell, pixel = tf.range(bins)[:, None], tf.range(side)[None]
-    start, end = cell * side // bins, -(-(cell + 1) * side // bins)
+    # Rounded up without negative numbers, for exports.
+    start, end = cell * side // bins, ((cell + 1) * side + bins - 1) // bins
     inside = tf.cast((pixel >= start) & (pixel < end), tf.float32)
     return inside / tf.cast(end - start, tf.float32)
