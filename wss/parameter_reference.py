@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterator
 
 import gin
@@ -46,7 +47,10 @@ def page() -> str:
 
 
 def _table(name: str, configurable: Callable) -> str:
-    meanings = parameter_meanings(inspect.getdoc(configurable) or "")
+    meanings = {
+        parameter: _without_reference(configurable, parameter, text)
+        for parameter, text in parameter_meanings(inspect.getdoc(configurable) or "").items()
+    }
     rows = [
         f"| `{parameter.name}` | {_default(parameter)} | {_cell(_range(configurable, parameter.name))} "
         f"| {_cell(meanings.get(parameter.name, ''))} |"
@@ -70,6 +74,19 @@ def parameter_meanings(docstring: str) -> dict[str, str]:
     section = re.search(r"^(?:Args|Attributes):\n((?:(?: {4}.*)?\n?)*)", docstring, re.MULTILINE)
     found = re.findall(r"^ {4}(\w+): ((?:.*\n?)(?: {8}.*\n?)*)", section[1] if section else "", re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in found}
+
+
+def _without_reference(configurable: Callable, parameter: str, text: str) -> str:
+    """Returns what a parameter means, also where its docstring points to another one: "See `soft_label`, its `kind`."."""
+    pointer = re.match(r"See `(\w+)`(?:, its `(\w+)`)?(.*)", text)
+    if pointer is None:
+        return text
+    own = sys.modules[configurable.__module__]
+    others = [module for name, module in sorted(sys.modules.items()) if name.startswith("wss.")]
+    target = next((found for module in (own, *others) if (found := getattr(module, pointer[1], None))), None)
+    name = pointer[2] or parameter
+    meaning = parameter_meanings(inspect.getdoc(target) or "").get(name) if target else None
+    return text if target is None or meaning is None else _without_reference(target, name, meaning).rstrip(".") + pointer[3]
 
 
 def _first_line(configurable: Callable) -> str:

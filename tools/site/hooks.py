@@ -16,7 +16,8 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[2]
 # Pages that lie elsewhere in the project, by their path on the site.
 ELSEWHERE = {"index.md": "README.md", "changes.md": "CHANGELOG.md", "workspace.md": "WORKSPACE.md"}
-NOTEBOOK = "quickstart.ipynb"
+NOTEBOOK, NOTEBOOK_PAGE = "quickstart.ipynb", "quickstart.md"
+NOT_SEARCHED = "---\nsearch:\n  exclude: true\n---\n\n"
 LINK = re.compile(r"(?<=\]\()(?!https?://|#|mailto:)([^)\s#]+)(#[^)\s]*)?(?=\))")
 CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 DISPLAY, INLINE = re.compile(r"\$\$(.+?)\$\$", re.DOTALL), re.compile(r"(?<![\w$\\])\$([^$\n]+?)\$(?![\w$])")
@@ -26,7 +27,7 @@ def on_files(files: Files, config) -> Files:
     """Adds README, the changes, the notebook as a page, and every file of the project that a page links to."""
     for page, source in ELSEWHERE.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text()))
-    files.append(File.generated(config, "quickstart.md", content=notebook_page(ROOT / "docs" / NOTEBOOK)))
+    files.append(File.generated(config, NOTEBOOK_PAGE, content=notebook_page(ROOT / "docs" / NOTEBOOK)))
     for file in [file for file in files if file.src_uri.endswith(".md")]:
         for target in outside_links(file.src_uri, file.content_string):
             _add_source(files, config, target)
@@ -87,6 +88,8 @@ def _on_site(uri: str, link: str) -> str:
     """Returns the link of a page on the site."""
     target = _in_project(uri, link)
     pages = {source: page for page, source in ELSEWHERE.items()}
+    if uri != NOTEBOOK_PAGE:
+        pages[f"docs/{NOTEBOOK}"] = NOTEBOOK_PAGE
     place = pages.get(target) or (target.removeprefix("docs/") if _is_page(target) else _source(target))
     return posixpath.relpath(place, posixpath.dirname(uri) or ".")
 
@@ -104,10 +107,10 @@ def _add_source(files: Files, config, target: str) -> None:
     if path.is_file():
         text = path.read_text()
         content = text if path.suffix == ".md" else f"# {target}\n\n````text\n{text}\n````\n"
-        files.append(File.generated(config, uri, content=content))
+        files.append(File.generated(config, uri, content=NOT_SEARCHED + content))
         return
     listed = sorted(one for one in path.iterdir() if not one.name.startswith((".", "__")) and one.suffix != ".npz")
     lines = [f"- [{one.name}]({one.name}{'/index' if one.is_dir() else ''}.md)" for one in listed]
-    files.append(File.generated(config, uri, content=f"# {target}\n\n" + "\n".join(lines) + "\n"))
+    files.append(File.generated(config, uri, content=f"{NOT_SEARCHED}# {target}\n\n" + "\n".join(lines) + "\n"))
     for one in listed:
         _add_source(files, config, os.path.join(target, one.name))

@@ -141,8 +141,8 @@ def build_optimizer(
         power: See `PolySchedule`.
         milestones: Steps of "step" from which on the rate is multiplied once more, counted over all rounds.
         step_factor: Factor of the rate at each milestone.
-        slow_start_steps: See `PolySchedule`.
-        slow_start_rate: See `PolySchedule`.
+        slow_start_steps: See `SlowStartSchedule`.
+        slow_start_rate: See `SlowStartSchedule`.
         momentum: Momentum of "momentum".
         decoupled_weight_decay: Weight decay of "adamw"; DeepLab's L2 loss is `train.weight_decay`.
         scaling: Scaling of `learning_rate` to the batch, see `rate_factor`. `slow_start_rate` stays as it is, so with
