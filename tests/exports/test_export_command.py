@@ -15,9 +15,9 @@ import tensorflow as tf
 from commands import run_command
 from networks import two_convolutions
 from PIL import Image
-from tiny import SMALL, bindings
+from tiny import SMALL
+from trained_runs import trained_with_class
 
-from wss import experiment
 from wss.exports.formats import base, onnx_file
 from wss.exports.formats.registry import FORMATS
 from wss.files import locked
@@ -39,13 +39,7 @@ def one_device(monkeypatch):
 
 @pytest.fixture(scope="module")
 def run_dir(tiny_shapes, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained")
-    data = shutil.copytree(tiny_shapes, folder / "data")
-    content = json.loads((data / "dataset.json").read_text())
-    content["class_names"][1] = NAME
-    (data / "dataset.json").write_text(json.dumps(content))
-    experiment.run([], bindings(SMALL, data), folder / "run", strategy=tf.distribute.MirroredStrategy(["CPU:0"]))
-    return folder / "run"
+    return trained_with_class(NAME, tiny_shapes, tmp_path_factory.mktemp("trained"), SMALL)
 
 
 def export(run_dir, output, *flags):

@@ -12,6 +12,7 @@ from commands import run_command
 from networks import two_convolutions
 from pages import Page
 from tiny import SMALL, bindings
+from trained_runs import trained_with_class
 
 from wss import experiment
 from wss.evaluation.result import Result
@@ -36,14 +37,8 @@ def one_device(monkeypatch):
 @pytest.fixture(scope="module")
 def trained(tiny_shapes, tmp_path_factory):
     """A finished run of two evaluations, on data whose classes have hostile names."""
-    folder = tmp_path_factory.mktemp("trained")
-    data = shutil.copytree(tiny_shapes, folder / "data")
-    content = json.loads((data / "dataset.json").read_text())
-    content["class_names"][1] = HOSTILE
-    (data / "dataset.json").write_text(json.dumps(content))
-    parameters = [*bindings(SMALL, data), "train.evaluate_every = 3", "train.summary_every = 2"]
-    experiment.run([], parameters, folder / "run", strategy=tf.distribute.MirroredStrategy(["CPU:0"]))
-    return folder / "run"
+    more = ["train.evaluate_every = 3", "train.summary_every = 2"]
+    return trained_with_class(HOSTILE, tiny_shapes, tmp_path_factory.mktemp("trained"), SMALL, more)
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 import csv
 import dataclasses
 import io
-import json
 import os
-import shutil
 import socket
 import types
 import zipfile
@@ -16,7 +14,8 @@ import tensorflow as tf
 from commands import run_command
 from networks import two_convolutions
 from PIL import Image
-from tiny import SMALL, bindings
+from tiny import SMALL
+from trained_runs import trained_with_class
 
 from wss import experiment
 from wss.data.resize import ResizeToRange
@@ -41,14 +40,8 @@ def small_network():
 @pytest.fixture(scope="module")
 def run_dir(tiny_shapes, tmp_path_factory):
     """A finished run on data whose classes have hostile names."""
-    folder = tmp_path_factory.mktemp("trained")
-    data = shutil.copytree(tiny_shapes, folder / "data")
-    content = json.loads((data / "dataset.json").read_text())
-    content["class_names"][1] = HOSTILE
-    (data / "dataset.json").write_text(json.dumps(content))
-    parameters = [*bindings({**SMALL, "train.method": "@PseudoSeg()"}, data), "train.num_steps = 2"]
-    experiment.run([], parameters, folder / "run", strategy=tf.distribute.MirroredStrategy(ONE_DEVICE))
-    return folder / "run"
+    parameters = {**SMALL, "train.method": "@PseudoSeg()", "train.num_steps": 2}
+    return trained_with_class(HOSTILE, tiny_shapes, tmp_path_factory.mktemp("trained"), parameters)
 
 
 @pytest.fixture
