@@ -27,7 +27,8 @@ keras-retinanet are read as they are; so are a folder of PASCAL VOC's XML files,
 
 --export is the folder that the export of a label tool unzips to, in place of --images, --masks and --class_names. Read are
 those of CVAT (Segmentation mask, COCO), labelme (JSON, labelme2voc), Label Studio (COCO, brush labels to PNG or NumPy) and
-Roboflow (COCO, semantic masks). A line says what was recognised. docs/data.md tells which export to choose.
+Roboflow (COCO, semantic masks). A line says what was recognised. --unlabeled and --image_labels go with it. docs/data.md
+tells which export to choose.
 """
 
 from pathlib import Path
@@ -125,7 +126,7 @@ def main(argv: list[str]) -> None:
 
 def build_export() -> None:
     """Reads the export of a label tool, writes the data set and prints its table."""
-    for flag in ("masks", "image_labels", "boxes"):
+    for flag in ("masks", "boxes"):
         if getattr(FLAGS, flag):
             raise UserError(f"--{flag} is given with --export, which has the masks; leave one of them out")
     for flag in ("mask_values", "has_background"):
@@ -140,7 +141,14 @@ def build_export() -> None:
         recognise(Path(FLAGS.export), "--export"),
         request_of(FLAGS.class_names, FLAGS.images, FLAGS.tasks),
         command="build_folder.py",
-        choices=Choices(unlabeled, FLAGS.unlabeled_has_train, FLAGS.classes, FLAGS.ignore_values, problems),
+        choices=Choices(
+            unlabeled,
+            FLAGS.unlabeled_has_train,
+            FLAGS.image_labels,
+            FLAGS.classes,
+            FLAGS.ignore_values,
+            problems,
+        ),
     )
 
 

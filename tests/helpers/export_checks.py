@@ -24,6 +24,16 @@ def masks_of(info: DatasetInfo, split: str) -> dict[str, np.ndarray | None]:
     return found
 
 
+def tags_of(info: DatasetInfo, split: str) -> dict[str, set[int] | None]:
+    """Classes of each image of a split by its image-level labels, None where they are unknown."""
+    found = {}
+    for record in split_records(info, split):
+        example = parse_example(record, info.num_classes, info.has_background)
+        classes = set((np.flatnonzero(example["image_label"]) + int(info.has_background)).tolist())
+        found[example["name"].numpy().decode()] = classes if example["has_image_label"] else None
+    return found
+
+
 def check(info: DatasetInfo, split: str, expected: dict[str, list[str] | None]) -> None:
     """Compares the masks of a split with rows of them; None says that an image has no mask."""
     found = masks_of(info, split)

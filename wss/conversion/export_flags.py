@@ -22,6 +22,7 @@ from wss.conversion.layouts.exports.export import (
     upright_classes,
 )
 from wss.conversion.layouts.exports.splits import TRAIN, UNLABELED, SplitRule, pools_of
+from wss.conversion.layouts.folder import read_image_labels
 from wss.conversion.sources import Source
 from wss.data.masks import IGNORE, INVALID, lookup_table, parse_classes, parse_ignore_values
 from wss.data.splits import Split
@@ -71,6 +72,7 @@ class Choices:
     Attributes:
         unlabeled: Further images without masks.
         unlabeled_has_train: Whether the images of train belong to unlabeled too.
+        image_labels: CSV file of the classes of images without masks, see `read_image_labels`; None without one.
         classes: Ids to keep, as in `masks.parse_classes`.
         ignore_values: Values that do not count, as in `masks.parse_ignore_values`.
         problems: Lines on what was found wrong so far.
@@ -78,6 +80,7 @@ class Choices:
 
     unlabeled: Sequence[Source] = ()
     unlabeled_has_train: bool = False
+    image_labels: str | None = None
     classes: Sequence[str] = ()
     ignore_values: Sequence[str] = ()
     problems: Sequence[str] = ()
@@ -96,6 +99,8 @@ def convert_export(root: str, kind: Kind, request: Request, *, command: str, cho
     print(f"{root}: an export of {kind.words}")
     export = kind.read(Path(root), request)
     _add_unlabeled(export, choices.unlabeled)
+    if choices.image_labels is not None:
+        _add_image_labels(export, choices.image_labels)
     target = _target(export, request.classes, is_drawn=kind.is_drawn)
     keep = parse_classes(choices.classes, len(target.names))
     kept = range(len(target.names)) if keep is None else keep
@@ -127,6 +132,18 @@ def _add_unlabeled(export: Export, unlabeled: Sequence[Source]) -> None:
         name = next((name for name in ("", "train", "default") if name in export.parts), "")
         part = export.parts.get(name, Part())
         export.parts[name] = dataclasses.replace(part, unlabeled=[*part.unlabeled, *unlabeled])
+
+
+def _add_image_labels(export: Export, path: str) -> None:
+    """Gives images without masks the classes that a CSV file says."""
+    names = export.classes.names
+    labels, problems = read_image_labels(path, names, [name for name in names if name != BACKGROUND])
+    export.problems.extend(problems)
+    ids = {source.id for part in export.parts.values() for source in (*part.labeled, *part.unlabeled)}
+    export.problems.extend(f"{id}: has image-level labels, but no image" for id in labels if id not in ids)
+    for name, part in export.parts.items():
+        tagged = [dataclasses.replace(source, image_labels=labels.get(source.id)) for source in part.unlabeled]
+        export.parts[name] = dataclasses.replace(part, unlabeled=tagged)
 
 
 def _splits(pools: Iterable[str], unlabeled_has_train: bool) -> dict[str, Split]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from export_checks import check, masks_of
+from export_checks import check, line_of, masks_of, tags_of
 from export_trees import (
     COCO_BOX,
     EMPTY,
@@ -148,6 +148,29 @@ def test_labelme_with_names_in_an_order(exports):
     info = exports.build("--val_fraction=0", f"--class_names={exports.root / 'labels.txt'}")
     assert info.class_names == ("background", "dog", "bird", "cat")
     assert masks_of(info, "train")["a"][1].tolist() == [0, 3, 3, 3, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("names", [None, "background,dog,bird,cat"])
+def test_tags_of_photos_without_masks(exports, names):
+    """Of the export and of --unlabeled; what has no line is unknown."""
+    labelme_tree(exports.folder)
+    for name in ("x", "sub/y", "z"):
+        photo(exports.root / f"more/{name}.jpg")
+    tags = exports.root / "tags.csv"
+    tags.write_text("filename,labels\nc.jpg,cat;dog\nx.jpg,dog\nsub/y.jpg,\n")
+    flags = ["--val_fraction=0", f"--unlabeled={exports.root / 'more'}", f"--image_labels={tags}"]
+    info = exports.build(*flags, *([f"--class_names={names}"] if names else []))
+    cat, dog = (info.class_names.index(name) for name in ("cat", "dog"))
+    assert tags_of(info, "unlabeled") == {"c": {cat, dog}, "x": {dog}, "sub/y": set(), "z": None}
+
+
+def test_tags_that_cannot_be(exports):
+    labelme_tree(exports.folder)
+    tags = exports.root / "tags.csv"
+    tags.write_text("c.jpg,cow\n")
+    assert "'cow' is no foreground class; expected one of cat, dog" in line_of(exports, f"--image_labels={tags}")
+    tags.write_text("gone.jpg,cat\n")
+    assert "gone: has image-level labels, but no image" in line_of(exports, f"--image_labels={tags}")
 
 
 def test_labelme2voc(exports):
