@@ -126,7 +126,9 @@ def test_a_folder_with_other_files(page, tmp_path):
     for name in ("notes.txt", ".DS_Store", "a.csv"):
         (tmp_path / name).write_text("x")
         others.append(str(tmp_path / name))
-    files = [*others, photo(tmp_path / "b.png", size=(20, 20)), photo(tmp_path / "a.png", size=(20, 20))]
+    for folder in ("1", "2"):
+        (tmp_path / folder).mkdir()
+    files = [*others, photo(tmp_path / "1/b.png", size=(20, 20)), photo(tmp_path / "2/a.png", size=(20, 20))]
     _, overlays, said, _ = page.segment(files)
     assert [name for _, name in overlays] == ["a.png", "b.png"]
     assert said == "3 files are no photos, such as .DS_Store"

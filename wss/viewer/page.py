@@ -85,9 +85,11 @@ class Page:
             What `show` takes, the overlays with their names, lines on what was not read, and a ZIP of everything.
         """
         results, problems = [], []
-        photos = [file for file in files or [] if Path(file).suffix.lower() in SUFFIXES]
-        if len(others := [Path(file).name for file in files or [] if file not in photos]) > 1:
-            problems.append(f"{len(others)} files are no photos, such as {sorted(others)[0]}")
+        # By name: each lies in a folder of its own.
+        files = sorted(files or [], key=lambda file: Path(file).name)
+        photos = [file for file in files if Path(file).suffix.lower() in SUFFIXES]
+        if len(others := [Path(file).name for file in files if file not in photos]) > 1:
+            problems.append(f"{len(others)} files are no photos, such as {others[0]}")
         elif others:
             problems.append(f"{others[0]}: no photo; expected {', '.join(SUFFIXES)}")
         if not files:
@@ -95,7 +97,7 @@ class Page:
         if len(photos) > self._max_photos:
             problems.append(f"{len(photos)} photos were given, the first {self._max_photos} are shown")
         folder = self._new_folder()
-        for number, file in enumerate(sorted(photos)[: self._max_photos]):
+        for number, file in enumerate(photos[: self._max_photos]):
             name = Path(file).name
             try:
                 found = self._segmenter(Path(file))
@@ -203,6 +205,8 @@ def build(page: Page, *, title: str):
             return found, overlays, said, archive, *shown
 
         def choose(found, event: gr.SelectData):
+            if not Path(found[event.index]["mask"]).exists():
+                raise gr.Error("these pictures are gone after an hour; segment the photos again", print_exception=False)
             return page.show(found, event.index)
 
         outputs = [results, overview, problems, everything, details, classes, mask]
