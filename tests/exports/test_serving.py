@@ -1,5 +1,6 @@
 """Photos in, classes and probabilities out: what an evaluation computes, at any size, in each format."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -24,6 +25,14 @@ ABOUT = json.dumps({"classes": [{"id": 0, "name": "a"}]})
 MOBILENET = {"backbone": "mobilenet_v2", "depth_multiplier": 0.25}
 SIZES = [(1, 49, 65), (2, 50, 70), (1, 97, 33), (3, 1, 1), (1, 200, 7)]
 RESIZES = [ResizeToRange(), ResizeToRange(min_size=40), ResizeToRange(min_size=33, max_size=65, factor=16)]
+
+
+@pytest.fixture(autouse=True)
+def memory_for_the_next():
+    """Graphs of whole networks and their converters take gigabytes."""
+    yield
+    keras.utils.clear_session()
+    gc.collect()
 
 
 def photos_of(*shape):
