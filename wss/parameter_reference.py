@@ -86,11 +86,9 @@ def _without_reference(configurable: Callable, parameter: str, text: str) -> str
     target = next((found for module in (own, *others) if (found := getattr(module, pointer[1], None))), None)
     name = pointer[2] or parameter
     meaning = parameter_meanings(inspect.getdoc(target) or "").get(name) if target else None
-    return (
-        text
-        if target is None or meaning is None
-        else _without_reference(target, name, meaning).rstrip(".") + pointer[3]
-    )
+    if target is None or meaning is None:
+        return text
+    return _without_reference(target, name, meaning).rstrip(".") + pointer[3]
 
 
 def _first_line(configurable: Callable) -> str:

@@ -22,7 +22,7 @@ from wss.conversion.layouts.exports.export import (
     upright_classes,
 )
 from wss.conversion.layouts.exports.splits import TRAIN, UNLABELED, SplitRule, pools_of
-from wss.conversion.layouts.folder import read_image_labels
+from wss.conversion.layouts.folder import labels_without_image, read_image_labels
 from wss.conversion.sources import Source
 from wss.data.masks import IGNORE, INVALID, lookup_table, parse_classes, parse_ignore_values
 from wss.data.splits import Split
@@ -140,7 +140,7 @@ def _add_image_labels(export: Export, path: str) -> None:
     labels, problems = read_image_labels(path, names, [name for name in names if name != BACKGROUND])
     export.problems.extend(problems)
     ids = {source.id for part in export.parts.values() for source in (*part.labeled, *part.unlabeled)}
-    export.problems.extend(f"{id}: has image-level labels, but no image" for id in labels if id not in ids)
+    export.problems.extend(labels_without_image(labels, ids))
     for name, part in export.parts.items():
         tagged = [dataclasses.replace(source, image_labels=labels.get(source.id)) for source in part.unlabeled]
         export.parts[name] = dataclasses.replace(part, unlabeled=tagged)

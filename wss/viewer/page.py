@@ -17,11 +17,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from wss.data.photos import SUFFIXES
 from wss.errors import UserError, first_line
 from wss.viewer.segmenter import Segmented, Segmenter
+from wss.visualization.picture_files import save_index_png, save_png
 
 HOUR = 3600
 RESULTS = "results"
@@ -142,14 +141,13 @@ class Page:
         return Path(tempfile.mkdtemp(dir=place))
 
     def _written(self, found: Segmented, name: str, folder: Path) -> dict[str, Any]:
-        folder.mkdir()
         pictures = []
         for title, picture in found.pictures:
             path = folder / f"{_as_file(title)}.png"
-            Image.fromarray(picture).save(path)
+            save_png(path, picture)
             pictures.append((str(path), title))
         mask = folder / "mask_of_class_ids.png"
-        mask.write_bytes(found.mask_png(self._segmenter.run))
+        save_index_png(mask, found.mask, self.info)
         return {
             "name": name,
             "size": f"{found.size[1]} x {found.size[0]}",

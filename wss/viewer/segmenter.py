@@ -1,22 +1,20 @@
 """One photo at a time through a trained network, with what a viewer of it wants to see."""
 
 import dataclasses
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
-from wss.data.masks import check_masks_hold, color_table
+from wss.data.masks import check_masks_hold
 from wss.data.photos import ValueRange, read_photo
 from wss.data.resize import ResizeToRange
 from wss.experiment import OpenRun
 from wss.inference.photos import as_seen, padded_alone
 from wss.inference.prediction import label_at_size, predict_and_explain, to_image_size
 from wss.ops.dense_crf import CRFSettings
-from wss.visualization.overlays import example_columns, heatmap, overlay, to_uint8
+from wss.visualization.overlays import colorize, example_columns, heatmap, overlay, to_uint8
 from wss.visualization.panels import shown
 
 
@@ -38,13 +36,6 @@ class Segmented:
     shares: Sequence[float]
     confidence: float
     pictures: Sequence[tuple[str, np.ndarray]]
-
-    def mask_png(self, run: OpenRun) -> bytes:
-        """Returns the mask as a PNG with a palette: values are class ids, colours those of the data set."""
-        image, encoded = Image.fromarray(self.mask), io.BytesIO()
-        image.putpalette(color_table(run.info.colors, run.info.ignore_label).tobytes())
-        image.save(encoded, format="PNG")
-        return encoded.getvalue()
 
 
 class Segmenter:
@@ -95,11 +86,10 @@ class Segmenter:
         )
         mask = label_at_size(prediction.astype(np.uint8), own_size)
         shares = np.bincount(mask.ravel(), minlength=self.run.info.num_classes) / mask.size
-        colors = color_table(self.run.info.colors, self.run.info.ignore_label)[prediction]
         pictures = [
             ("photo", to_uint8(image)),
             ("overlay", overlay(image, prediction, self.run.info)),
-            ("mask", colors.astype(np.uint8)),
+            ("mask", colorize(prediction, self.run.info)),
             ("confidence", heatmap(confidence)),
             *columns[1:],
         ]

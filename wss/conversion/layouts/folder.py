@@ -2,7 +2,7 @@
 
 import csv
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +54,7 @@ class Folder:
 
     def check_all_labels_used(self) -> None:
         """Adds a problem for each image-level label whose image was not found."""
-        self.problems += [f"{id}: has image-level labels, but no image" for id in self.labels if id not in self._used]
+        self.problems += labels_without_image(self.labels, self._used)
 
     def _masks_of(self, folder: str) -> dict[str, Path]:
         masks: dict[str, Path] = {}
@@ -110,6 +110,11 @@ def read_image_labels(
             problems.append(f"{path}:{number}: a second line for {row[0].strip()!r}")
         labels[id] = tuple(class_names.index(name) for name in names if name in foreground)
     return labels, problems
+
+
+def labels_without_image(labels: Iterable[str], ids: Collection[str]) -> list[str]:
+    """Returns a line for each id with image-level labels that is none of the images' `ids`."""
+    return [f"{id}: has image-level labels, but no image" for id in labels if id not in ids]
 
 
 def split_train_val(
