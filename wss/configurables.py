@@ -9,6 +9,7 @@ from wss.methods.components import image_classifier
 from wss.methods.dars import rounds, self_training
 from wss.methods.esl import esl, part_contrast, projector
 from wss.methods.pseudoseg import branches, pseudoseg
+from wss.methods.unimatch import fixmatch, unimatch, unimatch_v2
 from wss.models import deeplab
 from wss.ops import dense_crf
 from wss.runtime import precision
@@ -25,6 +26,7 @@ MODULES = (
     dense_crf,
     esl,
     evaluation,
+    fixmatch,
     image_classifier,
     noise_aware,
     optimizers,
@@ -40,4 +42,6 @@ MODULES = (
     supervised,
     train,
     training_data,
+    unimatch,
+    unimatch_v2,
 )

@@ -35,6 +35,9 @@ ESL_LADDER = {
     "soft labels": f"{_DECAY}; ESL.contrast_weight = 0.0",
     "soft labels and contrast": _DECAY,
 }
+# The strong baselines, by the same recipe.
+CONSISTENCY = {"FixMatch": "fixmatch", "UniMatch": "unimatch", "UniMatch V2": "unimatch_v2"}
+CONSISTENCY_COLUMNS = ("1/16 (27)", *ESL_COLUMNS)
 LONGER = "train.num_steps = 1600"
 # With 27 masks.
 FIGURE_5 = {
@@ -211,6 +214,21 @@ ESL = Table(
     },
     "losses of ESL",
 )
+UNIMATCH = Table(
+    {
+        "supervised": _all_seeds("supervised", CONSISTENCY_COLUMNS),
+        "PseudoSeg": _all_seeds("pseudoseg", CONSISTENCY_COLUMNS),
+        "ESL": _all_seeds("esl", ESL_COLUMNS),
+        **{
+            title: {
+                column: [make_run(method, LISTS[column], seed=seed) for seed in (SEEDS if column in FEW[1:] else (0,))]
+                for column in CONSISTENCY_COLUMNS
+            }
+            for title, method in CONSISTENCY.items()
+        },
+    },
+    "consistency",
+)
 # BAP + NAL has its own photos: all of them have boxes, and none a mask.
 BOXES = "437 photos with boxes"
 BAP = make_run("boxes", "train")
@@ -245,6 +263,7 @@ TABLES = {
     "variants": VARIANTS,
     "threshold": THRESHOLD,
     "esl": ESL,
+    "unimatch": UNIMATCH,
     "boxes": FROM_BOXES,
 }
 # Whose pseudo labels are taken apart (Figure 5a), by labelled list.
@@ -279,6 +298,6 @@ def queue() -> list[Run]:
     once = [run for run in few if run.seed == 0]
     return list(
         dict.fromkeys(
-            [*once, *COMPONENTS, *few, *MAIN, *ESL, *THRESHOLD, *TEMPERATURE, *VARIANTS, *CHANGED, *FROM_BOXES]
+            [*once, *COMPONENTS, *few, *MAIN, *ESL, *UNIMATCH, *THRESHOLD, *TEMPERATURE, *VARIANTS, *CHANGED, *FROM_BOXES]
         )
     )

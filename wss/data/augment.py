@@ -12,17 +12,20 @@ from collections.abc import Callable, Sequence
 import gin
 import tensorflow as tf
 
-from wss.data.color_jitter import random_jitter
+from wss.data.color_jitter import ADDITIVE, JITTERS, gaussian_blur, grey, random_jitter
 from wss.data.companions import Companions, boxes_in_view
 from wss.data.crops import BLUR_MARGIN, blur_crop, crop, nearest_sources, resize_crop, rotate_crop, with_margin
 from wss.data.geometry import Geometry
 from wss.data.padding import Pixel, cut_out, pad
 from wss.parameter_ranges import Relation, at_most, in_ranges
-from wss.ranges import LARGEST_SCALE, LARGEST_SIDE, Integer, Number, OneOf, SetByCode, Switch
+from wss.ranges import LARGEST_SCALE, LARGEST_SIDE, Integer, Number, OneOf, SetByCode, Several, Switch
 
 LARGEST_NUMBER_OF_SCALES = 1000
 HOLE_SHARE = 50 / 513  # half the side of the original's CutOut hole over that of its crop
 NOTHING = -1  # where a label has no pixel
+JITTER_SCOPES = ("crop", "image", "view")
+PADDINGS = {"mean": None, "black": (0.0, 0.0, 0.0)}
+LARGEST_SIGMA = 32.0
 
 
 def split_seed(seed: tf.Tensor, number: int) -> list[tf.Tensor]:
@@ -34,6 +37,7 @@ def split_seed(seed: tf.Tensor, number: int) -> list[tf.Tensor]:
 @in_ranges(
     "Augmentation",
     at_most("min_scale", "max_scale"),
+    Relation(("strong_blur_sigmas",), lambda sigmas: sigmas[0] <= sigmas[1], "the smaller one first"),
     Relation(
         ("scale_step", "min_scale", "max_scale"),
         lambda step, least, most: step == 0 or least >= most or 1 <= (most - least) / step <= LARGEST_NUMBER_OF_SCALES,
@@ -48,7 +52,14 @@ def split_seed(seed: tf.Tensor, number: int) -> list[tf.Tensor]:
     flip_probability=Number(minimum=0, maximum=1),
     jitter_strength=Number(minimum=0, maximum=2),
     jitter_hue=Switch(),
-    jitter_scope=OneOf(("crop", "image")),
+    jitter_kind=OneOf(JITTERS),
+    jitter_probability=Number(minimum=0, maximum=1),
+    jitter_rounded=Switch(),
+    jitter_scope=OneOf(JITTER_SCOPES),
+    grey_probability=Number(minimum=0, maximum=1),
+    strong_blur_probability=Number(minimum=0, maximum=1),
+    strong_blur_sigmas=Several(Number(above=0, maximum=LARGEST_SIGMA), 2, 2),
+    padding=OneOf(PADDINGS),
     cutout_half_side=Integer(0, LARGEST_SIDE),
     label_align_corners=Switch(),
     rotate_degrees=Number(minimum=0, maximum=180),
@@ -61,7 +72,7 @@ class Augmentation:
 
     Attributes:
         crop_size: (height, width) of every view; DeepLab takes 2^n + 1.
-        mean_pixel: RGB of padding and of the CutOut hole.
+        mean_pixel: RGB of the CutOut hole, and of padding unless `padding` says another.
         ignore_label: Label of padding.
         min_scale: Smallest random scale.
         max_scale: Largest random scale.
@@ -70,8 +81,16 @@ class Augmentation:
         jitter_strength: Strength s of the paper's Figure 5e: brightness, contrast and saturation 0.5 s, hue 0.25 s; 0 for
             none.
         jitter_hue: Whether hues are jittered too.
-        jitter_scope: Pixels that are jittered together: the "crop", or the whole scaled "image", as in the original. The
-            mean of the contrast differs.
+        jitter_kind: Colour jitter: "additive" adds to brightness, as in the original; "multiplicative" multiplies it, and
+            blends as Pillow and torchvision do (UniMatch).
+        jitter_probability: Probability of the jitter.
+        jitter_rounded: Whether "multiplicative" cuts values to integers after each of its operations.
+        jitter_scope: Pixels whose colours change together: the "crop", the whole scaled "image", as in the original, or the
+            "view", which is the crop with its padding (UniMatch). The mean of the contrast differs.
+        grey_probability: Probability that a strong view has no colours, after the jitter.
+        strong_blur_probability: Probability that a strong view is blurred, after that.
+        strong_blur_sigmas: Smallest and largest standard deviation of this Gaussian blur, in pixels.
+        padding: Colour of padding: "mean" is `mean_pixel`, or "black" (UniMatch).
         cutout_half_side: Half the side of the square hole; 50 in the original's flags, 25 in the paper; 0 for none.
         label_align_corners: Whether the label is scaled by aligned corners, as in the original though its image is not.
         rotate_degrees: Largest angle in degrees by which the scaled image turns either way; 0 for none. Its corners become
@@ -93,7 +112,14 @@ class Augmentation:
     flip_probability: float = 0.5
     jitter_strength: float = 1.0
     jitter_hue: bool = True
+    jitter_kind: str = ADDITIVE
+    jitter_probability: float = 1.0
+    jitter_rounded: bool = False
     jitter_scope: str = "crop"
+    grey_probability: float = 0.0
+    strong_blur_probability: float = 0.0
+    strong_blur_sigmas: Sequence[float] = (0.1, 2.0)
+    padding: str = "mean"
     cutout_half_side: int = 50
     label_align_corners: bool = False
     rotate_degrees: float = 0.0
@@ -148,8 +174,7 @@ class Augmentation:
         geometry = self._draw_geometry(tf.shape(image)[:2], geometry_seed)
         # A view's draws do not depend on how many follow it.
         seeds = [first, *(split_seed(tf.random.fold_in(seed, number), 2) for number in range(1, strong))][:strong]
-        jitter = functools.partial(random_jitter, strength=self.jitter_strength, hue=self.jitter_hue)
-        jitters = [jitter(jitter_seed) for jitter_seed, _ in seeds if self.jitter_strength]
+        jitters = [self._colors(jitter_seed) for jitter_seed, _ in seeds] if self._changes_colors else []
         view, jittered = self.views(image, label, geometry, jitters=jitters)
         images = jittered or [view["image"]] * strong
         views = {"weak": view["image"], "label": view["label"], "valid": view["valid"], "not_padding": view["valid"]}
@@ -157,6 +182,31 @@ class Augmentation:
             suffix = "" if number == 1 else f"_{number}"
             views[f"strong{suffix}"], views[f"valid{suffix}"] = self._cut_out(pixels, view["valid"], cutout_seed)
         return {**views, **self._companions(companions, geometry, view["valid"])}
+
+    @property
+    def _changes_colors(self) -> bool:
+        return max(self.jitter_strength, self.grey_probability, self.strong_blur_probability) > 0
+
+    def _colors(self, seed: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Draws what happens to the colours of a strong view."""
+        # From seeds of their own, so that a jitter is the same with and without what follows it.
+        jittered, without_color, blurred, sigma = tf.unstack(
+            tf.random.stateless_uniform([4], tf.random.fold_in(seed, 1))
+        )
+        least, most = self.strong_blur_sigmas
+        jitter = random_jitter(
+            seed, self.jitter_strength, hue=self.jitter_hue, kind=self.jitter_kind, rounded=self.jitter_rounded
+        )
+
+        def blur(image: tf.Tensor) -> tf.Tensor:
+            return gaussian_blur(image, least + sigma * (most - least), largest=most)
+
+        steps = (
+            (jittered, self.jitter_probability if self.jitter_strength else 0.0, jitter),
+            (without_color, self.grey_probability, lambda image: tf.repeat(grey(image), 3, axis=-1)),
+            (blurred, self.strong_blur_probability, blur),
+        )
+        return functools.partial(_sometimes, steps=steps)
 
     def _cut_out(self, image: tf.Tensor, valid: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if not self.cutout_half_side:
@@ -203,7 +253,7 @@ class Augmentation:
             geometry: Geometry of the views.
             jitters: Functions of images in 0 .. 255, one for each further image.
         """
-        padded = lambda pixels: pad(pixels, self.crop_size, self.mean_pixel, left=geometry.flip)
+        padded = lambda pixels: pad(pixels, self.crop_size, self._padding, left=geometry.flip)
         extent = tf.minimum(geometry.size, self.crop_size)
         pixels = _mirrored(self._pixels(image, geometry, geometry.offset, extent), geometry)
         label = self._padded_label(label, geometry)
@@ -215,9 +265,15 @@ class Augmentation:
         }
         if self.jitter_scope == "crop":
             return weak, [padded(jitter(pixels)) for jitter in jitters]
+        if self.jitter_scope == "view":
+            return weak, [tf.ensure_shape(jitter(weak["image"]), weak["image"].shape) for jitter in jitters]
         whole = self._pixels(image, geometry, tf.zeros_like(geometry.offset), geometry.size) if jitters else None
         jittered = [crop(jitter(whole), geometry.offset, extent) for jitter in jitters]
         return weak, [padded(_mirrored(part, geometry)) for part in jittered]
+
+    @property
+    def _padding(self) -> Pixel:
+        return PADDINGS[self.padding] or self.mean_pixel
 
     def _padded_label(self, label: tf.Tensor, geometry: Geometry) -> tf.Tensor:
         """Returns the label of a view, int32 [h, w, 1], `NOTHING` where the image has no pixel."""
@@ -229,7 +285,7 @@ class Augmentation:
         """Returns a crop of the scaled, rotated and blurred image, float32 [*extent, 3]."""
         size, blur = geometry.size, geometry.blur
         scaled = lambda offset, extent: resize_crop(image, size, offset=offset, extent=extent)
-        rotated = functools.partial(self._rotated, scaled, geometry, interpolation="BILINEAR", fill=self.mean_pixel)
+        rotated = functools.partial(self._rotated, scaled, geometry, interpolation="BILINEAR", fill=self._padding)
         if blur is None:
             return rotated(offset, extent)
         pixels = rotated(*with_margin(size, offset, extent, margin=BLUR_MARGIN * tf.cast(blur, tf.int32)))
@@ -273,6 +329,16 @@ class Augmentation:
 
 def _mirrored(pixels: tf.Tensor, geometry: Geometry) -> tf.Tensor:
     return tf.cond(geometry.flip, lambda: tf.reverse(pixels, [1]), lambda: pixels)
+
+
+def _sometimes(image: tf.Tensor, *, steps: Sequence[tuple[tf.Tensor, float, Callable]]) -> tf.Tensor:
+    """Applies those of the functions in `steps` whose draw in [0, 1) is below their probability, one after the other."""
+    for draw, probability, function in steps:
+        if probability >= 1:
+            image = function(image)
+        elif probability > 0:
+            image = tf.cond(draw < probability, functools.partial(function, image), functools.partial(tf.identity, image))
+    return image
 
 
 def random_position(seed: tf.Tensor, limit: tf.Tensor | Sequence[int]) -> tf.Tensor:

@@ -14,6 +14,8 @@ With `Views.strong` = n > 0:
     strong, strong_2 ... strong_n: float32 [B, H, W, 3], strong views with the weak view's geometry.
     valid_2 ... valid_n: as valid, with the CutOut hole of that strong view.
 
+With `Views.again`: all of the above once more, of the same image by draws of its own, as again/<name>.
+
 With `Views.boxes` = N > 0:
     boxes: float32 [B, N, 4], edges (ymin, xmin, ymax, xmax) in pixels of the view; 0 past the count.
     box_labels: int32 [B, N], class ids; -1 past the count.
@@ -36,6 +38,7 @@ class Views:
 
     Attributes:
         strong: Number of strong views.
+        again: Whether the views of an unlabelled image are drawn a second time.
         boxes: Number of boxes that a view has at most, the largest ones; 0 reads no boxes. The objects of every image must
             be known.
         second_mask: Whether a second mask is read.
@@ -44,6 +47,7 @@ class Views:
     """
 
     strong: int = 0
+    again: bool = False
     boxes: int = 0
     second_mask: bool = False
     image_labels: bool = False

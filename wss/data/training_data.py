@@ -29,6 +29,7 @@ from wss.errors import UserError
 from wss.parameter_ranges import Relation, in_ranges
 from wss.ranges import LARGEST_BATCH, LARGEST_STEP, Integer, OneOf, OrNone, SetByCode, Size, Text
 
+AGAIN = 1 << 20  # past the numbers that a view draws from
 STREAM_KEYS = {"labeled": 1, "unlabeled": 2, "pseudo": 3}
 # Of one stream and replica: 3 GiB as float32, before any network.
 LARGEST_BATCH_PIXELS = 2**28
@@ -256,8 +257,12 @@ class TrainingData:
             example, image, label = read_example(serialized, info, split, self.resize, hide_mask=hide_mask)
             companions = parse_companions(serialized, views, tf.shape(image)[:2], info)
             seed = tf.random.fold_in(key, number)
-            view = self.augmentation.weak_and_strong(image, label, seed, companions=companions, strong=views.strong)
-            return {**view, **self._image_label(example, view["label"], info)}
+            views_of = functools.partial(self.augmentation.weak_and_strong, image, label, strong=views.strong)
+            view = views_of(seed, companions=companions)
+            view |= self._image_label(example, view["label"], info)
+            if views.again:
+                view |= {f"again/{name}": value for name, value in views_of(tf.random.fold_in(seed, AGAIN)).items()}
+            return view
 
         return unlabeled if stream == "unlabeled" else labeled
 

@@ -91,6 +91,11 @@ class DeepLab(keras.Model):
         """Number of channels of each end point of the backbone, by name."""
         return {name: tensor.shape[-1] for name, tensor in self.backbone.output.items()}
 
+    @property
+    def decoded_features(self) -> list[str]:
+        """Names of the end points of the backbone that the segmentation head reads."""
+        return [tensor.name for tensor in self.segmentation_head.inputs]
+
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns logits [B, h, w, C] float32 of raw images [B, H, W, 3] in 0 .. 255.
 

@@ -104,6 +104,27 @@ def consistency_loss(
     return tf.math.divide_no_nan(tf.reduce_sum(loss * weight), tf.reduce_sum(valid))
 
 
+def confident_loss(
+    logits: tf.Tensor, label: tf.Tensor, confidence: tf.Tensor, valid: tf.Tensor, *, threshold: float
+) -> tf.Tensor:
+    """Returns the cross-entropy against hard pseudo labels where they are confident (FixMatch, UniMatch).
+
+    Args:
+        logits: [B, h, w, C], resized to the label (bilinear, aligned corners).
+        label: int32 [B, H, W, 1], 0 .. C-1.
+        confidence: float32 [B, H, W, 1], the probability of the label.
+        valid: float32 [B, H, W, 1] in {0, 1}; its sum is the normaliser.
+        threshold: Confidence from which on a pixel counts in the sum. The others stay in the normaliser.
+
+    Returns:
+        Scalar float32; 0 if no pixel is valid.
+    """
+    logits = resize_bilinear(tf.cast(logits, tf.float32), label.shape[1:3])
+    loss = pixel_cross_entropy(logits, label[..., 0])
+    counted = tf.cast(confidence >= threshold, tf.float32) * valid
+    return tf.math.divide_no_nan(tf.reduce_sum(loss * counted[..., 0]), tf.reduce_sum(valid))
+
+
 def image_label_loss(logits: tf.Tensor, image_label: tf.Tensor, known: tf.Tensor | None = None) -> tf.Tensor:
     """Returns the mean sigmoid cross-entropy over images and classes (L_x of PseudoSeg).
 

@@ -17,6 +17,7 @@ from wss.data.training_data import TrainingData
 from wss.errors import UserError
 from wss.methods.base import Batch, Figure, Losses, Method
 from wss.methods.components.cut_mix import CutMix
+from wss.methods.components.labeled_loss import labeled_loss
 from wss.methods.components.teacher import STATISTICS, Teacher
 from wss.methods.esl.monitoring import KNOWN_WHEN, teacher_quality
 from wss.methods.esl.part_contrast import PartContrast, PartState
@@ -26,7 +27,7 @@ from wss.methods.esl.soft_label import KINDS, entropy, soft_label
 from wss.methods.supervised import decoder_figures
 from wss.models.deeplab import DeepLab, Features
 from wss.models.layers.dropout import next_seed
-from wss.ops.losses import consistency_loss, hard_example_loss, segmentation_loss
+from wss.ops.losses import consistency_loss
 from wss.ops.resizing import resize_bilinear, resize_nearest
 from wss.parameter_ranges import in_ranges
 from wss.ranges import Integer, Number, OneOf, OrNone, Switch
@@ -85,7 +86,7 @@ class ESL(Method):
         hard_examples: Probability of the true class up to which labelled pixels count in L_CE; None counts all.
         least_hard_examples: See `hard_example_loss`, its `least`.
         auxiliary_weight: Weight of an auxiliary head's L_CE, if the network has one.
-        join: See `student_view`; as in U2PL.
+        join: See `training_pass`; as in U2PL.
     """
 
     known_when = KNOWN_WHEN
@@ -265,13 +266,12 @@ class ESL(Method):
 
     def _supervised(self, network: DeepLab, student: View, label: tf.Tensor) -> tf.Tensor:
         """Returns L_CE of the images with a label, which come first, with the auxiliary head's."""
-
-        def loss(logits: tf.Tensor) -> tf.Tensor:
-            logits = logits[: label.shape[0]]
-            if self.hard_examples is None:
-                return segmentation_loss(logits, label, class_weights=network.class_weights)
-            return hard_example_loss(logits, label, threshold=self.hard_examples, least=self.least_hard_examples)
-
-        total = loss(student.logits)
-        auxiliary = network.auxiliary(student.features, training=True) if self.auxiliary_weight else None
-        return total if auxiliary is None else total + self.auxiliary_weight * loss(auxiliary)
+        return labeled_loss(
+            network,
+            student.features,
+            student.logits,
+            label,
+            hard_examples=self.hard_examples,
+            least=self.least_hard_examples,
+            auxiliary_weight=self.auxiliary_weight,
+        )

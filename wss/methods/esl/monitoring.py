@@ -5,13 +5,11 @@ from types import MappingProxyType
 
 import tensorflow as tf
 
-from wss.methods.base import Scalars, is_any
+from wss.methods.base import Scalars
+from wss.methods.components.label_quality import KNOWN_MASKS, label_quality
 from wss.methods.esl.soft_label import support_size
-from wss.ops.metrics import calibration_histogram, confusion_matrix
-from wss.ops.resizing import resize_nearest
 
 # See `Method.known_when`.
-KNOWN_MASKS = "known/masks"
 KNOWN_WHEN = MappingProxyType({"teacher/ece": KNOWN_MASKS, "teacher/mean_iou": KNOWN_MASKS})
 
 
@@ -30,20 +28,13 @@ def teacher_quality(
     sizes = tf.cast(support_size(label), tf.float32)
     counted = valid[..., 0]
     share = lambda values: tf.math.divide_no_nan(tf.reduce_sum(values * counted), tf.reduce_sum(counted))
-    truth = resize_nearest(unlabeled["label"], logits.shape[1:3], align_corners=True)
-    probabilities = tf.nn.softmax(logits)
-    count, confidence, correct = tf.unstack(tf.cast(calibration_histogram(truth, probabilities), tf.float32), axis=1)
-    prediction = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
-    confusion = tf.cast(confusion_matrix(truth, prediction, logits.shape[-1]), tf.float32)
-    hits, of_truth = tf.linalg.diag_part(confusion), tf.reduce_sum(confusion, 1)
-    iou = tf.math.divide_no_nan(hits, of_truth + tf.reduce_sum(confusion, 0) - hits)
-    present = tf.cast(of_truth > 0, tf.float32)
+    quality = label_quality(logits, unlabeled["label"])
     return {
         "soft_label/classes": share(sizes),
         "soft_label/one_hot": share(tf.cast(sizes == 1, tf.float32)),
-        "teacher/ece": tf.math.divide_no_nan(tf.reduce_sum(tf.abs(correct - confidence)), tf.reduce_sum(count)),
-        "teacher/mean_iou": tf.math.divide_no_nan(tf.reduce_sum(iou * present), tf.reduce_sum(present)),
-        KNOWN_MASKS: is_any(tf.reduce_sum(count)),
+        "teacher/ece": quality["ece"],
+        "teacher/mean_iou": quality["mean_iou"],
+        KNOWN_MASKS: quality[KNOWN_MASKS],
     }
 
 

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from wss.methods.components.passes import training_pass
 from wss.methods.components.teacher import Teacher
 from wss.methods.esl.projector import Projector
 from wss.models.deeplab import DeepLab, Features
-from wss.models.layers.normalization import batch_norm_updates
 
 
 class View(NamedTuple):
@@ -65,12 +65,6 @@ def student_view(
         projector: Its projector; None without one.
         labeled: [B, H, W, 3] in 0 .. 255.
         mixed: [b, H, W, 3].
-        join: Whether they are one batch with common statistics. Otherwise each has a pass, and the labelled images alone
-            move the statistics of inference.
+        join: See `training_pass`.
     """
-    if join:
-        return run(network, projector, tf.concat([labeled, mixed], 0), training=True)
-    views = [run(network, projector, labeled, training=True)]
-    with batch_norm_updates(False):
-        views.append(run(network, projector, mixed, training=True))
-    return tf.nest.map_structure(lambda *parts: None if parts[0] is None else tf.concat(parts, 0), *views)
+    return training_pass(lambda images: run(network, projector, images, training=True), (labeled, mixed), join=join)
