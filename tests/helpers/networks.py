@@ -144,5 +144,9 @@ def random_batch(num_classes: int = 4, *, size: int = 33, batch_size: int = 2, s
             "not_padding": ones,
             "image_label": image_label,
             "image_label_known": tf.ones([batch_size]),
+            "strong_2": images(),
+            "valid_2": ones,
+            **{f"again/{name}": images() for name in ("weak", "strong", "strong_2")},
+            **{f"again/{name}": ones for name in ("valid", "valid_2", "not_padding")},
         },
     }

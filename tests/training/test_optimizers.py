@@ -221,6 +221,46 @@ def test_a_factor_multiplies_the_rate_of_every_optimizer(name):
     np.testing.assert_allclose([1.0 - plain.numpy()[0], 1.0 - fast.numpy()[0]], [step, 10 * step], rtol=1e-4)
 
 
+def test_the_rate_of_unimatch_v2_is_a_step_behind():
+    """The spec's oracle: rate_0 (1 - max(i - 1, 0) / T)^0.9, and 40 times that for the head."""
+    rate = build_optimizer(100, name="adamw", learning_rate=5e-6, lag=1)._learning_rate
+    np.testing.assert_allclose([rate(step) for step in (0, 1, 2)], [5e-6, 5e-6, 4.954977e-6], rtol=1e-6)
+    np.testing.assert_allclose([rate(51), 40 * rate(51)], [2.679434e-6, 1.071773e-4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_decay_follows_the_rate_of_a_variable(replicas, two_replicas):
+    """Without gradients Adam moves nothing, so that w (1 - rate_i wd)^steps is left; otherwise the head decays too slowly."""
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0") if replicas == 1 else two_replicas
+    for with_rate, of_fast in ((True, (1 - 40 * 0.01 * 0.1) ** 3), (False, (1 - 0.01 * 0.1) ** 3)):
+        with strategy.scope():
+            plain, fast = keras.Variable([1.0], name="plain"), keras.Variable([1.0], name="fast")
+            optimizer = build_optimizer(
+                10, name="adamw", learning_rate=0.01, power=0.0, decoupled_weight_decay=0.1, decay_with_rate=with_rate
+            )
+            optimizer.rate_factors = {fast.path: 40.0}
+            optimizer.build([plain, fast])
+        step = tf.function(lambda: optimizer.apply([tf.zeros([1])] * 2, [plain, fast]))  # noqa: B023
+        for _ in range(3):
+            strategy.run(step)
+        np.testing.assert_allclose([plain.numpy()[0], fast.numpy()[0]], [(1 - 0.001) ** 3, of_fast], rtol=1e-6)
+
+
+def test_adamw_equals_pytorchs_numbers():
+    """AdamW of torch 2, betas .9 and .999, eps 1e-8, wd .1, by hand: w - rate wd w, then - rate m' / (sqrt(v') + eps)."""
+    variable = keras.Variable([2.0])
+    optimizer = build_optimizer(
+        10, name="adamw", learning_rate=0.1, power=0.0, epsilon=1e-8, decoupled_weight_decay=0.1, decay_with_rate=True
+    )
+    weight, mean, square = 2.0, 0.0, 0.0
+    for number, gradient in enumerate([1e-3, -3e-3, 2e-3], 1):
+        optimizer.apply([tf.constant([gradient])], [variable])
+        mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
+        corrected = mean / (1 - 0.9**number), (square / (1 - 0.999**number)) ** 0.5
+        weight = weight * (1 - 0.1 * 0.1) - 0.1 * corrected[0] / (corrected[1] + 1e-8)
+        np.testing.assert_allclose(variable.numpy()[0], weight, rtol=3e-5)
+
+
 def test_self_attention_has_its_multiplier():
     model = tiny_model()
     names = {variable.path: name for name, variable in _tf1(model).items()}

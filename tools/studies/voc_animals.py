@@ -298,6 +298,18 @@ def queue() -> list[Run]:
     once = [run for run in few if run.seed == 0]
     return list(
         dict.fromkeys(
-            [*once, *COMPONENTS, *few, *MAIN, *ESL, *UNIMATCH, *THRESHOLD, *TEMPERATURE, *VARIANTS, *CHANGED, *FROM_BOXES]
+            [
+                *once,
+                *COMPONENTS,
+                *few,
+                *MAIN,
+                *ESL,
+                *UNIMATCH,
+                *THRESHOLD,
+                *TEMPERATURE,
+                *VARIANTS,
+                *CHANGED,
+                *FROM_BOXES,
+            ]
         )
     )

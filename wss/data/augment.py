@@ -337,7 +337,9 @@ def _sometimes(image: tf.Tensor, *, steps: Sequence[tuple[tf.Tensor, float, Call
         if probability >= 1:
             image = function(image)
         elif probability > 0:
-            image = tf.cond(draw < probability, functools.partial(function, image), functools.partial(tf.identity, image))
+            image = tf.cond(
+                draw < probability, functools.partial(function, image), functools.partial(tf.identity, image)
+            )
     return image
 
 

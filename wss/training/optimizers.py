@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from wss.errors import UserError
 from wss.parameter_ranges import Relation, in_ranges
-from wss.ranges import LARGEST_STEP, Integer, Number, OneOf, SetByCode, Several
+from wss.ranges import LARGEST_STEP, Integer, Number, OneOf, SetByCode, Several, Switch
 from wss.training.schedules import PolySchedule, SlowStartSchedule, StepSchedule
 
 
@@ -36,7 +36,33 @@ class Adam(VariableRates, keras.optimizers.Adam):
 
 
 class AdamW(VariableRates, keras.optimizers.AdamW):
-    """The `keras.optimizers.AdamW` with a learning rate for each variable; its weight decay has the common one."""
+    """The `keras.optimizers.AdamW` with a learning rate for each variable.
+
+    Args:
+        decay_with_rate: Whether a variable's weight decay is times its own rate, as PyTorch's parameter groups have it;
+            otherwise it is times the common rate.
+        **options: Arguments of `keras.optimizers.AdamW`.
+    """
+
+    def __init__(self, *args, decay_with_rate: bool = False, **options):
+        super().__init__(*args, **options)
+        self.decay_with_rate = decay_with_rate
+
+    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
+        """Applies the decay of the common rate; that of a variable's own rate belongs to its update."""
+        if not self.decay_with_rate:
+            super()._apply_weight_decay(variables)
+
+    def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
+        """Updates a variable with its own learning rate, and lets it decay by it."""
+        if self.decay_with_rate and self.weight_decay and self._use_weight_decay(variable):
+            share = tf.cast(learning_rate * self.factor(variable) * self.weight_decay, variable.dtype)
+            self.assign_sub(variable, share * variable)
+        super().update_step(gradient, variable, learning_rate)
+
+    def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
+        return {**super().get_config(), "decay_with_rate": self.decay_with_rate}
 
 
 class Momentum(VariableRates, keras.optimizers.Optimizer):
@@ -106,11 +132,14 @@ SCALINGS = ("none", "linear", "sqrt")
     slow_start_steps=Integer(0, LARGEST_STEP),
     slow_start_rate=Number(minimum=0),
     momentum=Number(minimum=0, below=1),
+    epsilon=Number(above=0),
     decoupled_weight_decay=Number(minimum=0),
+    decay_with_rate=Switch(),
     scaling=OneOf(SCALINGS),
     reference_batch_size=Integer(1),
     batch_size=SetByCode("TrainingData.labeled_batch_size"),
     steps_before=Integer(0, LARGEST_STEP),
+    lag=Integer(0, 1),
 )
 def build_optimizer(
     num_steps: int,
@@ -124,11 +153,14 @@ def build_optimizer(
     slow_start_steps: int = 0,
     slow_start_rate: float = 1e-4,
     momentum: float = 0.9,
+    epsilon: float = 1e-7,
     decoupled_weight_decay: float = 0.0,
+    decay_with_rate: bool = False,
     scaling: str = "none",
     reference_batch_size: int = 16,
     batch_size: int | None = None,
     steps_before: int = 0,
+    lag: int = 0,
 ) -> keras.optimizers.Optimizer:
     """Builds an optimizer with its schedule, wrapped for loss scaling under mixed_float16.
 
@@ -144,7 +176,10 @@ def build_optimizer(
         slow_start_steps: See `SlowStartSchedule`.
         slow_start_rate: See `SlowStartSchedule`.
         momentum: Momentum of "momentum".
+        epsilon: Number that "adam" and "adamw" add to the root of the second moment, before its bias is corrected; PyTorch's
+            is 1e-8, after that.
         decoupled_weight_decay: Weight decay of "adamw"; DeepLab's L2 loss is `train.weight_decay`.
+        decay_with_rate: See `AdamW`.
         scaling: Scaling of `learning_rate` to the batch, see `rate_factor`. `slow_start_rate` stays as it is, so with
             `slow_start_steps` it is the warm-up that Goyal et al. advise for large batches.
         reference_batch_size: Labelled images a step, over all replicas, that `learning_rate` is right for; DeepLab's 0.007
@@ -152,12 +187,14 @@ def build_optimizer(
         batch_size: Labelled images a step, over all replicas; `train` sets it.
         steps_before: Steps that earlier rounds of self-training took. The schedule is over theirs and `num_steps`, and
             goes on where they stopped, past its slow start if that is over. 0 starts afresh.
+        lag: See `SlowStartSchedule`.
     """
     learning_rate *= rate_factor(scaling, batch_size, reference_batch_size)
     start: dict = {
         "slow_start_steps": slow_start_steps,
         "slow_start_rate": slow_start_rate,
         "steps_before": steps_before,
+        "lag": lag,
     }
     if schedule == "step":
         rate: SlowStartSchedule = StepSchedule(learning_rate, milestones, factor=step_factor, **start)
@@ -166,9 +203,9 @@ def build_optimizer(
     if name == "momentum":
         optimizer = Momentum(rate, momentum)
     elif name == "adam":
-        optimizer = Adam(rate)
+        optimizer = Adam(rate, epsilon=epsilon)
     else:
-        optimizer = AdamW(rate, weight_decay=decoupled_weight_decay)
+        optimizer = AdamW(rate, epsilon=epsilon, weight_decay=decoupled_weight_decay, decay_with_rate=decay_with_rate)
     if keras.config.dtype_policy().name == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer

@@ -16,16 +16,20 @@ class SlowStartSchedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC
         slow_start_steps: Number s of steps with the constant rate.
         slow_start_rate: The constant rate.
         steps_before: Steps of the schedule that were taken before the optimizer's first.
+        lag: Steps by which the rate is behind; 1 where a loop sets it after a step, for the next one.
     """
 
-    def __init__(self, *, slow_start_steps: int = 0, slow_start_rate: float = 1e-4, steps_before: int = 0):
+    def __init__(
+        self, *, slow_start_steps: int = 0, slow_start_rate: float = 1e-4, steps_before: int = 0, lag: int = 0
+    ):
         self.slow_start_steps = slow_start_steps
         self.slow_start_rate = slow_start_rate
         self.steps_before = steps_before
+        self.lag = lag
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         """Returns the rate of an optimizer's step, float32."""
-        step = tf.cast(step, tf.float32) + self.steps_before
+        step = tf.maximum(tf.cast(step, tf.float32) + self.steps_before - self.lag, 0.0)
         return tf.where(step < self.slow_start_steps, self.slow_start_rate, self.rate(step))
 
     @abc.abstractmethod

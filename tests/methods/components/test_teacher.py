@@ -103,3 +103,16 @@ def test_without_refreshing_statistics_are_averaged(network):
     teacher.update(tf.constant(0))
     for average, variable in zip(teacher.averages, teacher._followed(), strict=True):
         np.testing.assert_allclose(average, variable, err_msg=variable.path)
+
+
+def test_the_schedule_of_unimatch_v2(network):
+    """The spec's oracle, with students t + 1: the mean of all until 1 - 1 / (t + 1) reaches 0.996, at t = 249."""
+    teacher = Teacher(network, decay=0.996)
+    np.testing.assert_allclose(teacher.decay_at(tf.constant(248.0)), 0.995984, rtol=1e-6)
+    average, seen = 0.0, {}
+    for step in range(400):
+        decay = float(teacher.decay_at(tf.constant(step, tf.float32)))
+        average = seen[step] = decay * average + (1 - decay) * (step + 1)
+    np.testing.assert_allclose([seen[step] for step in range(250)], [(step + 2) / 2 for step in range(250)], rtol=1e-5)
+    np.testing.assert_allclose([seen[249], seen[250], seen[399]], [125.5, 126.002, 219.244886], rtol=1e-5)
+    np.testing.assert_allclose(1 - float(teacher.decay_at(tf.constant(999.0))) ** 100, 0.330217, rtol=1e-4)

@@ -60,7 +60,10 @@ class CutMix:
         area = draws[0] * (AREAS[1] - AREAS[0]) + AREAS[0]
         bins = tf.linspace(RATIOS[0], RATIOS[1], RATIO_BINS + 1)
         rows, columns = rectangle_sides(area[:, None], (bins[None, 1:] + bins[None, :-1]) / 2, size)
-        corners = [tf.cast(tf.maximum(side - part + 1, 0), tf.float32) for side, part in zip(size, (rows, columns), strict=True)]
+        corners = [
+            tf.cast(tf.maximum(side - part + 1, 0), tf.float32)
+            for side, part in zip(size, (rows, columns), strict=True)
+        ]
         fitting = tf.cumsum(corners[0] * corners[1], axis=1)
         chosen = tf.reduce_sum(tf.cast(fitting <= draws[1, :, None] * fitting[:, -1:], tf.int32), axis=1)
         chosen = tf.minimum(chosen, RATIO_BINS - 1)

@@ -130,7 +130,9 @@ class ConsistencyMethod(Method):
         names = [("strong", "valid"), ("strong_2", "valid_2")][: self.number_of_views]
         if not self.cut_mix_probability:
             nothing = CutMix(tf.zeros_like(label.valid, tf.bool))
-            return [StrongView(unlabeled[image], label._replace(valid=unlabeled[valid]), nothing) for image, valid in names]
+            return [
+                StrongView(unlabeled[image], label._replace(valid=unlabeled[valid]), nothing) for image, valid in names
+            ]
         if self.cut_mix_partner == SAME_IMAGE:
             others = {name: unlabeled[f"again/{name}"] for name in (*sum(names, ()), "weak", "not_padding")}
             of_others = PseudoLabel.of(predict(others["weak"]), others["not_padding"])

@@ -64,9 +64,7 @@ class UniMatchV2(ConsistencyMethod):
         features = network.features(labeled["image"], training=True)
         logits = network.segment(features, training=True)
         views = self.strong_views(unlabeled, label, teacher.predict)
-        perturb = functools.partial(
-            complementary_dropout, names=network.decoded_features, kept_share=self.kept_share
-        )
+        perturb = functools.partial(complementary_dropout, names=network.decoded_features, kept_share=self.kept_share)
         strong = self.strong_pass(network, views, *([perturb] if self.complementary_dropout else []))
         losses = {
             "segmentation": self.labeled_loss(network, features, logits, labeled["label"]) / 2,
