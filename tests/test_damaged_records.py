@@ -21,6 +21,7 @@ from wss.data.dataset_info import DatasetInfo
 from wss.data.evaluation_data import evaluation_batches
 from wss.data.example import MASK
 from wss.data.masks import encode_mask
+from wss.data.padding import Padding
 from wss.data.record_check import check_record
 from wss.data.streams import Views
 from wss.data.training_data import TrainingData
@@ -51,12 +52,12 @@ class Passes:
         )  # fmt: skip
         self.streams = {"labeled": EVERYTHING, "unlabeled": dataclasses.replace(EVERYTHING, masks=False)}
         self.data, self._training = data, data.batches(self.streams).take(4)
-        self._evaluated = evaluation_batches(self.info, "train", 2, mean_pixel=GREY)
+        self._evaluated = evaluation_batches(self.info, "train", 2, padding=Padding(GREY))
         model = mock.Mock(num_classes=3)
         self._evaluator = Evaluator(
             model, self.info, predict_fn=lambda _, images: tf.one_hot(tf.zeros(images.shape[:3], tf.int32), 3)
         )
-        self._shown = SplitExamples(self.info, "train", GREY, batch_size=2)
+        self._shown = SplitExamples(self.info, "train", Padding(GREY), batch_size=2)
         with separate_flags():
             self._describe = load_module(ROOT / "datasets/describe_records.py")
 

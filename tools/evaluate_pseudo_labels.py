@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
         check_writable(FLAGS.output, "give another file by --output")
     run = open_run(FLAGS.run_dir, gin_parameters(), build_strategy(FLAGS.strategy, FLAGS.tpu))
     split = FLAGS.split or default_split()
-    examples = SplitExamples(run.info, split, run.model.mean_pixel, batch_size=FLAGS.batch_size)
+    examples = SplitExamples(run.info, split, run.model.padding, batch_size=FLAGS.batch_size)
     print(f"evaluating pseudo labels by {run.weights} on {run.info.directory}, split {split!r}")
     sources = evaluate_label_sources(run.model, run.method, run.info, split=split, examples=examples)
     print(label_sources_table(sources))

@@ -63,15 +63,15 @@ def main(argv: list[str]) -> None:
         print(f"written to {path} ({path.stat().st_size / 1e6:.1f} MB)")
         return
     shared = {"number": FLAGS.num_images or None, "batch_size": FLAGS.batch_size}
-    mean_pixel = run.model.mean_pixel
+    padding = run.model.padding
     examples: Examples
     if FLAGS.images is not None:
         value_range = parse_value_range(FLAGS.value_range)
         examples = FolderExamples(
-            FLAGS.images, FLAGS.max_side, mean_pixel, value_range=value_range, without=FLAGS.output, **shared
+            FLAGS.images, FLAGS.max_side, padding, value_range=value_range, without=FLAGS.output, **shared
         )
     else:
-        examples = SplitExamples(run.info, FLAGS.split or default_split(), mean_pixel, **shared)
+        examples = SplitExamples(run.info, FLAGS.split or default_split(), padding, **shared)
     crf = CRFSettings() if FLAGS.crf else None
     visualize(run.model, run.method, run.info, examples=examples, output=FLAGS.output, crf=crf)
     is_evaluated = run.directory.evaluation(FLAGS.split or default_split()).is_file()

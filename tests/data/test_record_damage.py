@@ -17,6 +17,7 @@ from wss.data.dataset_info import DatasetInfo
 from wss.data.evaluation_data import evaluation_batches
 from wss.data.example import MASK
 from wss.data.masks import encode_mask
+from wss.data.padding import Padding
 from wss.data.record_damage import MAX_RECORDS_COUNTED, check_unique, damage_told, validate_records
 from wss.data.record_files import RecordFiles, split_records
 from wss.data.streams import MASKS, Views
@@ -58,9 +59,9 @@ def test_another_number_of_records_is_one_line(tmp_path, count):
     with pytest.raises(UserError, match=expected):
         read_all(info)
     with pytest.raises(UserError, match=expected), damage_told((info, "train")):
-        list(evaluation_batches(info, "train", 2, mean_pixel=GREY))
+        list(evaluation_batches(info, "train", 2, padding=Padding(GREY)))
     with pytest.raises(UserError, match=expected):
-        list(SplitExamples(info, "train", GREY))
+        list(SplitExamples(info, "train", Padding(GREY)))
     data = training(info)
     with pytest.raises(UserError, match=expected), data.damage_told(STREAMS):
         list(data.batches(STREAMS).take(9))
@@ -92,7 +93,7 @@ def test_a_part_that_begins_within_a_record_is_one_line(shapes):
 def test_the_right_number_is_read_and_evaluated(tmp_path):
     info = data_set(tmp_path, *good(3))
     validate_records(info, "train")
-    batches = list(evaluation_batches(info, "train", 2, mean_pixel=GREY))
+    batches = list(evaluation_batches(info, "train", 2, padding=Padding(GREY)))
     names = [name for batch in batches for name in batch["name"].numpy().tolist()]
     assert names == [b"image_0", b"image_1", b"image_2", b""]
 
@@ -202,7 +203,7 @@ def test_an_error_of_something_else_goes_on(tmp_path):
 def test_two_equal_ids_cannot_become_files(tmp_path):
     info = data_set(tmp_path, record("same"), record("other"), record("same"))
     with pytest.raises(UserError, match="split 'train' has two images of the id 'same'"):
-        list(SplitExamples(info, "train", GREY, batch_size=2))
+        list(SplitExamples(info, "train", Padding(GREY), batch_size=2))
     check_unique(info, "train", ["a", "b"], {"c"})
 
 
@@ -211,10 +212,10 @@ def test_records_of_the_next_batch_are_checked_against_the_split(tmp_path):
     big = record("big", image=photo(height=HEIGHT + 1), mask_png=encode_mask(mask_of(height=HEIGHT + 1)))
     info = data_set(tmp_path, record("a"), big)
     with pytest.raises(UserError, match="record 1: image 'big' has 60x41 pixels, but dataset.json says"):
-        list(SplitExamples(info, "train", GREY))
+        list(SplitExamples(info, "train", Padding(GREY)))
     gin.bind_parameter("ResizeToRange.min_size", 20)
     with pytest.raises(UserError, match="record 1: image 'big' has 60x41 pixels, but dataset.json says"):
-        evaluation_batches(info, "train", 2, mean_pixel=GREY)
+        evaluation_batches(info, "train", 2, padding=Padding(GREY))
     larger = dataclasses.replace(info.split("train"), max_size=(HEIGHT + 1, WIDTH))
     assert len(list(SplitExamples(dataclasses.replace(info, splits={"train": larger}), "train", GREY))) == 1
 
@@ -232,10 +233,10 @@ def test_sides_of_one_pixel_are_trained_on(tmp_path, height, width):
         for batch in training(info).batches(streams).take(12).as_numpy_iterator():
             assert set(np.unique(batch["labeled"]["label"])) <= {1, 255}
             assert np.isfinite(batch["labeled"]["strong"]).all()
-    (batch,) = evaluation_batches(info, "train", 1, mean_pixel=GREY)
+    (batch,) = evaluation_batches(info, "train", 1, padding=Padding(GREY))
     assert (batch["label"].numpy() == 1).sum() == height * width
     gin.bind_parameter("ResizeToRange.min_size", 20)
-    (batch,) = evaluation_batches(info, "train", 1, mean_pixel=GREY)
+    (batch,) = evaluation_batches(info, "train", 1, padding=Padding(GREY))
     assert len(CLASSES) == 3 and (batch["label"].numpy() == 1).any()
 
 

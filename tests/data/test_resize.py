@@ -13,6 +13,7 @@ from wss.data.dataset_info import DatasetInfo, SplitInfo
 from wss.data.evaluation_data import evaluation_batches
 from wss.data.example import encode_example, image_size
 from wss.data.masks import encode_mask
+from wss.data.padding import Padding
 from wss.data.resize import ResizeToRange, resize_to_range, size_in_range
 from wss.data.streams import Views
 from wss.data.training_data import TrainingData
@@ -71,7 +72,7 @@ def test_evaluation_equals_original(golden, parity, tmp_path):
     """The golden's limits lie between 47 and 65, at most 65, with factor 16: all of them give 49 x 65 pixels."""
     info = data_set(tmp_path, (golden["image"], golden["label"][..., 0]))
     bind(min_size=49, max_size=65, factor=16)
-    (batch,) = evaluation_batches(info, "val", 1, mean_pixel=GREY, size=(65, 65)).as_numpy_iterator()
+    (batch,) = evaluation_batches(info, "val", 1, padding=Padding(GREY), size=(65, 65)).as_numpy_iterator()
     compare(parity, batch["image"][0], batch["label"][0], golden, "eval_resize")
     np.testing.assert_array_equal(batch["valid"][0], golden["eval_resize/valid"])
     np.testing.assert_array_equal(batch["size"], [[49, 65]])
@@ -130,11 +131,11 @@ def test_evaluation_size_is_that_of_the_largest_resized_image(tmp_path):
     info = data_set(tmp_path, *pairs)
     bind(min_size=20)
     assert ResizeToRange().largest_size(info, "val") == (25, 40)
-    (batch,) = evaluation_batches(info, "val", 2, mean_pixel=GREY).as_numpy_iterator()
+    (batch,) = evaluation_batches(info, "val", 2, padding=Padding(GREY)).as_numpy_iterator()
     assert batch["image"].shape == (2, 33, 49, 3)
     np.testing.assert_array_equal(batch["size"], [[20, 40], [25, 20]])
     with pytest.raises(UserError, match="33x33 is smaller than the largest .* 'val', 25x40 after ResizeToRange"):
-        evaluation_batches(info, "val", 2, mean_pixel=GREY, size=(33, 33))
+        evaluation_batches(info, "val", 2, padding=Padding(GREY), size=(33, 33))
 
 
 def training_view(info, stream: str, image_label_scope: str = "image", factor: float = 1.0) -> dict[str, np.ndarray]:

@@ -12,8 +12,8 @@ import tensorflow as tf
 from wss.conversion.shapes import build_shapes
 from wss.data.augment import image_label_of
 from wss.data.dataset_info import DatasetInfo, SplitInfo
-from wss.data.evaluation_data import evaluation_batches, padded_size
-from wss.data.padding import pad
+from wss.data.evaluation_data import evaluation_batches
+from wss.data.padding import Padding, pad
 from wss.data.streams import MASKS, Views
 from wss.data.training_data import Shard, TrainingData
 from wss.errors import UserError
@@ -119,7 +119,7 @@ def test_pseudo_labels_are_those_of_their_records(info, pseudo):
     gin.bind_parameter("Augmentation.flip_probability", 0.0)
     views = [part["pseudo"] for part in take(data(info, crop_size=(48, 48), **pseudo).batches(PSEUDO), 10)]
     records = take(
-        evaluation_batches(DatasetInfo.load(pseudo["pseudo_directory"]), "train", 20, mean_pixel=GREY, size=(48, 48)), 1
+        evaluation_batches(DatasetInfo.load(pseudo["pseudo_directory"]), "train", 20, padding=Padding(GREY), size=(48, 48)), 1
     )[0]
     whole = lambda parts: sorted(np.concatenate([p["image"], p["label"]], -1).tobytes() for p in parts)
     rows = lambda batch: [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
@@ -158,7 +158,7 @@ def test_image_labels_are_of_the_image_or_of_the_crop(info):
 
 
 def test_evaluation_has_every_pixel_of_every_image_once(info):
-    batches = take(evaluation_batches(info, "val", 4, mean_pixel=GREY), 10)
+    batches = take(evaluation_batches(info, "val", 4, padding=Padding(GREY)), 10)
     assert len(batches) == 2  # six images and two empty ones
     names = [name for batch in batches for name in batch["name"]]
     assert len(set(names[:6])) == 6 and names[6:] == [b"", b""]
@@ -170,14 +170,18 @@ def test_evaluation_has_every_pixel_of_every_image_once(info):
     np.testing.assert_array_equal(batches[1]["size"], [[48, 48], [48, 48], [0, 0], [0, 0]])
 
 
-def test_padded_size_by_hand():
-    assert padded_size((500, 375)) == (513, 385)
-    assert padded_size((513, 17)) == (513, 17)
+def test_padded_sizes_by_hand():
+    assert Padding(GREY).size((500, 375)) == (513, 385)
+    assert Padding(GREY).size((513, 17)) == (513, 17)
+    patches = Padding(GREY, 14, 0)
+    assert patches.size((500, 375)) == (504, 378) and patches.size((518, 1)) == (518, 14)
+    # UniMatch V2: int(side / 14 + .5) * 14, at least one patch.
+    assert patches.nearest((375, 500)) == (378, 504) and patches.nearest((3, 357)) == (14, 364)
 
 
 def test_evaluation_refuses_a_size_that_cuts_images(info):
     with pytest.raises(UserError, match="33x33 is smaller than the largest image of split 'val', 48x48"):
-        evaluation_batches(info, "val", 2, mean_pixel=GREY, size=(33, 33))
+        evaluation_batches(info, "val", 2, padding=Padding(GREY), size=(33, 33))
 
 
 @pytest.mark.parametrize(
@@ -218,7 +222,7 @@ def test_original_records_load(goldens, parity):
     golden = np.load(goldens / "preprocess_eval.npz")
     splits = {"val": SplitInfo({"val-00000-of-00001.tfrecord": 3}, 3, 0, (40, 56))}
     info = DatasetInfo("original", ("",) * 21, ((0, 0, 0),) * 21, splits, directory=str(goldens / "tfrecord"))
-    for index, batch in enumerate(take(evaluation_batches(info, "val", 1, mean_pixel=GREY, size=(65, 65)), 4)):
+    for index, batch in enumerate(take(evaluation_batches(info, "val", 1, padding=Padding(GREY), size=(65, 65)), 4)):
         expected = lambda key, index=index: golden[f"tfrecord/{index}/{key}"]
         # JPEG decoders differ by one of 255.
         parity.check("preprocess_eval", "TFRecord, images", batch["image"], expected("image"), 1 / 255)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from networks import pseudoseg_network
 
 from wss import config
+from wss.data.padding import Padding
 from wss.data.dataset_info import DatasetInfo, SplitInfo, load_dataset
 from wss.data.example import encode_example
 from wss.data.masks import encode_mask
@@ -33,7 +34,7 @@ def model(two_replicas) -> keras.Model:
     kernel = np.zeros([1, 1, 3, 2])
     kernel[0, 0, 0, 1] = 20.0
     layer.set_weights([kernel, np.array([0.0, -10.0])])
-    model.num_classes, model.mean_pixel = 2, GREY
+    model.num_classes, model.padding = 2, Padding(GREY)
     return model
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from wss import config
 from wss.data.dataset_info import DatasetInfo, SplitInfo
+from wss.data.padding import Padding
 from wss.errors import UserError
 from wss.evaluation.evaluator import Evaluator
 from wss.evaluation.label_sources import Gate, LabelSources, label_sources_table, write_label_sources
@@ -304,7 +305,7 @@ def model(info):
 def test_parts_are_those_that_the_method_explains(info, model):
     """In two batches of 3, whose CAM has some of the classes."""
     method = PseudoSeg()
-    examples = SplitExamples(info, "val", GREY, batch_size=3)
+    examples = SplitExamples(info, "val", Padding(GREY), batch_size=3)
     parts = evaluate_label_sources(model, method, info, split="val", examples=examples)
     expected = {"prediction": [], "pseudo label": []}
     for batch in examples:

@@ -11,6 +11,7 @@ from wss.conversion.encode import LabelMap
 from wss.conversion.sources import Source
 from wss.conversion.writer import write_dataset
 from wss.data.masks import lookup_table, voc_colors
+from wss.data.padding import Padding
 from wss.data.resize import ResizeToRange
 from wss.evaluation.evaluation import Evaluation
 from wss.inference.photo_predictor import Labeling, PhotoPredictor
@@ -67,19 +68,19 @@ def masks_of(info, model, examples, folder):
 
 def test_all_commands_agree_on_a_photo(info, model, photos, tmp_path):
     assert ResizeToRange().size_of(OWN_SIZE) == SEEN_SIZE
-    of_photo = masks_of(info, model, FolderExamples(str(photos), 1025, GREY), tmp_path / "photo")
-    of_split = masks_of(info, model, SplitExamples(info, "val", GREY), tmp_path / "split")
+    of_photo = masks_of(info, model, FolderExamples(str(photos), 1025, Padding(GREY)), tmp_path / "photo")
+    of_split = masks_of(info, model, SplitExamples(info, "val", Padding(GREY)), tmp_path / "split")
     assert of_photo.shape == OWN_SIZE and len(np.unique(of_photo)) > 1
     np.testing.assert_array_equal(of_photo, of_split)
 
-    seen = predictions_of(model, SplitExamples(info, "val", GREY))["a"]
+    seen = predictions_of(model, SplitExamples(info, "val", Padding(GREY)))["a"]
     assert seen.shape == SEEN_SIZE
     strategy = tf.distribute.get_strategy()
     result = Evaluation(split="val", batch_size=1).open(model, info, strategy)()
     assert result.confusion.sum() == seen.size
     np.testing.assert_array_equal(result.confusion.sum(axis=0), np.bincount(seen.ravel(), minlength=3))
 
-    predictor = PhotoPredictor(model, strategy, settings=Labeling(flip=False), mean_pixel=GREY, sizes={OWN_SIZE})
+    predictor = PhotoPredictor(model, strategy, settings=Labeling(flip=False), padding=Padding(GREY), sizes={OWN_SIZE})
     photo = Photo("a", np.asarray(Image.open(photos / "a.png")))
     (labeled,) = predictor.map(lambda _, logits: logits.argmax(axis=-1), [photo])
     assert labeled.shape == OWN_SIZE
@@ -88,15 +89,15 @@ def test_all_commands_agree_on_a_photo(info, model, photos, tmp_path):
 
 def test_at_its_own_size_the_photo_is_seen_otherwise(info, model, photos, tmp_path):
     """What wss-vis did before: without the resize of training the same network sees another picture."""
-    of_photo = masks_of(info, model, FolderExamples(str(photos), 1025, GREY), tmp_path / "photo")
+    of_photo = masks_of(info, model, FolderExamples(str(photos), 1025, Padding(GREY)), tmp_path / "photo")
     gin.clear_config()
-    left_out = masks_of(info, model, FolderExamples(str(photos), 1025, GREY), tmp_path / "own")
+    left_out = masks_of(info, model, FolderExamples(str(photos), 1025, Padding(GREY)), tmp_path / "own")
     assert np.mean(of_photo != left_out) > 0.1
 
 
 def test_a_photo_without_a_resize_is_reduced_and_its_mask_is_not(info, model, photos, tmp_path):
     gin.clear_config()
-    mask = masks_of(info, model, FolderExamples(str(photos), 100, GREY), tmp_path)
+    mask = masks_of(info, model, FolderExamples(str(photos), 100, Padding(GREY)), tmp_path)
     assert mask.shape == OWN_SIZE
     assert Image.open(tmp_path / "overlays" / "a.png").size == (100, 71)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from wss.data.evaluation_data import padded_size
+from wss.data.padding import Padding
 from wss.data.resize import ResizeToRange
 from wss.errors import UserError
 from wss.inference import photo_predictor
@@ -50,7 +50,7 @@ def one_device() -> tf.distribute.Strategy:
 
 
 def predictor_of(model, strategy=None, sizes=SIZES, **settings) -> PhotoPredictor:
-    return PhotoPredictor(model, strategy or one_device(), settings=Labeling(**settings), mean_pixel=GREY, sizes=sizes)
+    return PhotoPredictor(model, strategy or one_device(), settings=Labeling(**settings), padding=Padding(GREY), sizes=sizes)
 
 
 def logits_of(photos=PHOTOS, model=linear, strategy=None, sizes=SIZES, **settings) -> dict[str, np.ndarray]:
@@ -60,7 +60,7 @@ def logits_of(photos=PHOTOS, model=linear, strategy=None, sizes=SIZES, **setting
 
 def evaluated(image: np.ndarray, flip: bool = False) -> np.ndarray:
     """The argmax of evaluation: padded at the bottom and the right."""
-    height, width = padded_size(tuple(np.max(list(SIZES), axis=0)))
+    height, width = Padding(GREY).size(tuple(np.max(list(SIZES), axis=0)))
     padded = np.tile(np.float32(GREY), [1, height, width, 1])
     padded[0, : image.shape[0], : image.shape[1]] = image
     return predict(linear, tf.constant(padded), flip=flip)[0, : image.shape[0], : image.shape[1]].numpy()
@@ -161,7 +161,7 @@ def test_without_base_size_images_have_the_size_of_training():
 
     resize = ResizeToRange(min_size=17, factor=8)
     predictor = PhotoPredictor(
-        looking, one_device(), settings=Labeling(flip=False), mean_pixel=GREY, sizes={(34, 60)}, resize=resize
+        looking, one_device(), settings=Labeling(flip=False), padding=Padding(GREY), sizes={(34, 60)}, resize=resize
     )
     (logits,) = predictor.map(lambda photo, logits: logits, [photo("a", 34, 60)])
     assert seen == [(17, 33)] and logits.shape == (34, 60, 3)  # 17 x 30, rounded up

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from wss.data.padding import Padding
 from wss.data.dataset_info import DatasetInfo
 from wss.data.photos import SUFFIXES
 from wss.errors import UserError
@@ -36,7 +37,7 @@ def test_photos_are_upright_reduced_and_padded_by_the_mean_pixel(tmp_path):
     save(tmp_path / "a.png", 100, 400)
     save(tmp_path / "c.JPEG", 20, 10)
     (tmp_path / "notes.txt").write_text("no photo")
-    photos = FolderExamples(str(tmp_path), 100, GREY, batch_size=2)
+    photos = FolderExamples(str(tmp_path), 100, Padding(GREY), batch_size=2)
     first, second = photos
     assert len(photos) == 3 and (first.names, second.names) == (["a", "b"], ["c"])
     assert first.images.shape == second.images.shape == (2, 113, 33, 3)
@@ -56,7 +57,7 @@ def test_photos_are_read_while_one_goes_through_them(tmp_path, monkeypatch):
     read = []
     picture = (np.zeros([8, 8, 3]), (8, 8))
     monkeypatch.setattr(FolderExamples, "_read", lambda self, path: read.append(path) or picture)
-    next(iter(FolderExamples(str(tmp_path), 100, GREY, batch_size=4)))
+    next(iter(FolderExamples(str(tmp_path), 100, Padding(GREY), batch_size=4)))
     assert 4 <= len(read) <= 10
 
 
@@ -72,7 +73,7 @@ def test_sizes_from_headers_are_those_of_the_reduced_photo():
 def test_a_folder_that_converts_can_be_shown_too(tmp_path):
     for suffix in SUFFIXES:
         save(tmp_path / f"{suffix[1:]}{suffix}", 20, 10, color=200)
-    (batch,) = FolderExamples(str(tmp_path), 100, GREY, batch_size=len(SUFFIXES))
+    (batch,) = FolderExamples(str(tmp_path), 100, Padding(GREY), batch_size=len(SUFFIXES))
     assert batch.names == sorted(suffix[1:] for suffix in SUFFIXES)
     np.testing.assert_allclose(batch.images[:, :10, :20], 200, atol=3)
 
@@ -81,7 +82,7 @@ def test_a_folder_that_converts_can_be_shown_too(tmp_path):
 def test_a_broken_photo_is_named(tmp_path, name):
     (tmp_path / name).write_bytes(b"nothing")
     with pytest.raises(UserError, match=f"{name}: not an image; expected JPEG, PNG"):
-        FolderExamples(str(tmp_path), 100, GREY)
+        FolderExamples(str(tmp_path), 100, Padding(GREY))
 
 
 @pytest.mark.parametrize("name", ["cut.jpg", "cut.png"])
@@ -90,24 +91,24 @@ def test_a_photo_with_a_whole_header_only_is_named_when_it_is_read(tmp_path, nam
     Image.fromarray(np.random.default_rng(0).integers(0, 255, [64, 64, 3], np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:1500])
     with pytest.raises(UserError, match=f"{name}: broken image .*truncated"):
-        list(FolderExamples(str(tmp_path), 100, GREY))
+        list(FolderExamples(str(tmp_path), 100, Padding(GREY)))
 
 
 def test_photos_of_one_name_and_in_folders_have_names_of_their_own(tmp_path):
     for name in ("a.jpg", "a.png", "b.jpg", "sub/a.jpg", "out/masks/a.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         save(tmp_path / name, 8, 8)
-    (batch,) = FolderExamples(str(tmp_path), 100, GREY, without=str(tmp_path / "out"))
+    (batch,) = FolderExamples(str(tmp_path), 100, Padding(GREY), without=str(tmp_path / "out"))
     assert batch.names == ["a.jpg", "a.png", "b", "sub/a"]
-    (two,) = FolderExamples(str(tmp_path), 100, GREY, number=2, without=str(tmp_path / "not there"))
+    (two,) = FolderExamples(str(tmp_path), 100, Padding(GREY), number=2, without=str(tmp_path / "not there"))
     assert two.names == ["a.jpg", "a.png"]  # as they are called among all
 
 
 def test_no_folder_and_no_photos(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
-        FolderExamples(str(tmp_path / "none"), 100, GREY)
+        FolderExamples(str(tmp_path / "none"), 100, Padding(GREY))
     with pytest.raises(UserError, match="no photos in it, expected .jpg"):
-        FolderExamples(str(tmp_path), 100, GREY)
+        FolderExamples(str(tmp_path), 100, Padding(GREY))
 
 
 def test_each_example_gets_its_part_of_the_outputs():

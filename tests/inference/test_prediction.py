@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from wss.data.padding import Padding
 from wss.inference import prediction as inference
 from wss.inference.photo_predictor import Labeling, PhotoPredictor
 from wss.inference.photos import Photo
@@ -200,7 +201,7 @@ def test_evaluation_and_labelling_see_the_same_windows(window, stride, scales, f
     labelled = np.zeros([2, 9, 13, 4], np.float32)
     settings = Labeling(window=window, stride=stride, flip=flip, average="probabilities")
     strategy = tf.distribute.get_strategy()
-    predictor = PhotoPredictor(strided, strategy, settings=settings, mean_pixel=grey, sizes=set())
+    predictor = PhotoPredictor(strided, strategy, settings=settings, padding=Padding(grey), sizes=set())
     for scale in scales:
         scaled = resize_bilinear(images, scaled_size((9, 13), scale)).numpy()
         photos = [Photo(str(number), image) for number, image in enumerate(scaled)]

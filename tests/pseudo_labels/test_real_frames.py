@@ -47,7 +47,7 @@ def predicted(shared, frames) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     last.assign(last * (2 / tf.math.reduce_std(model(frames[0].image[None].astype(np.float32), training=False))))
     settings = Labeling(window=(65, 97))
     predictor = PhotoPredictor(
-        model, tf.distribute.get_strategy(), mean_pixel=model.mean_pixel, settings=settings, sizes=set()
+        model, tf.distribute.get_strategy(), padding=model.padding, settings=settings, sizes=set()
     )
     return dict(predictor.map(lambda photo, logits: (photo.name, of_logits(logits)), frames))
 

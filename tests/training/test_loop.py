@@ -87,7 +87,7 @@ def test_a_fixed_batch_is_learnt(tiny_parameters):
     info, strategy = load_dataset(), one_device()
     with strategy.scope():
         step = TrainStep(strategy, build_model(info), Supervised(), optimizer=build_optimizer(1000), weight_decay=0.0)
-    batches = TrainingData(info, step.model.mean_pixel, seed=0).batches(Supervised.streams).take(1).repeat()
+    batches = TrainingData(info, step.model.padding.color, seed=0).batches(Supervised.streams).take(1).repeat()
     iterator = iter(strategy.experimental_distribute_dataset(batches))
     losses = []
     for _ in range(3):

@@ -9,6 +9,7 @@ from networks import pseudoseg_network
 from PIL import Image
 
 from wss.data.dataset_info import DatasetInfo
+from wss.data.padding import Padding
 from wss.errors import UserError
 from wss.inference.photos import FolderExamples, SplitExamples
 from wss.methods.classification import Classification
@@ -41,7 +42,7 @@ def read(path):
 
 
 def test_pictures_of_a_split(info, model, tmp_path):
-    examples = SplitExamples(info, "val", GREY, number=3, batch_size=2)
+    examples = SplitExamples(info, "val", Padding(GREY), number=3, batch_size=2)
     predicted = predictions_of(model, examples)
     visualize(model, PseudoSeg(), info, examples=examples, output=tmp_path, before={"other": predicted})
     for kind in ("masks", "overlays", "panels"):
@@ -56,7 +57,7 @@ def test_pictures_of_a_split(info, model, tmp_path):
 def test_the_batch_size_does_not_matter(info, model, tmp_path):
     """Nor does which images share a batch, though PseudoSeg's fusion normalises over batches."""
     for batch_size in (1, 4):
-        examples = SplitExamples(info, "val", GREY, number=5, batch_size=batch_size)
+        examples = SplitExamples(info, "val", Padding(GREY), number=5, batch_size=batch_size)
         visualize(model, PseudoSeg(), info, examples=examples, output=tmp_path / str(batch_size))
     files = sorted(path.relative_to(tmp_path / "1") for path in (tmp_path / "1").rglob("*.png"))
     assert len(files) == 3 * 5 + 1
@@ -69,7 +70,7 @@ def test_the_batch_size_does_not_matter(info, model, tmp_path):
 @pytest.mark.parametrize(("method", "titles"), [(Supervised(), 3), (Classification(), 4)])
 def test_every_method_shows_its_maps(info, tmp_path, method, titles):
     network = build_network(info, method, backbone="mobilenet_v2", depth_multiplier=0.25)
-    visualize(network, method, info, examples=SplitExamples(info, "val", GREY, number=1), output=tmp_path)
+    visualize(network, method, info, examples=SplitExamples(info, "val", Padding(GREY), number=1), output=tmp_path)
     (path,) = (tmp_path / "panels").iterdir()
     assert Image.open(path).width == titles * 240 + (titles + 1) * MARGIN  # 48 pixels five times as large
 
@@ -79,7 +80,7 @@ def test_pictures_of_a_folder_of_photos(info, model, tmp_path, capsys):
     photos.mkdir()
     Image.fromarray(np.zeros([30, 80, 3], np.uint8)).save(photos / "wide.jpg")
     Image.fromarray(np.zeros([400, 100], np.uint8)).save(photos / "tall_grey.png")
-    visualize(model, PseudoSeg(), info, examples=FolderExamples(str(photos), 100, GREY), output=tmp_path / "out")
+    visualize(model, PseudoSeg(), info, examples=FolderExamples(str(photos), 100, Padding(GREY)), output=tmp_path / "out")
     assert Image.open(tmp_path / "out/overlays/wide.png").size == (80, 30)
     assert Image.open(tmp_path / "out/overlays/tall_grey.png").size == (25, 100)
     assert "of 2 images in " in capsys.readouterr().out
@@ -91,7 +92,7 @@ def test_masks_are_class_ids_in_the_colours_of_the_data_set(info, model, tmp_pat
     noise = np.random.default_rng(0).integers(0, 255, [60, 90, 3], np.uint8)
     for name in ("a.jpg", "a.png", "sub/a.png"):
         Image.fromarray(noise).save(photos / name)
-    visualize(model, Supervised(), info, examples=FolderExamples(str(photos), 45, GREY), output=tmp_path / "out")
+    visualize(model, Supervised(), info, examples=FolderExamples(str(photos), 45, Padding(GREY)), output=tmp_path / "out")
     files = sorted(
         path.relative_to(tmp_path / "out/masks").as_posix() for path in (tmp_path / "out/masks").rglob("*.png")
     )
@@ -108,7 +109,7 @@ def test_masks_are_class_ids_in_the_colours_of_the_data_set(info, model, tmp_pat
 def test_more_classes_than_a_mask_has_values_are_refused(info, model, tmp_path):
     many = dataclasses.replace(info, class_names=tuple(map(str, range(256))), colors=((0, 0, 0),) * 256)
     with pytest.raises(UserError, match="256 classes; a mask has 255 values"):
-        visualize(model, Supervised(), many, examples=SplitExamples(info, "val", GREY, number=1), output=tmp_path)
+        visualize(model, Supervised(), many, examples=SplitExamples(info, "val", Padding(GREY), number=1), output=tmp_path)
 
 
 def test_a_full_disk_is_one_line(info, model, tmp_path, monkeypatch):
@@ -117,4 +118,4 @@ def test_a_full_disk_is_one_line(info, model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(panels, "save_png", full)
     with pytest.raises(UserError, match="No space left on device"):
-        visualize(model, Supervised(), info, examples=SplitExamples(info, "val", GREY, number=4), output=tmp_path)
+        visualize(model, Supervised(), info, examples=SplitExamples(info, "val", Padding(GREY), number=4), output=tmp_path)

@@ -65,7 +65,7 @@ def build(
             probabilities = functools.partial(
                 predict_sliding,
                 window=(window, window),
-                pad_value=model.mean_pixel,
+                pad_value=model.padding.color,
                 scales=scales,
                 flip=flip,
                 windows_at_once=windows_at_once,

@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_example
-from wss.data.padding import pad
+from wss.data.padding import Padding, Pixel, pad
 from wss.data.record_files import split_records
-from wss.data.resize import ResizeToRange, up_to_multiple
+from wss.data.resize import ResizeToRange
 from wss.errors import UserError
 
 
@@ -40,9 +40,8 @@ def evaluation_batches(
     split: str,
     batch_size: int,
     *,
-    mean_pixel: tuple[float, float, float],
+    padding: Padding,
     size: tuple[int, int] | None = None,
-    multiple: int = 16,
 ) -> tf.data.Dataset:
     """Returns the whole images of a split in order, in batches of one shape; nothing is lost or counted twice.
 
@@ -52,9 +51,8 @@ def evaluation_batches(
         info: The data set.
         split: Name of one of its splits.
         batch_size: Images a batch, over all replicas; the last batch is filled up with empty examples.
-        mean_pixel: RGB of the padding at the bottom and the right.
-        size: (height, width) of all batches; None takes the smallest k * multiple + 1 that holds the largest image.
-        multiple: Output stride of the network.
+        padding: How images are padded for the network.
+        size: (height, width) of all batches; None takes the smallest that holds the largest image.
 
     Returns:
         Batches of image float32 [B, h, w, 3] in 0 .. 255, label int32 [B, h, w, 1], valid float32 [B, h, w, 1], size int32
@@ -66,7 +64,7 @@ def evaluation_batches(
     """
     resize = ResizeToRange()
     largest = resize.largest_size(info, split)
-    size = size or padded_size(largest, multiple)
+    size = size or padding.size(largest)
     if any(side > limit for side, limit in zip(largest, size, strict=True)):
         raise UserError(
             f"evaluation size {size[0]}x{size[1]} is smaller than the largest image of split {split!r}, "
@@ -74,7 +72,7 @@ def evaluation_batches(
             "windows"
         )
 
-    padded = functools.partial(_padded, size=size, mean_pixel=mean_pixel, ignore_label=info.ignore_label)
+    padded = functools.partial(_padded, size=size, color=padding.color, ignore_label=info.ignore_label)
 
     def example_of(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         example, image, label = read_example(serialized, info, split, resize)
@@ -90,23 +88,17 @@ def evaluation_batches(
     return examples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
-def padded_size(size: tuple[int, int], multiple: int = 16) -> tuple[int, int]:
-    """Returns the smallest (k * multiple + 1) that holds `size`, for each side."""
-    height, width = (up_to_multiple(side, multiple) for side in size)
-    return height, width
-
-
 def _padded(
     image: tf.Tensor,
     label: tf.Tensor,
     name: tf.Tensor | str,
     *,
     size: tuple[int, int],
-    mean_pixel: tuple[float, float, float],
+    color: Pixel,
     ignore_label: int,
 ) -> dict[str, tf.Tensor]:
     return {
-        "image": pad(image, size, mean_pixel),
+        "image": pad(image, size, color),
         "label": pad(label, size, [ignore_label]),
         "valid": pad(tf.ones_like(label, tf.float32), size, [0.0]),
         "size": tf.shape(image)[:2],

@@ -1,10 +1,51 @@
 """Fills parts of an image with one colour: padding, and the hole of CutOut."""
 
+import dataclasses
 from collections.abc import Sequence
+from typing import TypeVar
 
+import numpy as np
 import tensorflow as tf
 
 Pixel = Sequence[float]
+Side = TypeVar("Side", int, tf.Tensor)
+
+
+@dataclasses.dataclass(frozen=True)
+class Padding:
+    """How images are padded for a network, at the bottom and at the right.
+
+    Attributes:
+        color: RGB of the padding, 0 .. 255.
+        multiple: Sides are k * multiple + more, such as an output stride and 1, or the patch of a ViT and 0.
+        more: 0 or 1.
+        strict: Whether the network takes no other sides, as a ViT.
+    """
+
+    color: tuple[float, float, float]
+    multiple: int = 16
+    more: int = 1
+    strict: bool = False
+
+    def up(self, side: Side) -> Side:
+        """Returns the smallest side that is not below a side of 1 or more; without negative numbers, for exports."""
+        return (side + (self.multiple - 1 - self.more)) // self.multiple * self.multiple + self.more
+
+    def size(self, size: Sequence[Side]) -> tuple[Side, Side]:
+        """Returns the smallest (height, width) that holds `size`."""
+        height, width = size
+        return self.up(height), self.up(width)
+
+    def nearest(self, size: Sequence[int]) -> tuple[int, int]:
+        """Returns the (height, width) next to `size`, of one period or more; halves are rounded up."""
+        height, width = (
+            max(self.multiple, int((side - self.more) / self.multiple + 0.5) * self.multiple) + self.more for side in size
+        )
+        return height, width
+
+    def canvas(self, size: Sequence[int], number: int = 1) -> np.ndarray:
+        """Returns `number` images of nothing but padding, float32 [number, height, width, 3]."""
+        return np.tile(np.array(self.color, np.float32), (number, *size, 1))
 
 
 def pad(image: tf.Tensor, size: tuple[int, int], value: Pixel, *, left: tf.Tensor | bool = False) -> tf.Tensor:

@@ -4,7 +4,6 @@ Source: DeepLab's flags min_resize_value, max_resize_value and resize_factor.
 """
 
 import dataclasses
-from typing import TypeVar
 
 import gin
 import numpy as np
@@ -12,13 +11,12 @@ import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import image_size
+from wss.data.padding import Padding
 from wss.data.record_damage import damage_told
 from wss.data.record_files import split_records
 from wss.errors import UserError
 from wss.parameter_ranges import in_ranges
 from wss.ranges import LARGEST_SIDE, Integer, OrNone
-
-IntOrTensor = TypeVar("IntOrTensor", int, tf.Tensor)
 
 
 @gin.configurable
@@ -139,9 +137,4 @@ def size_in_range(
         within = tf.floor(sides * (max_size / tf.reduce_max(sides)))
         resized = tf.where(tf.reduce_max(resized) > max_size, within, resized)
     rounded = tf.maximum(tf.cast(resized, tf.int32), 1)
-    return rounded if factor is None else up_to_multiple(rounded, factor)
-
-
-def up_to_multiple(sides: IntOrTensor, factor: int) -> IntOrTensor:
-    """Returns the smallest k * factor + 1 that is not below `sides`, 1 or more; without negative numbers, for exports."""
-    return (sides + (factor - 2)) // factor * factor + 1
+    return rounded if factor is None else Padding((0.0, 0.0, 0.0), factor).up(rounded)

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
 from wss.data.evaluation_data import evaluation_batches
+from wss.data.padding import Padding
 from wss.data.record_damage import validate_records
 from wss.errors import UserError
 from wss.evaluation.evaluator import Evaluator
@@ -98,19 +99,19 @@ class Evaluation:
             model,
             info,
             strategy=strategy,
-            predict_fn=self._predict_fn(model.mean_pixel),
+            predict_fn=self._predict_fn(model.padding),
             crf=CRFSettings() if self.crf else None,
         )
-        batches = evaluation_batches(info, self.split, self.batch_size, mean_pixel=model.mean_pixel, size=self.size)
+        batches = evaluation_batches(info, self.split, self.batch_size, padding=model.padding, size=self.size)
         return SplitEvaluation(self.split, evaluator, batches)
 
-    def _predict_fn(self, mean_pixel: Sequence[float]) -> Callable:
+    def _predict_fn(self, padding: Padding) -> Callable:
         if self.window is None:
             return functools.partial(predict, scales=self.scales, flip=self.flip, average=self.average)
         return functools.partial(
             predict_sliding,
             window=self.window,
-            pad_value=mean_pixel,
+            pad_value=padding.color,
             stride=self.window_stride,
             scales=self.scales,
             flip=self.flip,

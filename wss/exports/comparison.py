@@ -27,7 +27,7 @@ def network_probabilities(network: DeepLab, resize: ResizeToRange, photo: np.nda
     """
     image = resize.image(photo)
     height, width = image.shape[:2]
-    padded = padded_alone(image, network.mean_pixel)
+    padded = padded_alone(image, network.padding)
     probabilities = predict(network, tf.constant(padded))[:, :height, :width]
     return resize_bilinear(probabilities, photo.shape[:2])[0].numpy()
 

@@ -11,7 +11,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from wss.data.evaluation_data import padded_size
+from wss.data.padding import Padding
 from wss.data.resize import ResizeToRange
 from wss.inference.photos import Photo
 from wss.inference.pipelining import in_threads, one_behind
@@ -82,10 +82,9 @@ class PhotoPredictor:
         model: Callable `model(images, training=False)` that returns logits `[B, h, w, C]`.
         strategy: The strategy that it was built under, of one host; windows are shared among its replicas.
         settings: How to look at photos.
-        mean_pixel: RGB of padding.
+        padding: How photos are padded for the network.
         sizes: (height, width) of all images; whole images are padded to one size that holds them.
         resize: Size of images without `Labeling.base_size`; None for that of gin.
-        output_stride: Sides of whole images are k * output_stride + 1.
     """
 
     def __init__(
@@ -94,14 +93,13 @@ class PhotoPredictor:
         strategy: tf.distribute.Strategy,
         *,
         settings: Labeling,
-        mean_pixel: Sequence[float],
+        padding: Padding,
         sizes: Collection[tuple[int, int]],
         resize: ResizeToRange | None = None,
-        output_stride: int = 16,
     ):
-        self.settings, self.mean_pixel = settings, mean_pixel
+        self.settings, self.padding = settings, padding
         self._resize = resize or ResizeToRange()
-        self._windows = {scale: self._window(sizes, scale, output_stride) for scale in settings.scales}
+        self._windows = {scale: self._window(sizes, scale) for scale in settings.scales}
         self._model, self._strategy = model, strategy
         alike = 8 if len(set(self._windows.values())) == 1 else 1 + settings.flip
         self._at_once = settings.windows_at_once or (1 if on_cpu() else alike)
@@ -148,12 +146,12 @@ class PhotoPredictor:
         height, width = (max(1, round(side * scale)) for side in size)
         return height, width
 
-    def _window(self, sizes: Collection[tuple[int, int]], scale: float, output_stride: int) -> tuple[int, int]:
+    def _window(self, sizes: Collection[tuple[int, int]], scale: float) -> tuple[int, int]:
         """Returns the size of the windows at one scale."""
         if self.settings.window is not None:
             return self.settings.window
         heights, widths = zip(*(self._size(size, scale) for size in sizes), strict=True)
-        return padded_size((max(heights), max(widths)), output_stride)
+        return self.padding.size((max(heights), max(widths)))
 
     def _cut(self, photo: Photo) -> tuple[Photo, list[SlidingWindowAverage]]:
         settings, averages = self.settings, []
@@ -163,7 +161,7 @@ class PhotoPredictor:
             # Whole images lie at the top and left, as in evaluation.
             centered = settings.window is not None
             windows = SlidingWindows(image.shape[:2], self._windows[scale], settings.stride, centered)
-            averages.append(SlidingWindowAverage(image, windows, self.mean_pixel, settings.flip))
+            averages.append(SlidingWindowAverage(image, windows, self.padding.color, settings.flip))
         return photo, averages
 
     def _average(self, photo: Photo, averages: Sequence[SlidingWindowAverage]) -> np.ndarray:

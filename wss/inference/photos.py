@@ -5,7 +5,7 @@ import itertools
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +14,8 @@ import tensorflow as tf
 from PIL import Image
 
 from wss.data.dataset_info import DatasetInfo
-from wss.data.evaluation_data import evaluation_batches, padded_size
+from wss.data.evaluation_data import evaluation_batches
+from wss.data.padding import Padding
 from wss.data.photo_folder import list_images, unique_names
 from wss.data.photos import SUFFIXES, ValueRange, photo_size, read_photo
 from wss.data.record_damage import check_unique, damage_told
@@ -88,7 +89,7 @@ class SplitExamples:
     Args:
         info: The data set.
         split: Name of the split.
-        mean_pixel: RGB of the padding.
+        padding: How photos are padded for the network.
         number: Largest number of images; None for all.
         batch_size: Largest number of images of one batch.
     """
@@ -97,7 +98,7 @@ class SplitExamples:
         self,
         info: DatasetInfo,
         split: str,
-        mean_pixel: tuple[float, float, float],
+        padding: Padding,
         *,
         number: int | None = None,
         batch_size: int = 4,
@@ -105,7 +106,7 @@ class SplitExamples:
         total = info.split(split).num_examples
         self._number = min(number or total, total)
         batch_size = min(batch_size, self._number)
-        batches = evaluation_batches(info, split, batch_size, mean_pixel=mean_pixel)
+        batches = evaluation_batches(info, split, batch_size, padding=padding)
         # Read to their end, if all are shown, so that more or fewer than expected are told.
         self._batches = batches if self._number == total else batches.take(math.ceil(self._number / batch_size))
         self._source = info, split
@@ -137,7 +138,7 @@ class FolderExamples:
     Args:
         folder: Folder whose files with one of `SUFFIXES` count, in the folders in it too; a line says what else is there.
         max_side: Longest side in pixels where no `ResizeToRange` says the size; larger photos are reduced to it.
-        mean_pixel: RGB of the padding.
+        padding: How photos are padded for the network.
         resize: The size of photos in training; None for that of gin.
         value_range: Values of black and white in photos of more than 8 bits, see `read_photo`.
         number: Largest number of photos; None for all.
@@ -152,7 +153,7 @@ class FolderExamples:
         self,
         folder: str,
         max_side: int,
-        mean_pixel: tuple[float, float, float],
+        padding: Padding,
         *,
         resize: ResizeToRange | None = None,
         value_range: ValueRange | None = None,
@@ -161,11 +162,11 @@ class FolderExamples:
         without: str | None = None,
     ):
         self._names, self._paths = photos_in(folder, number, without)
-        self._max_side, self._mean_pixel = max_side, mean_pixel
+        self._max_side, self._padding = max_side, padding
         self._resize, self._value_range = resize or ResizeToRange(), value_range
         self._batch_size = min(batch_size, len(self._paths))
         heights, widths = zip(*in_threads(self._seen_size, self._paths), strict=True)
-        self._shape = padded_size((max(heights), max(widths)))
+        self._shape = padding.size((max(heights), max(widths)))
 
     def __len__(self) -> int:
         """Returns the number of images."""
@@ -175,7 +176,7 @@ class FolderExamples:
         """Yields the batches."""
         photos = in_threads(self._read, self._paths, ahead=self._batch_size + THREADS)
         for first in range(0, len(self), self._batch_size):
-            images = np.tile(np.array(self._mean_pixel, np.float32), (self._batch_size, *self._shape, 1))
+            images = self._padding.canvas(self._shape, self._batch_size)
             sizes, own_sizes = np.zeros([2, self._batch_size, 2], np.int32)
             paths = self._paths[first : first + self._batch_size]
             for i, (photo, own_sizes[i]) in enumerate(itertools.islice(photos, len(paths))):
@@ -209,10 +210,10 @@ def as_seen(photo: Image.Image, resize: ResizeToRange, max_side: int) -> np.ndar
     return np.asarray(reduced)
 
 
-def padded_alone(image: np.ndarray, mean_pixel: Sequence[float]) -> np.ndarray:
+def padded_alone(image: np.ndarray, padding: Padding) -> np.ndarray:
     """Returns an image [h, w, 3] as a batch of one, padded as for an evaluation: float32 [1, H, W, 3]."""
     height, width = image.shape[:2]
-    padded = np.tile(np.array(mean_pixel, np.float32), (1, *padded_size((height, width)), 1))
+    padded = padding.canvas(padding.size((height, width)))
     padded[0, :height, :width] = image
     return padded
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from wss.data.evaluation_data import padded_size
+from wss.data.padding import Padding
 from wss.data.resize import ResizeToRange, size_in_range
 from wss.models.heads.pspnet import AdaptiveAveragePooling
 from wss.models.layers.classifier import CosineClassifier
@@ -25,11 +25,12 @@ class _SizedAsInEvaluation(keras.layers.Layer):
 
     Args:
         resize: The fields of `ResizeToRange`.
+        padding: The fields of `Padding`.
     """
 
-    def __init__(self, *, resize: dict[str, int | None], **kwargs):
+    def __init__(self, *, resize: dict[str, int | None], padding: dict[str, Any], **kwargs):
         super().__init__(**{"dtype": "float32", "autocast": False, **kwargs})
-        self.resize = dict(resize)
+        self.resize, self.padding = dict(resize), {**padding, "color": tuple(padding["color"])}
 
     def _sizes(self, photos: tf.Tensor) -> list[list[Any]]:
         """Returns the (height, width) of photos, as the network sees them and with padding; numbers where they are known."""
@@ -42,11 +43,11 @@ class _SizedAsInEvaluation(keras.layers.Layer):
         else:
             limits = {"max_size": settings.max_size, "factor": settings.factor}
             seen = tf.unstack(size_in_range(tf.stack(own), settings.min_size, **limits))
-        return [own, seen, list(padded_size((seen[0], seen[1])))]
+        return [own, seen, list(Padding(**self.padding).size(seen))]
 
     def get_config(self) -> dict:
         """Returns the arguments of the constructor."""
-        return {**super().get_config(), "resize": self.resize}
+        return {**super().get_config(), "resize": self.resize, "padding": self.padding}
 
 
 @keras.saving.register_keras_serializable(package="wss")
@@ -55,28 +56,20 @@ class PhotoToNetwork(_SizedAsInEvaluation):
 
     Args:
         resize: The fields of `ResizeToRange`.
-        mean_pixel: RGB of the padding at the bottom and the right, up to sides of 16 k + 1 pixels.
+        padding: The fields of `Padding`.
     """
-
-    def __init__(self, *, mean_pixel: Sequence[float], **kwargs):
-        super().__init__(**kwargs)
-        self.mean_pixel = tuple(mean_pixel)
 
     def call(self, photos: tf.Tensor) -> tf.Tensor:
         """Returns what the network takes."""
         _, seen, padded = self._sizes(photos)
         # Around 0 the padding is 0. A constant has to be made here: a file has none that lies outside of the function.
-        images = resize_bilinear(tf.cast(photos, tf.float32), seen) - tf.constant(self.mean_pixel)
+        images = resize_bilinear(tf.cast(photos, tf.float32), seen) - tf.constant(self.padding["color"])
         after = [[0, end - side] for side, end in zip(seen, padded, strict=True)]
-        return tf.pad(images, [[0, 0], *after, [0, 0]]) + tf.constant(self.mean_pixel)
+        return tf.pad(images, [[0, 0], *after, [0, 0]]) + tf.constant(self.padding["color"])
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns the shape of what the network takes, its sides unknown."""
         return (input_shape[0], None, None, 3)
-
-    def get_config(self) -> dict:
-        """Returns the arguments of the constructor."""
-        return {**super().get_config(), "mean_pixel": self.mean_pixel}
 
 
 @keras.saving.register_keras_serializable(package="wss")

@@ -10,13 +10,15 @@ import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
-from wss.models.backbones.registry import BACKBONES, OUTPUT_STRIDES, backbone_spec, build_backbone
+from wss.models.backbones.hub.encoder import KERAS_HUB, build_hub_backbone
+from wss.models.backbones.hub.presets import Preset
+from wss.models.backbones.registry import BACKBONES, OUTPUT_STRIDES, BackboneSpec, backbone_spec, build_backbone
 from wss.models.heads.deeplab_v2 import freeze_scales_and_offsets
 from wss.models.heads.registry import HEADS, SUMS, build_heads
 from wss.models.layers.classifier import CLASSIFIERS, COSINE_SCALE, Classifier, FinalClassifier
 from wss.models.variable_factors import decayed_kernels, rate_factors
 from wss.parameter_ranges import Relation, in_ranges
-from wss.ranges import LARGEST_WIDTH, Integer, Number, OneOf, OrNone, Several, Switch
+from wss.ranges import LARGEST_WIDTH, Integer, Number, OneOf, OrNone, Several, Switch, Text
 
 Features = dict[str, tf.Tensor]
 LARGEST_RATE = 1024
@@ -51,8 +53,10 @@ class DeepLab(keras.Model):
         auxiliary_head: Such a model for a loss in training alone; None without one.
         bias_multiplier: Factor of the learning rate of the last layers' biases, over that of their kernels.
         batch_norm: Settings that the batch norms of the network were built with.
+        spec: What the backbone is; None looks it up by name.
 
     Attributes:
+        padding: How images are padded for it.
         branches: The method's own layers, see `Method.build`; trained and saved with the network. None without any.
         state: What the method remembers, see `Method.build_state`; kept in checkpoints. None without any.
         class_weights: Weights of the C classes in the cross-entropy on masks, `train.class_weights`; None for none.
@@ -67,12 +71,13 @@ class DeepLab(keras.Model):
         auxiliary_head: keras.Model | None = None,
         bias_multiplier: float = 2.0,
         batch_norm: BatchNormSettings = BatchNormSettings(),
+        spec: BackboneSpec | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        spec = backbone_spec(backbone.name)
+        spec = spec or backbone_spec(backbone.name)
         self.num_classes = num_classes
-        self.mean_pixel = spec.mean_pixel
+        self.spec, self.padding = spec, spec.padding
         self.default_weight_decay = spec.weight_decay
         self.classifier_scope = f"{spec.scope}/logits/"
         self.backbone = backbone
@@ -85,6 +90,7 @@ class DeepLab(keras.Model):
         self.state: Any = None
         self.class_weights: tuple[float, ...] | None = None
         self.built = True  # the parts are
+        self.hidden_weights = HiddenWeights.of(self)
 
     @property
     def feature_channels(self) -> dict[str, int]:
@@ -151,6 +157,25 @@ class DeepLab(keras.Model):
         return rate_factors(self, last_layer=last_layer, head=head, sgc=sgc, bias=bias)
 
 
+class HiddenWeights(tf.Module):
+    """Weights that TensorFlow's checkpoints do not find in a network, as layers keep them in lists; kept with it.
+
+    Attributes:
+        values: The variables.
+    """
+
+    def __init__(self, values: Sequence[tf.Variable]):
+        super().__init__()
+        self.values = list(values)
+
+    @classmethod
+    def of(cls, network: keras.Model) -> "HiddenWeights | None":
+        """Returns those of a network; None if there are none, so that its checkpoints are as they were."""
+        found = {id(part) for part in tf.train.TrackableView(network).descendants()}
+        hidden = [variable.value for variable in network.variables if id(variable) not in found]
+        return cls(hidden) if hidden else None
+
+
 def _apply(head: keras.Model, features: Features, training: bool) -> tf.Tensor:
     return head([features[tensor.name] for tensor in head.inputs], training=training)
 
@@ -168,7 +193,16 @@ def _apply(head: keras.Model, features: Features, training: bool) -> tf.Tensor:
         lambda head, classifier: classifier == "linear" or head not in SUMS,
         "classifier = 'linear', or another head than deeplab_v2, which sums four classifiers; deeplab_v2_features has one",
     ),
-    backbone=OneOf(BACKBONES),
+    Relation(
+        ("backbone", "encoder_preset"),
+        lambda backbone, preset: (backbone == KERAS_HUB) == (preset is not None),
+        "an encoder_preset with backbone = 'keras_hub', and none with another",
+    ),
+    backbone=OneOf((*BACKBONES, KERAS_HUB)),
+    encoder_preset=OrNone(Text("a preset of keras-hub, or its folder", paths=True)),
+    encoder_weights=Switch(),
+    freeze_encoder=Switch(),
+    recompute=Switch(),
     head=OneOf(HEADS),
     classifier=OneOf(CLASSIFIERS),
     cosine_scale=Number(above=0),
@@ -192,10 +226,15 @@ class NetworkSettings:
     """The settings of a network; gin calls it `build_model`.
 
     Attributes:
-        backbone: One of `wss.models.backbones.registry.BACKBONES`.
+        backbone: One of `wss.models.backbones.registry.BACKBONES`, or "keras_hub" for an encoder of that library.
+        encoder_preset: Encoder of "keras_hub": name of a preset, such as 'dinov2_small', or its folder.
+        encoder_weights: Whether training begins with the weights of the preset; False builds its network at random.
+        freeze_encoder: Whether the backbone stays as it is, statistics of batch norm included.
+        recompute: Whether a ViT computes each block once more for the gradient: less memory, more time.
         head: "deeplab_v3_plus" (Chen et al., ECCV 2018), the same as U2PL builds it, "deeplab_v3_plus_u2pl", "pspnet" (Zhao
             et al., CVPR 2017), with an auxiliary head, or "deeplab_v2" (Chen et al., 2016). "deeplab_v2_features" has
-            its sum of features before one classifier, "large_fov" (Chen et al., ICLR 2015) the classifier alone. With
+            its sum of features before one classifier, "large_fov" (Chen et al., ICLR 2015) the classifier alone. "dpt"
+            (Ranftl et al., ICCV 2021) is for a ViT of "keras_hub". With
             "deeplab_v2" alone gamma and beta of the backbone's batch norms do not train. All but the first two are for
             output stride 8 and crops of 8 n + 1 pixels.
         classifier: Last layer of the head: "linear" (with a bias), "dot_product" (without) or "cosine", whose logits are
@@ -222,6 +261,10 @@ class NetworkSettings:
     """
 
     backbone: str = "xception_65"
+    encoder_preset: str | None = None
+    encoder_weights: bool = True
+    freeze_encoder: bool = False
+    recompute: bool = False
     head: str = "deeplab_v3_plus"
     classifier: str = "linear"
     cosine_scale: float = COSINE_SCALE
@@ -245,6 +288,32 @@ class NetworkSettings:
         """The settings that all batch norms of the network share."""
         return BatchNormSettings(self.fine_tune_batch_norm, self.synchronized_batch_norm, self.batch_norm_momentum)
 
+    def _backbone(self) -> tuple[keras.Model, BackboneSpec]:
+        batch_norm = self.batch_norm.arguments()
+        if self.freeze_encoder:
+            batch_norm |= {"fine_tune": False}
+        if self.encoder_preset is not None:
+            backbone, spec = build_hub_backbone(
+                Preset.of(self.encoder_preset, weights=self.encoder_weights),
+                output_stride=self.output_stride,
+                batch_norm=batch_norm,
+                recompute=self.recompute,
+            )
+        else:
+            spec = backbone_spec(self.backbone)
+            backbone = build_backbone(
+                self.backbone,
+                self.output_stride,
+                multi_grid=self.multi_grid,
+                batch_norm=batch_norm,
+                depth_multiplier=self.depth_multiplier,
+                depth_divisor=self.depth_divisor,
+                ceil_pool=self.head.startswith("deeplab_v2"),
+                fc6_rate=self.fc6_rate,
+            )
+        backbone.trainable = not self.freeze_encoder
+        return backbone, spec
+
     @property
     def last_layer(self) -> Classifier:
         """The last layer of the head."""
@@ -256,16 +325,7 @@ class NetworkSettings:
         Raises:
             UserError: An unknown backbone or output stride.
         """
-        backbone = build_backbone(
-            self.backbone,
-            self.output_stride,
-            multi_grid=self.multi_grid,
-            batch_norm=self.batch_norm.arguments(),
-            depth_multiplier=self.depth_multiplier,
-            depth_divisor=self.depth_divisor,
-            ceil_pool=self.head.startswith("deeplab_v2"),
-            fc6_rate=self.fc6_rate,
-        )
+        backbone, spec = self._backbone()
         shapes = {role: tensor.shape[1:] for role, tensor in backbone.output.items()}
         segmentation_head, auxiliary_head = build_heads(self, info.num_classes, shapes)
         if self.head == "deeplab_v2":
@@ -277,6 +337,7 @@ class NetworkSettings:
             auxiliary_head=auxiliary_head,
             bias_multiplier=2.0 if self.head == "deeplab_v3_plus" else 1.0,
             batch_norm=self.batch_norm,
+            spec=spec,
             name="deeplab",
         )
 

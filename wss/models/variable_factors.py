@@ -16,12 +16,14 @@ def decayed_kernels(network: "DeepLab") -> list[keras.Variable]:
     """Returns what DeepLab's L2 loss covers: kernels, but depthwise and SGC's."""
     named = tf1_variables(network)
     kernels = [
-        variable for name, variable in named.items() if name.endswith("/weights") and not name.startswith(SGC_SCOPES)
+        variable
+        for name, variable in named.items()
+        if variable.trainable and name.endswith("/weights") and not name.startswith(SGC_SCOPES)
     ]
     known = {id(variable) for variable in named.values()}
     return kernels + [
         variable
-        for variable in _own_variables(network)
+        for variable in network.trainable_variables
         if id(variable) not in known and variable.path.endswith("/kernel")
     ]
 

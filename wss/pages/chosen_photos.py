@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
+from wss.data.padding import Padding
 from wss.experiment import OpenRun
 from wss.inference.photos import Batch, Photo, SplitExamples, run_examples
 from wss.inference.prediction import predict
@@ -60,7 +61,7 @@ class ChosenPhotos:
             title: Title of the run's own prediction.
         """
         shown = [(kind, scored) for kind, scored_photos in self.kinds.items() for scored in scored_photos]
-        photos = _OneByOne([scored.photo for _, scored in shown], self.shape, run.model.mean_pixel)
+        photos = _OneByOne([scored.photo for _, scored in shown], self.shape, run.model.padding)
         outputs = explained(run.model, run.method, photos)
         for (kind, scored), (photo, values) in zip(shown, outputs, strict=True):
             before = {title: by_name[photo.name] for title, by_name in others.items() if photo.name in by_name}
@@ -77,7 +78,7 @@ def choose_photos(run: OpenRun, split: str, *, seed: int = 0) -> ChosenPhotos:
         split: Name of a split with masks.
         seed: Seed of the random ones.
     """
-    examples = SplitExamples(run.info, split, run.model.mean_pixel, number=MOST_PHOTOS)
+    examples = SplitExamples(run.info, split, run.model.padding, number=MOST_PHOTOS)
     # More than are shown, since some of them may be among the worst or the best.
     drawn = np.random.default_rng(seed).permutation(len(examples))[: 3 * OF_EACH_KIND].tolist()
     worst: list[ScoredPhoto] = []
@@ -101,7 +102,7 @@ def choose_photos(run: OpenRun, split: str, *, seed: int = 0) -> ChosenPhotos:
 def predictions_for(run: OpenRun, split: str, chosen: ChosenPhotos) -> dict[str, np.ndarray]:
     """Returns what another run predicts for chosen photos, as it sees them, at their size: class ids [h, w] by name."""
     sizes = {scored.photo.name: scored.photo.image.shape[:2] for photos in chosen.kinds.values() for scored in photos}
-    examples = SplitExamples(run.info, split, run.model.mean_pixel, number=MOST_PHOTOS)
+    examples = SplitExamples(run.info, split, run.model.padding, number=MOST_PHOTOS)
     return {
         scored.photo.name: _nearest(scored.prediction, sizes[scored.photo.name])
         for scored in _predicted(run, examples)
@@ -140,8 +141,8 @@ def _score(label: np.ndarray, prediction: np.ndarray, info: DatasetInfo) -> floa
 class _OneByOne:
     """Photos in batches of one, padded as in the evaluation."""
 
-    def __init__(self, photos: Sequence[Photo], shape: tuple[int, int], mean_pixel: Sequence[float]):
-        self._photos, self._shape, self._mean_pixel = photos, shape, mean_pixel
+    def __init__(self, photos: Sequence[Photo], shape: tuple[int, int], padding: Padding):
+        self._photos, self._shape, self._padding = photos, shape, padding
 
     def __len__(self) -> int:
         return len(self._photos)
@@ -149,7 +150,7 @@ class _OneByOne:
     def __iter__(self) -> Iterator[Batch]:
         for photo in self._photos:
             height, width = photo.image.shape[:2]
-            image = np.tile(np.array(self._mean_pixel, np.float32), (1, *self._shape, 1))
+            image = self._padding.canvas(self._shape)
             image[0, :height, :width] = photo.image
             labels = None
             if photo.label is not None:

@@ -1,5 +1,6 @@
 """The network of a box classifier, open to label photos: what `BoxMasks` needs of it, at the photo's size."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -8,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from wss.data.boxes import Box, listed
-from wss.data.evaluation_data import padded_size
 from wss.data.padding import pad
 from wss.errors import UserError
 from wss.methods.bap_nal.box_classification import BoxClassification
@@ -61,7 +61,8 @@ class BoxLabeler:
             )
         self.settings, self.crf = BoxMasks(), CRFSettings()
         self._network, self._resize = teacher.run.model, teacher.resize
-        self._output_stride = NetworkSettings().output_stride
+        # Of the output stride, not always 16.
+        self._padding = dataclasses.replace(self._network.padding, multiple=NetworkSettings().output_stride)
         self._kernel = tf.constant(self._network.branches.kernel.numpy())
         # For any size, so that photos are not compiled one by one.
         compiled = functools.partial(tf.function, reduce_retracing=True)
@@ -76,8 +77,8 @@ class BoxLabeler:
         The second is what `BoxMasks.probabilities` returns, float32 [H, W, 1 + K].
         """
         places = places_of(boxes, image.shape[:2])
-        view = self._view(image)
-        padded = pad(view, padded_size(tuple(view.shape[:2]), self._output_stride), self._network.mean_pixel)
+        view, padding = self._view(image), self._padding
+        padded = pad(view, padding.size(tuple(view.shape[:2])), padding.color)
         features = self._features(padded)
         to_photo = Interpolation(
             *self._interpolation(

@@ -80,7 +80,7 @@ class Teacher:
         return PhotoPredictor(
             model,
             self.strategy,
-            mean_pixel=model.mean_pixel,
+            padding=model.padding,
             settings=settings,
             sizes=sizes,
             resize=self.resize,

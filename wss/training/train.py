@@ -159,7 +159,7 @@ class Training:
                 print(load_initial_weights(network, self.initial_weights, last_layer=self.initialize_last_layer))
             network.state = self.method.build_state(network, info)
             average = averaged_weights(network, self.method, self.ema_decay)
-        data = TrainingData(info, network.mean_pixel, seed=self.seed)
+        data = TrainingData(info, network.padding.color, seed=self.seed)
         data.check(self.method.streams)
         network.class_weights = self._class_weights(data)
         self.method.check(data)

@@ -68,7 +68,7 @@ class Segmenter:
         own_size = photo.height, photo.width
         image = as_seen(photo, self._resize, self._max_side)
         height, width = image.shape[:2]
-        padded = padded_alone(image, self.run.model.mean_pixel)
+        padded = padded_alone(image, self.run.model.padding)
         # Not traced: that would take seconds for every new size of a photo.
         probabilities, maps = predict_and_explain(
             self.run.model, self.run.method, tf.constant(padded), tf.constant([[height, width]]), crf=self._crf

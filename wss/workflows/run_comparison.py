@@ -25,7 +25,7 @@ def compare_runs(
     others = {}
     for title, folder in folders.items():
         run = open_run(folder, [], strategy)
-        examples = SplitExamples(run.info, default_split(), run.model.mean_pixel, number=number)
+        examples = SplitExamples(run.info, default_split(), run.model.padding, number=number)
         others[title] = predictions_of(run.model, examples)
     del others[title]
     visualize(run.model, run.method, run.info, examples=examples, output=output, before=others, title=title)

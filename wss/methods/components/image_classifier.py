@@ -5,7 +5,6 @@ import keras
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
-from wss.models.backbones.registry import backbone_spec
 from wss.models.deeplab import DeepLab, Features
 from wss.models.layers.dropout import Dropout
 from wss.parameter_ranges import in_ranges
@@ -52,7 +51,7 @@ def build_classifier(network: DeepLab, info: DatasetInfo, *, dropout: float | No
         info: The data set; its background is no class of an image.
         dropout: Share of the pooled features that training drops; None keeps DeepLab's (0.5 for Xception, else 0).
     """
-    spec = backbone_spec(network.backbone.name)
+    spec = network.spec
     classifier = ImageClassifier(
         info.num_classes - int(info.has_background),
         dropout=spec.classifier_dropout if dropout is None else dropout,

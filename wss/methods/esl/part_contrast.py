@@ -123,7 +123,7 @@ class PartContrast:
             features = network.features(image)["features"]
             return tf.cast(features, tf.float32), coarse_classes(label, features.shape[1:3], info.num_classes)
 
-        batches = evaluation_batches(info, split, 1, mean_pixel=network.mean_pixel)
+        batches = evaluation_batches(info, split, 1, padding=network.padding)
         with damage_told((info, split)):
             for number, batch in enumerate(track(batches, "features for prototypes", info.split(split).num_examples)):
                 features, classes = (values.numpy() for values in encode(batch["image"], batch["label"]))

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import keras
 
+from wss.data.padding import Padding
 from wss.errors import UserError, did_you_mean
 from wss.models.backbones.mobilenet_v2 import mobilenet_v2
 from wss.models.backbones.resnet import resnet_v1
@@ -32,6 +33,7 @@ class BackboneSpec:
         epsilon: Epsilon of its batch normalisation, if it has any.
         classifier_dropout: Drop rate before the image classifier.
         multi_grid: Whether it takes unit rates for its last block.
+        patch: Side of the patches of a ViT, whose images have multiples of it; None without patches.
     """
 
     name: str
@@ -44,6 +46,14 @@ class BackboneSpec:
     epsilon: float = 1e-3
     classifier_dropout: float = 0.0
     multi_grid: bool = True
+    patch: int | None = None
+
+    @property
+    def padding(self) -> Padding:
+        """How images are padded for it."""
+        if self.patch is None:
+            return Padding(self.mean_pixel)
+        return Padding(self.mean_pixel, self.patch, 0, strict=True)
 
 
 def _xception_spec(name: str, low_level_block: int) -> BackboneSpec:

@@ -22,7 +22,7 @@ _BATCH_NORM = {"momentum": 0.9997, "epsilon": 1e-5}
 def build_segmentation_head(
     num_classes: int,
     features_shape: tuple[int | None, int | None, int],
-    low_level_shape: tuple[int | None, int | None, int],
+    low_level_shape: tuple[int | None, int | None, int] | None,
     *,
     output_stride: int = 16,
     aspp_rates: Sequence[int] = (6, 12, 18),
@@ -38,7 +38,8 @@ def build_segmentation_head(
     Args:
         num_classes: C, the background included if there is one.
         features_shape: (h, w, D) of the backbone's "features"; None for any size.
-        low_level_shape: (h4, w4, D4) of the backbone's "low_level"; None for any size.
+        low_level_shape: (h4, w4, D4) of the backbone's "low_level"; None for any size. None if the backbone has none, without
+            decoder.
         output_stride: Ratio of image to feature resolution.
         aspp_rates: Atrous rates at output stride 16, doubled at 8 and halved at 32; empty for none.
         use_decoder: Whether low-level features refine the result, at their size.
@@ -49,7 +50,7 @@ def build_segmentation_head(
         classifier: The last layer.
 
     Returns:
-        A model from [features, low_level] to logits `[B, h4, w4, C]` (no decoder: `[B, h, w, C]`), always float32. Its
+        A model from [features, low_level], or [features], to logits `[B, h4, w4, C]` (no decoder: `[B, h, w, C]`), always float32. Its
         layers "aspp_output" and, with a decoder, "decoder_output" give the `depth` channels in between.
 
     Raises:
@@ -57,7 +58,7 @@ def build_segmentation_head(
     """
     norm = {**_BATCH_NORM, **(batch_norm or {})}
     features = head_input(features_shape, "features")
-    low_level = head_input(low_level_shape, "low_level")
+    inputs = [features] if low_level_shape is None else [features, head_input(low_level_shape, "low_level")]
     x = build_aspp(
         features,
         aspp_rates,
@@ -68,9 +69,9 @@ def build_segmentation_head(
         depth=depth,
     )
     if use_decoder:
-        x = build_decoder(x, low_level, batch_norm=norm, separable=separable, depth=depth)
+        x = build_decoder(x, inputs[-1], batch_norm=norm, separable=separable, depth=depth)
     logits = classifier(x, num_classes, initializer=truncated_normal(0.01))
-    return keras.Model([features, low_level], logits, name="segmentation_head")
+    return keras.Model(inputs, logits, name="segmentation_head")
 
 
 def build_aspp(

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 
 import keras
 
+from wss.errors import UserError
 from wss.models.heads.aspp_decoder import build_segmentation_head
 from wss.models.heads.deeplab_v2 import build_deeplab_v2_features_head, build_deeplab_v2_head
+from wss.models.heads.dpt import build_dpt_head, last_blocks
 from wss.models.heads.large_fov import build_large_fov_head
 from wss.models.heads.pspnet import build_auxiliary_head, build_pspnet_head
 from wss.models.heads.u2pl_decoder import build_u2pl_head
@@ -14,7 +16,7 @@ from wss.models.heads.u2pl_decoder import build_u2pl_head
 if TYPE_CHECKING:
     from wss.models.deeplab import NetworkSettings
 
-HEADS = ("deeplab_v3_plus", "deeplab_v3_plus_u2pl", "pspnet", "deeplab_v2", "deeplab_v2_features", "large_fov")
+HEADS = ("deeplab_v3_plus", "deeplab_v3_plus_u2pl", "pspnet", "deeplab_v2", "deeplab_v2_features", "large_fov", "dpt")
 # Without one layer at the end that classifies.
 SUMS = ("deeplab_v2",)
 
@@ -33,10 +35,24 @@ def build_heads(
     auxiliary = None
     if settings.auxiliary_head or settings.head == "pspnet":
         auxiliary = build_auxiliary_head(num_classes, shapes["hypercolumn_previous"], **common)
-    features, low_level = shapes["features"], shapes["low_level"]
+    features, classifier = shapes["features"], {"classifier": settings.last_layer}
+    if settings.head == "dpt":
+        blocks = last_blocks(list(shapes))
+        if len(blocks) != 4:
+            raise UserError(
+                f"build_model.head = 'dpt' needs four blocks of a ViT, found {len(blocks)}; take a ViT of four blocks or more "
+                "(build_model.backbone = 'keras_hub'), or head = 'deeplab_v3_plus'"
+            )
+        return build_dpt_head(num_classes, {name: shapes[name] for name in blocks}, **classifier), auxiliary
+    low_level = shapes.get("low_level")
+    if low_level is None and (settings.head == "deeplab_v3_plus_u2pl" or settings.use_decoder):
+        if settings.head.startswith("deeplab_v3_plus"):
+            raise UserError(
+                f"build_model.head = {settings.head!r} needs features at stride 4, which a ViT does not have; set "
+                "build_model.head = 'dpt', or 'deeplab_v3_plus' with use_decoder = False"
+            )
     if settings.head == "deeplab_v2":
         return build_deeplab_v2_head(num_classes, features, settings.aspp_first_two_only), auxiliary
-    classifier: dict = {"classifier": settings.last_layer}
     if settings.head == "deeplab_v2_features":
         return build_deeplab_v2_features_head(num_classes, features, **classifier), auxiliary
     if settings.head == "large_fov":

@@ -98,13 +98,18 @@ class Classifier:
     scale: float = COSINE_SCALE
 
     def __call__(
-        self, x: keras.KerasTensor, num_classes: int, *, initializer: keras.initializers.Initializer
+        self,
+        x: keras.KerasTensor,
+        num_classes: int,
+        *,
+        initializer: keras.initializers.Initializer,
+        bias_initializer: str | keras.initializers.Initializer = "zeros",
     ) -> keras.KerasTensor:
-        """Returns logits [B, h, w, C], float32, of features [B, h, w, D]; the kernel starts by the initializer."""
+        """Returns logits [B, h, w, C], float32, of features [B, h, w, D]; kernel and bias start by the initializers."""
         common: dict = {"kernel_initializer": initializer, "tf1_scope": "logits/semantic", "dtype": "float32"}
         if self.kind == "cosine":
             return CosineClassifier(num_classes, scale=self.scale, **common)(x)
-        return Conv2D(num_classes, 1, use_bias=self.kind == "linear", **common)(x)
+        return Conv2D(num_classes, 1, use_bias=self.kind == "linear", bias_initializer=bias_initializer, **common)(x)
 
 
 LINEAR = Classifier()

@@ -48,20 +48,22 @@ class Preprocess(keras.layers.Layer):
     """The normalisation of raw RGB images `[B, H, W, 3]`, 0 .. 255, in float32: `x * scale + offset`.
 
     Args:
-        scale: Factor of all channels.
+        scale: Factor of all channels, or one number per channel.
         offset: One number per channel, in the order RGB.
         bgr: Whether the channels leave in the order BGR.
     """
 
-    def __init__(self, scale: float, offset: tuple[float, ...], bgr: bool = False, **kwargs):
+    def __init__(
+        self, scale: float | tuple[float, ...], offset: tuple[float, ...], bgr: bool = False, **kwargs
+    ):
         super().__init__(**{"dtype": "float32", "name": "preprocess", "autocast": False, **kwargs})
-        self.scale = scale
+        self.scale = scale if isinstance(scale, float | int) else tuple(scale)
         self.offset = tuple(offset)
         self.bgr = bgr
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns normalised images, float32."""
-        outputs = tf.cast(inputs, tf.float32) * self.scale + tf.constant(self.offset)
+        outputs = tf.cast(inputs, tf.float32) * tf.constant(self.scale) + tf.constant(self.offset)
         return outputs[..., ::-1] if self.bgr else outputs
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

@@ -31,6 +31,11 @@ def batch_norm_updates(enabled: bool) -> Iterator[None]:
         _switch.enabled = before
 
 
+def updates_are_enabled() -> bool:
+    """Returns whether training passes that are traced here move moving statistics, see `batch_norm_updates`."""
+    return getattr(_switch, "enabled", True)
+
+
 @keras.saving.register_keras_serializable(package="wss")
 class BatchNorm(keras.layers.Layer):
     """The batch normalisation of `[B, H, W, C]`, float32, bfloat16 or float16, by `FusedBatchNormV3`.
@@ -121,7 +126,7 @@ class BatchNorm(keras.layers.Layer):
         return inputs * scale + (beta - tf.convert_to_tensor(self.moving_mean) * scale)
 
     def _batch(self, inputs, gamma, beta):
-        if not getattr(_switch, "enabled", True):
+        if not updates_are_enabled():
             return self._fused(inputs, gamma, beta, mean=[], variance=[], is_training=True)[0]
         # The kernel itself returns the moved statistics: no further ops.
         outputs, mean, variance = self._fused(
@@ -142,7 +147,7 @@ class BatchNorm(keras.layers.Layer):
         moments = [tf.reduce_mean(x, [0, 1, 2]), tf.reduce_mean(tf.square(x), [0, 1, 2])]
         mean, mean_square = context.all_reduce(tf.distribute.ReduceOp.MEAN, moments)
         variance = tf.maximum(mean_square - tf.square(mean), 0.0)
-        if getattr(_switch, "enabled", True):
+        if updates_are_enabled():
             count = tf.cast(tf.size(x) // tf.shape(x)[-1] * context.num_replicas_in_sync, tf.float32)
             unbiased = variance * count / tf.maximum(count - 1.0, 1.0)
             self._move(self.moving_mean, mean)

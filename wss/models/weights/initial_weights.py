@@ -101,7 +101,11 @@ def _load_whole(model: DeepLab, file: Path) -> WeightReport:
         load_weights(model, file)
         return WeightReport(source=str(file), parts=parts_of(model), loaded=names)
     parts = DeepLab(
-        model.backbone, model.segmentation_head, num_classes=model.num_classes, auxiliary_head=model.auxiliary_head
+        model.backbone,
+        model.segmentation_head,
+        num_classes=model.num_classes,
+        auxiliary_head=model.auxiliary_head,
+        spec=model.spec,
     )
     load_weights(parts, file)
     loaded = set(tf1_shapes(parts))

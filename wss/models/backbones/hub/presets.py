@@ -1,0 +1,184 @@
+"""Presets of keras-hub by name or folder: the architecture, the weights, and how images are normalised."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from wss.errors import UserError, did_you_mean
+from wss.files import reason_of
+from wss.models.backbones.hub.architectures import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD
+
+VISION_TRANSFORMERS = ("DINOV2Backbone", "DINOV3Backbone")
+PYRAMIDS = ("ResNetBackbone", "HGNetV2Backbone")
+# Dropout and drop path, whose draws would not come from a run's seed; the published presets have 0 of all.
+_WITHOUT = ("dropout_rate", "drop_path_rate", "attention_dropout")
+_FILES = "expected a folder of save_to_preset with config.json, image_converter.json and the weights"
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """An encoder of keras-hub.
+
+    Attributes:
+        name: Name or folder, as users write it.
+        class_name: Class in `keras_hub.models`.
+        config: Arguments of that class, without dropout.
+        scale: Factor of each channel of an image in 0 .. 255.
+        offset: What is added to each channel after that.
+        has_weights: Whether `backbone` loads the weights of the preset.
+    """
+
+    name: str
+    class_name: str
+    config: dict[str, Any]
+    scale: tuple[float, float, float]
+    offset: tuple[float, float, float]
+    has_weights: bool
+
+    @classmethod
+    def of(cls, name: str, *, weights: bool = True) -> "Preset":
+        """Finds a preset.
+
+        Args:
+            name: A folder, or a name that keras-hub downloads.
+            weights: Whether its weights are wanted; without, nothing is downloaded.
+
+        Raises:
+            UserError: keras-hub is not installed, there is no such preset, or it is of an unknown kind.
+        """
+        models = hub_models()
+        if Path(name).is_dir():
+            class_name, config = _config_of(Path(name))
+            scale, offset = _normalisation_of(Path(name))
+        elif "/" in name and "://" not in name:
+            raise UserError(f"build_model.encoder_preset = {name!r}: no such folder; {_FILES}")
+        elif weights:
+            class_name, config, scale, offset = _downloaded(name)
+        elif name in ARCHITECTURES:
+            class_name, config = ARCHITECTURES[name]["class_name"], dict(ARCHITECTURES[name]["config"])
+            scale, offset = _scale_and_offset(IMAGENET_MEAN, IMAGENET_STD)
+        else:
+            raise UserError(
+                f"build_model.encoder_preset = {name!r}: its network is not known without its weights; expected one of "
+                f"{', '.join(ARCHITECTURES)}, or a folder.{did_you_mean(name, ARCHITECTURES)}"
+            )
+        if class_name not in (*VISION_TRANSFORMERS, *PYRAMIDS) or not hasattr(models, class_name):
+            raise UserError(
+                f"build_model.encoder_preset = {name!r} is a {class_name}, expected one of "
+                f"{', '.join((*VISION_TRANSFORMERS, *PYRAMIDS))}"
+            )
+        return cls(name, class_name, without_dropout(config), scale, offset, weights)
+
+    @property
+    def is_vision_transformer(self) -> bool:
+        """Whether it sees an image as patches."""
+        return self.class_name in VISION_TRANSFORMERS
+
+    def backbone(self) -> keras.Model:
+        """Builds the backbone, with its weights if it has any.
+
+        Raises:
+            UserError: The weights cannot be read, or do not fit.
+        """
+        options = {name: 0.0 for name in _WITHOUT if name in self.config}
+        try:
+            if not self.has_weights:
+                return build_backbone(self.class_name, self.config)
+            return hub_models().Backbone.from_preset(self.name, **options)
+        except (ValueError, OSError, KeyError, TypeError) as error:
+            raise UserError(f"build_model.encoder_preset = {self.name!r}: cannot be loaded ({reason_of(error)}); {_FILES}") from error
+
+
+def hub_models():
+    """Returns `keras_hub.models`.
+
+    Raises:
+        UserError: keras-hub is not installed.
+    """
+    try:
+        import keras_hub
+    except ImportError as error:
+        raise UserError(
+            f"build_model.backbone = 'keras_hub' needs keras-hub ({error}); install it by pip install 'wss[hub]'"
+        ) from error
+    return keras_hub.models
+
+
+def build_backbone(class_name: str, config: dict[str, Any]) -> keras.Model:
+    """Returns a backbone of keras-hub with random weights."""
+    return getattr(hub_models(), class_name)(**config)
+
+
+def without_dropout(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns arguments of a backbone without dropout, and without what its constructor does not take."""
+    kept = {name: value for name, value in config.items() if name not in ("dtype", "trainable", "name")}
+    return {name: 0.0 if name in _WITHOUT else value for name, value in kept.items()}
+
+
+def _config_of(folder: Path) -> tuple[str, dict[str, Any]]:
+    saved = _json(folder / "config.json")
+    try:
+        return saved["registered_name"].rpartition(">")[2], dict(saved["config"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder / 'config.json'}: not of keras-hub (no {error}); {_FILES}") from error
+
+
+def _normalisation_of(folder: Path) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    file = folder / "image_converter.json"
+    if not file.is_file():
+        raise UserError(
+            f"{file}: not there, so how images are normalised is not known; save the preset's ImageConverter into the folder too"
+        )
+    config = _json(file).get("config", {})
+    try:
+        return _three(config["scale"]), _three(config["offset"] or 0.0)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{file}: no scale and offset of three channels in it; {_FILES}") from error
+
+
+def _three(value: float | Sequence[float]) -> tuple[float, float, float]:
+    values = [float(value)] * 3 if isinstance(value, int | float) else [float(channel) for channel in value]
+    red, green, blue = values
+    return red, green, blue
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read ({reason_of(error)}); {_FILES}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: not an object; {_FILES}")
+    return found
+
+
+def _downloaded(name: str) -> tuple[str, dict[str, Any], tuple[float, float, float], tuple[float, float, float]]:
+    """Returns what a preset of keras-hub's list is, from its files, which are downloaded."""
+    import keras_hub
+
+    known = [preset for cls in (*VISION_TRANSFORMERS, *PYRAMIDS) for preset in getattr(keras_hub.models, cls).presets]
+    if name not in known and "://" not in name:
+        raise UserError(
+            f"build_model.encoder_preset = {name!r}: neither a folder nor a preset of keras-hub.{did_you_mean(name, known)} "
+            "Without its weights (build_model.encoder_weights = False) the network is built here"
+        )
+    try:
+        from keras_hub.src.utils.preset_utils import get_file
+
+        folder = Path(get_file(name, "config.json")).parent
+        get_file(name, "image_converter.json")
+    except Exception as error:  # of the network, of Kaggle, of a full disk
+        raise UserError(
+            f"build_model.encoder_preset = {name!r}: cannot be downloaded ({reason_of(error)}); copy its folder from a "
+            "machine with a network and give the path, or begin with random weights by build_model.encoder_weights = False"
+        ) from error
+    return *_config_of(folder), *_normalisation_of(folder)
+
+
+def _scale_and_offset(mean: Sequence[float], deviation: Sequence[float]):
+    pairs = list(zip(mean, deviation, strict=True))
+    return _three([1 / (255 * d) for _, d in pairs]), _three([-m / d for m, d in pairs])
