@@ -1,4 +1,6 @@
-"""Position embeddings of a ViT at another grid, as DINOv2's reference resamples them: bicubic, one matrix for each axis."""
+"""Position embeddings of ViTs at any grid: DINOv2's table, resampled as its reference does, and DINOv3's rotations."""
+
+import math
 
 import tensorflow as tf
 
@@ -20,6 +22,23 @@ def resampled(table: tf.Tensor, size: tuple, *, antialias: bool = False) -> tf.T
     grid = tf.reshape(table, [side, side, -1])
     rows, columns = (_weights(tf.convert_to_tensor(length), side, antialias=antialias) for length in size)
     return tf.reshape(tf.einsum("yi,xj,ijd->yxd", rows, columns, grid), [-1, table.shape[1]])
+
+
+def rotations(size: tuple, frequencies: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns cosines and sines of DINOv3's rotary positions, float32 [h * w, 4 F].
+
+    Args:
+        size: (h, w), each a number or an int32 scalar.
+        frequencies: float32 [F], inverse periods of an axis whose ends are at -1 and 1.
+    """
+    rows, columns = (
+        2.0 * (tf.range(tf.cast(length, tf.float32), dtype=tf.float32) + 0.5) / tf.cast(length, tf.float32) - 1.0
+        for length in size
+    )
+    places = tf.stack(tf.meshgrid(rows, columns, indexing="ij"), axis=-1)
+    angles = tf.reshape(2.0 * math.pi * places[..., None] * frequencies, [-1, 2 * frequencies.shape[0]])
+    angles = tf.tile(angles, [1, 2])
+    return tf.cos(angles), tf.sin(angles)
 
 
 def _weights(length: tf.Tensor, side: int, *, antialias: bool) -> tf.Tensor:

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from wss.errors import UserError
-from wss.models.backbones.hub.position_embeddings import resampled
+from wss.models.backbones.hub.position_embeddings import resampled, rotations
 from wss.models.backbones.hub.presets import build_backbone
 from wss.models.layers.convolution import Shape
 from wss.ops.resizing import sides
@@ -46,7 +46,8 @@ class VisionTransformer(keras.layers.Layer):
         self.antialias = bool(getattr(of_hub, "antialias_in_interpolation", False))
         self.registers = int(of_hub.num_register_tokens)
         self.patch_embeddings, self.layernorm = of_hub.patch_embeddings, backbone.layernorm
-        self.rope = getattr(backbone, "rope_embedding", None)
+        rope = getattr(backbone, "rope_embedding", None)
+        self.frequencies = None if rope is None else keras.ops.convert_to_numpy(rope.inv_freq)
         self.depth = len(backbone.encoder.layers)
         # Attributes, not a list: TensorFlow's checkpoints do not look into Keras' lists.
         for number, block in enumerate(backbone.encoder.layers, 1):
@@ -81,8 +82,9 @@ class VisionTransformer(keras.layers.Layer):
         grid = height // self.patch, width // self.patch
         tokens = self._embedded(self.patch_embeddings(images), batch, grid)
         arguments = {}
-        if self.rope is not None:
-            arguments = {"position_embeddings": self.rope(images), "num_prefix_tokens": 1 + self.registers}
+        if self.frequencies is not None:
+            rotated = tuple(tf.cast(values, tokens.dtype) for values in rotations(grid, self.frequencies))
+            arguments = {"position_embeddings": rotated, "num_prefix_tokens": 1 + self.registers}
         outputs = {}
         for number, block in enumerate(self.blocks, 1):
             tokens = self._applied(block, tokens, arguments, training)
