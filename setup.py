@@ -20,6 +20,7 @@ REPORT = ["matplotlib>=3.9", "jinja2>=3.1"]  # charts, pages
 EXPORT = ["tf2onnx>=1.17", "onnx>=1.20", "onnxruntime>=1.23", "ai-edge-litert>=2.1"]
 DEMO = ["gradio>=6"]
 VIDEO = ["av>=14"]
+HUB = ["keras-hub>=0.32"]  # encoders; brings keras >= 3.15, TensorFlow 2.21 and its text package
 DOCS = ["mkdocs-material>=9.6", "latex2mathml>=3.77"]
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "wss" / "__init__.py").read_text()).group(1)
@@ -63,7 +64,8 @@ setup(
         "demo": DEMO,
         "video": VIDEO,
         "docs": DOCS,
-        "dev": [*DEV, *CONVERT, *BEAM, *REPORT, *EXPORT, *DEMO, *VIDEO, *DOCS],
+        "hub": HUB,
+        "dev": [*DEV, *CONVERT, *BEAM, *REPORT, *EXPORT, *DEMO, *VIDEO, *DOCS, *HUB],
     },
     entry_points={
         "console_scripts": [

@@ -15,6 +15,7 @@ from wss.errors import UserError
 from wss.inference.sliding_window import window_starts
 from wss.methods.bap_nal.stages import BoxStages
 from wss.methods.dars.rounds import Rounds
+from wss.models.backbones.hub.encoder import KERAS_HUB
 from wss.models.backbones.registry import BACKBONES
 from wss.project import PROJECT_ROOT, recipes
 from wss.training.optimizers import build_optimizer
@@ -54,9 +55,9 @@ def test_recipe_is_a_complete_experiment(path):
         "TrainingData.labeled_split",
         "load_dataset.directory",
     )
-    methods = ("Supervised", "PseudoSeg", "Classification", "SelfTraining", "ESL", "NoiseAware")
+    methods = ("Supervised", "PseudoSeg", "Classification", "SelfTraining", "ESL", "NoiseAware", "FixMatch", "UniMatch", "UniMatchV2")
     assert str(method) in [f"@{name}()" for name in methods]
-    assert steps > 0 and backbone in BACKBONES and labeled and directory
+    assert steps > 0 and backbone in (*BACKBONES, KERAS_HUB) and labeled and directory
 
 
 @pytest.mark.parametrize("path", RECIPES)

@@ -142,7 +142,10 @@ def _configure_as(run: RunDirectory, parameters: Sequence[str]) -> None:
     """Replaces gin's configuration by that of a run, with parameters over it."""
     if not run.config.is_file():
         raise UserError(f"--run_dir={run.path}: no {CONFIG_NAME} in it; expected a folder that wss-train wrote")
-    configure([str(run.config)], parameters, saved=True)
+    of_encoder = []
+    if run.encoder.is_dir():  # the weights are the run's, so that the preset need not be there any more
+        of_encoder = [f"build_model.encoder_preset = {str(run.encoder)!r}", "build_model.encoder_weights = False"]
+    configure([str(run.config)], [*of_encoder, *parameters], saved=True)
     if "method" not in gin.get_bindings("train"):
         raise UserError(f"{run.config}: damaged (it sets no train.method); expected what wss-train wrote")
 

@@ -83,6 +83,11 @@ class RunDirectory:
         return self.path / BEST_NAME
 
     @property
+    def encoder(self) -> Path:
+        """The folder that says what an encoder of keras-hub is, without its weights."""
+        return self.path / "encoder"
+
+    @property
     def validation(self) -> Path:
         """The file of the evaluations on the way."""
         return self.path / "validation.json"

@@ -119,7 +119,10 @@ def test_pseudo_labels_are_those_of_their_records(info, pseudo):
     gin.bind_parameter("Augmentation.flip_probability", 0.0)
     views = [part["pseudo"] for part in take(data(info, crop_size=(48, 48), **pseudo).batches(PSEUDO), 10)]
     records = take(
-        evaluation_batches(DatasetInfo.load(pseudo["pseudo_directory"]), "train", 20, padding=Padding(GREY), size=(48, 48)), 1
+        evaluation_batches(
+            DatasetInfo.load(pseudo["pseudo_directory"]), "train", 20, padding=Padding(GREY), size=(48, 48)
+        ),
+        1,
     )[0]
     whole = lambda parts: sorted(np.concatenate([p["image"], p["label"]], -1).tobytes() for p in parts)
     rows = lambda batch: [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]

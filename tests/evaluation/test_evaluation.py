@@ -11,10 +11,10 @@ import tensorflow as tf
 from networks import pseudoseg_network
 
 from wss import config
-from wss.data.padding import Padding
 from wss.data.dataset_info import DatasetInfo, SplitInfo, load_dataset
 from wss.data.example import encode_example
 from wss.data.masks import encode_mask
+from wss.data.padding import Padding
 from wss.errors import UserError
 from wss.evaluation.evaluation import Evaluation, report
 from wss.evaluation.result import read_json

@@ -82,7 +82,11 @@ def named_as_in_wss(name: str, shape: tuple[int, ...]):
     """Returns name and shape of a weight in wss, and the function that brings its values to PyTorch's shape."""
     heads = (HEADS, DEPTH // HEADS)
     as_is = lambda value: value
-    tokens = {"cls_token": "class_token", "register_tokens": "register_tokens", "position_embeddings": "position_embeddings"}
+    tokens = {
+        "cls_token": "class_token",
+        "register_tokens": "register_tokens",
+        "position_embeddings": "position_embeddings",
+    }
     if (last := name.rpartition(".")[2]) in tokens:
         return f"vision_transformer/{tokens[last]}", shape, as_is
     if name.endswith("mask_token"):
@@ -146,12 +150,16 @@ def dpt(maps):
 
     def conv(x, name: str, filters: int, size: int, *, bias: bool = True, **options):
         kernel = torch.tensor(weight(f"{name}/kernel", (size, size, x.shape[1], filters)).transpose(3, 2, 0, 1).copy())
-        return functional.conv2d(x, kernel, torch.tensor(weight(f"{name}/bias", (filters,))) if bias else None, **options)
+        return functional.conv2d(
+            x, kernel, torch.tensor(weight(f"{name}/bias", (filters,))) if bias else None, **options
+        )
 
     def transposed(x, name: str, factor: int):
         # Keras keeps (h, w, out, in), PyTorch (in, out, h, w).
         kernel = weight(f"{name}/kernel", (factor, factor, x.shape[1], x.shape[1])).transpose(3, 2, 0, 1).copy()
-        return functional.conv_transpose2d(x, torch.tensor(kernel), torch.tensor(weight(f"{name}/bias", (x.shape[1],))), factor)
+        return functional.conv_transpose2d(
+            x, torch.tensor(kernel), torch.tensor(weight(f"{name}/bias", (x.shape[1],))), factor
+        )
 
     def unit(x, name: str):
         inner = conv(functional.relu(x), f"{name}_conv_1", WIDTH, 3, padding=1)

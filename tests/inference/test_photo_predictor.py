@@ -50,7 +50,9 @@ def one_device() -> tf.distribute.Strategy:
 
 
 def predictor_of(model, strategy=None, sizes=SIZES, **settings) -> PhotoPredictor:
-    return PhotoPredictor(model, strategy or one_device(), settings=Labeling(**settings), padding=Padding(GREY), sizes=sizes)
+    return PhotoPredictor(
+        model, strategy or one_device(), settings=Labeling(**settings), padding=Padding(GREY), sizes=sizes
+    )
 
 
 def logits_of(photos=PHOTOS, model=linear, strategy=None, sizes=SIZES, **settings) -> dict[str, np.ndarray]:

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from wss.data.padding import Padding
 from wss.data.dataset_info import DatasetInfo
+from wss.data.padding import Padding
 from wss.data.photos import SUFFIXES
 from wss.errors import UserError
 from wss.inference import photos as examples

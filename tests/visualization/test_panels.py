@@ -80,7 +80,9 @@ def test_pictures_of_a_folder_of_photos(info, model, tmp_path, capsys):
     photos.mkdir()
     Image.fromarray(np.zeros([30, 80, 3], np.uint8)).save(photos / "wide.jpg")
     Image.fromarray(np.zeros([400, 100], np.uint8)).save(photos / "tall_grey.png")
-    visualize(model, PseudoSeg(), info, examples=FolderExamples(str(photos), 100, Padding(GREY)), output=tmp_path / "out")
+    visualize(
+        model, PseudoSeg(), info, examples=FolderExamples(str(photos), 100, Padding(GREY)), output=tmp_path / "out"
+    )
     assert Image.open(tmp_path / "out/overlays/wide.png").size == (80, 30)
     assert Image.open(tmp_path / "out/overlays/tall_grey.png").size == (25, 100)
     assert "of 2 images in " in capsys.readouterr().out
@@ -92,7 +94,9 @@ def test_masks_are_class_ids_in_the_colours_of_the_data_set(info, model, tmp_pat
     noise = np.random.default_rng(0).integers(0, 255, [60, 90, 3], np.uint8)
     for name in ("a.jpg", "a.png", "sub/a.png"):
         Image.fromarray(noise).save(photos / name)
-    visualize(model, Supervised(), info, examples=FolderExamples(str(photos), 45, Padding(GREY)), output=tmp_path / "out")
+    visualize(
+        model, Supervised(), info, examples=FolderExamples(str(photos), 45, Padding(GREY)), output=tmp_path / "out"
+    )
     files = sorted(
         path.relative_to(tmp_path / "out/masks").as_posix() for path in (tmp_path / "out/masks").rglob("*.png")
     )
@@ -109,7 +113,9 @@ def test_masks_are_class_ids_in_the_colours_of_the_data_set(info, model, tmp_pat
 def test_more_classes_than_a_mask_has_values_are_refused(info, model, tmp_path):
     many = dataclasses.replace(info, class_names=tuple(map(str, range(256))), colors=((0, 0, 0),) * 256)
     with pytest.raises(UserError, match="256 classes; a mask has 255 values"):
-        visualize(model, Supervised(), many, examples=SplitExamples(info, "val", Padding(GREY), number=1), output=tmp_path)
+        visualize(
+            model, Supervised(), many, examples=SplitExamples(info, "val", Padding(GREY), number=1), output=tmp_path
+        )
 
 
 def test_a_full_disk_is_one_line(info, model, tmp_path, monkeypatch):
@@ -118,4 +124,6 @@ def test_a_full_disk_is_one_line(info, model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(panels, "save_png", full)
     with pytest.raises(UserError, match="No space left on device"):
-        visualize(model, Supervised(), info, examples=SplitExamples(info, "val", Padding(GREY), number=4), output=tmp_path)
+        visualize(
+            model, Supervised(), info, examples=SplitExamples(info, "val", Padding(GREY), number=4), output=tmp_path
+        )

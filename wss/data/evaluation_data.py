@@ -88,6 +88,48 @@ def evaluation_batches(
     return examples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
+def original_size_batches(
+    info: DatasetInfo, split: str, batch_size: int, *, multiple: int = 1, together: int = 256
+) -> tf.data.Dataset:
+    """Returns the whole images of a split without padding, in batches of images of one size.
+
+    Args:
+        info: The data set.
+        split: Name of one of its splits.
+        batch_size: Largest number of images of a batch.
+        multiple: Number of which batches are multiples, that of the replicas; they are filled up with images that have no
+            labelled pixel.
+        together: Number of images, one after the other, among which those of one size are looked for; so many are held.
+
+    Returns:
+        Batches of image float32 [b, H, W, 3] in 0 .. 255, label int32 [b, H, W, 1] and size int32 [b, 2].
+    """
+    resize = ResizeToRange()
+
+    def example_of(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        _, image, label = read_example(serialized, info, split, resize)
+        return {"image": image, "label": label, "size": tf.shape(image)[:2]}
+
+    def of_one_size(_: tf.Tensor, examples: tf.data.Dataset) -> tf.data.Dataset:
+        return examples.batch(batch_size)
+
+    def filled(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        missing = -tf.shape(batch["image"])[0] % multiple
+        more = lambda values, value: tf.pad(
+            values, [[0, missing], *[[0, 0]] * (values.shape.rank - 1)], constant_values=tf.cast(value, values.dtype)
+        )
+        image = tf.cast(more(batch["image"], 0), tf.float32)
+        return {"image": image, "label": more(batch["label"], info.ignore_label), "size": more(batch["size"], 0)}
+
+    def grouped(examples: tf.data.Dataset) -> tf.data.Dataset:
+        key = lambda example: tf.reduce_sum(tf.cast(example["size"], tf.int64) * [1 << 20, 1])
+        return examples.group_by_window(key, of_one_size, window_size=batch_size)
+
+    examples = split_records(info, split).map(example_of, num_parallel_calls=tf.data.AUTOTUNE)
+    windows = examples.window(together).flat_map(lambda parts: grouped(tf.data.Dataset.zip(parts)))
+    return windows.map(filled, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
 def _padded(
     image: tf.Tensor,
     label: tf.Tensor,

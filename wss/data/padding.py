@@ -7,6 +7,8 @@ from typing import TypeVar
 import numpy as np
 import tensorflow as tf
 
+from wss.errors import UserError
+
 Pixel = Sequence[float]
 Side = TypeVar("Side", int, tf.Tensor)
 
@@ -36,12 +38,24 @@ class Padding:
         height, width = size
         return self.up(height), self.up(width)
 
-    def nearest(self, size: Sequence[int]) -> tuple[int, int]:
-        """Returns the (height, width) next to `size`, of one period or more; halves are rounded up."""
-        height, width = (
-            max(self.multiple, int((side - self.more) / self.multiple + 0.5) * self.multiple) + self.more for side in size
-        )
+    def nearest(self, size: Sequence[Side]) -> tuple[Side, Side]:
+        """Returns the (height, width) next to `size`, of one multiple or more; halves are rounded up."""
+        multiples = ((2 * (side - self.more) + self.multiple) // (2 * self.multiple) for side in size)
+        largest = lambda number: max(number, 1) if isinstance(number, int) else tf.maximum(number, 1)
+        height, width = (largest(number) * self.multiple + self.more for number in multiples)
         return height, width
+
+    def check(self, parameter: str, size: Sequence[int] | None) -> None:
+        """Checks a (height, width) that a parameter says.
+
+        Raises:
+            UserError: The network takes no such side.
+        """
+        if self.strict and size is not None and self.size(size) != tuple(size):
+            raise UserError(
+                f"{parameter} = {tuple(size)}: the encoder takes multiples of its patch of {self.multiple}; expected such as "
+                f"{self.nearest(size)}"
+            )
 
     def canvas(self, size: Sequence[int], number: int = 1) -> np.ndarray:
         """Returns `number` images of nothing but padding, float32 [number, height, width, 3]."""

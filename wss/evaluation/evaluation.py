@@ -14,7 +14,7 @@ import gin
 import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
-from wss.data.evaluation_data import evaluation_batches
+from wss.data.evaluation_data import evaluation_batches, original_size_batches
 from wss.data.padding import Padding
 from wss.data.record_damage import validate_records
 from wss.errors import UserError
@@ -26,18 +26,25 @@ from wss.files import reason_of
 from wss.inference.prediction import AVERAGES, predict, predict_sliding
 from wss.models.deeplab import DeepLab
 from wss.ops.dense_crf import CRFSettings
-from wss.parameter_ranges import in_ranges
+from wss.parameter_ranges import Relation, in_ranges
 from wss.progress import format_seconds
 from wss.ranges import LARGEST_BATCH, LARGEST_SCALE, Integer, Number, OneOf, OrNone, Several, Size, Switch, Text
 from wss.run_directory import RunDirectory
+from wss.runtime.strategy import number_of_hosts
 
 
 @gin.configurable
 @in_ranges(
     "Evaluation",
+    Relation(
+        ("size", "original_size"),
+        lambda size, original: size is None or not original,
+        "no size with original_size = True",
+    ),
     split=Text("the name of a split"),
     batch_size=Integer(1, LARGEST_BATCH),
     size=OrNone(Size()),
+    original_size=Switch(),
     scales=Several(Number(above=0, maximum=LARGEST_SCALE)),
     flip=Switch(),
     window=OrNone(Size()),
@@ -54,6 +61,7 @@ class Evaluation:
         split: Name of the split.
         batch_size: Number of images of one step, over all replicas.
         size: (height, width) to pad the images to, once resized by `ResizeToRange`; None takes what the largest needs.
+        original_size: Whether every image has its own size, without padding, in batches of images of one size; on one host.
         scales: Factors of the image size, averaged.
         flip: Whether to average with the mirrored image.
         window: (height, width) of sliding windows over the scaled image, best the crop size of training; None takes whole
@@ -68,6 +76,7 @@ class Evaluation:
     split: str = "val"
     batch_size: int = 8
     size: tuple[int, int] | None = None
+    original_size: bool = False
     scales: Sequence[float] = (1.0,)
     flip: bool = False
     window: tuple[int, int] | None = None
@@ -95,14 +104,25 @@ class Evaluation:
                 f"Evaluation.batch_size = {self.batch_size} does not divide among "
                 f"{strategy.num_replicas_in_sync} replicas"
             )
+        model.padding.check("Evaluation.window", self.window)
+        model.padding.check("Evaluation.size", self.size)
+        if self.original_size and number_of_hosts(strategy) > 1:
+            raise UserError(
+                "Evaluation.original_size = True: on one host only; leave it out and evaluate the run by wss-eval there"
+            )
         evaluator = Evaluator(
             model,
             info,
             strategy=strategy,
             predict_fn=self._predict_fn(model.padding),
             crf=CRFSettings() if self.crf else None,
+            # Windows lie at places that the graph knows.
+            any_size=self.original_size and self.window is None,
         )
-        batches = evaluation_batches(info, self.split, self.batch_size, padding=model.padding, size=self.size)
+        if self.original_size:
+            batches = original_size_batches(info, self.split, self.batch_size, multiple=strategy.num_replicas_in_sync)
+        else:
+            batches = evaluation_batches(info, self.split, self.batch_size, padding=model.padding, size=self.size)
         return SplitEvaluation(self.split, evaluator, batches)
 
     def _predict_fn(self, padding: Padding) -> Callable:
@@ -138,7 +158,10 @@ class SplitEvaluation:
         """Evaluates the split, or only its first batches."""
         batches = self.batches if number_of_batches is None else self.batches.take(number_of_batches)
         images = self.evaluator.info.split(self.split).num_examples
-        total = math.ceil(images / self.batches.element_spec["image"].shape[0])
+        of_batch = self.batches.element_spec["image"].shape[0]
+        if of_batch is None:  # nobody knows how many sizes there are
+            return self.evaluator(batches, self.split, number_of_batches)
+        total = math.ceil(images / of_batch)
         return self.evaluator(batches, self.split, min(total, number_of_batches or total))
 
 

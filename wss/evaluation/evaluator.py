@@ -20,7 +20,7 @@ from wss.progress import track
 
 
 class Evaluator:
-    """The evaluation of one model, again and again; its step is compiled once per image size.
+    """The evaluation of one model, again and again; its step is compiled once per image size, or once for all.
 
     Args:
         model: Network with as many classes as `info`, built under `strategy.scope()`.
@@ -30,6 +30,7 @@ class Evaluator:
             `functools.partial(predict, flip=True)`.
         num_bins: Number of bins of the calibration error.
         crf: Parameters of the dense CRF that refines the probabilities of each image, on the processor; None without one.
+        any_size: Whether one step is compiled for all image sizes.
 
     Raises:
         UserError: The model does not have the data set's number of classes.
@@ -44,6 +45,7 @@ class Evaluator:
         predict_fn: Callable = predict,
         num_bins: int = metrics.NUM_BINS,
         crf: CRFSettings | None = None,
+        any_size: bool = False,
     ):
         if model.num_classes != info.num_classes:
             raise UserError(
@@ -57,7 +59,9 @@ class Evaluator:
         if crf is not None and isinstance(self.strategy, tf.distribute.TPUStrategy):
             raise UserError("Evaluation.crf = True: a TPU cannot call the processor for it; evaluate on a GPU or a CPU")
         self._predict = functools.partial(predict_fn, model)
-        self._step = tf.function(self._sum_over_replicas)
+        # A TPU has to know all shapes.
+        self._any_size = any_size and not isinstance(self.strategy, tf.distribute.TPUStrategy)
+        self._step: Callable | None = None
 
     def __call__(self, batches: tf.data.Dataset, split: str, number_of_batches: int | None = None) -> Result:
         """Evaluates a split.
@@ -78,7 +82,11 @@ class Evaluator:
         confusion = np.zeros([info.num_classes] * 2, np.int64)
         calibration = np.zeros([self.num_bins, 3], np.float64)
         num_images = 0
-        steps = track(self._distributed(batches), f"evaluating {split}", number_of_batches, unit="step")
+        inputs = self._distributed(batches)
+        if self._step is None:
+            signature = inputs.element_spec if self._any_size else None
+            self._step = tf.function(self._sum_over_replicas, input_signature=signature)
+        steps = track(inputs, f"evaluating {split}", number_of_batches, unit="step")
         with damage_told((info, split)):
             for counts in one_behind(self._step(*inputs) for inputs in steps):
                 if counts["unknown"]:

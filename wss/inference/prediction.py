@@ -9,12 +9,13 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from wss.data.padding import Padding
 from wss.inference.refinement import refine
 from wss.inference.sliding_window import SlidingWindows, mean_of_windows, pad_for_windows
 from wss.methods.base import Figure, Method
 from wss.models.deeplab import DeepLab
 from wss.ops.dense_crf import CRFSettings
-from wss.ops.resizing import resize_bilinear
+from wss.ops.resizing import resize_bilinear, sides
 from wss.runtime.devices import on_cpu
 
 AVERAGES = ("probabilities", "logits")
@@ -30,7 +31,8 @@ def predict(
 
     Args:
         model: Callable `model(images, training=False)` that returns logits `[B, h, w, C]`.
-        images: float `[B, H, W, 3]`, 0 .. 255, H and W static.
+        images: float `[B, H, W, 3]`, 0 .. 255. Where the network takes only some sides, such as multiples of a ViT's patch,
+            they are resized to the nearest ones, and its logits back.
         scales: Factors of the image size, averaged.
         flip: Whether to average with the prediction of the mirrored image.
         average: What is averaged, "probabilities" or "logits".
@@ -46,11 +48,11 @@ def predict(
 
 def _mean_prediction(model, images, *, scales: Sequence[float] = (1.0,), flip: bool, average: str) -> tf.Tensor:
     """Returns the mean of what is averaged, see `predict`."""
-    height, width = images.shape[1:3]
-    predicted = functools.partial(_predicted, model, size=(height, width), average=average)
+    size = sides(images)[1:3]
+    predicted = functools.partial(_predicted, model, size=size, average=average)
     total = 0.0
     for scale in scales:
-        scaled = resize_bilinear(images, scaled_size((height, width), scale))
+        scaled = _as_seen(model, images, size, scale)
         if not flip:
             total += predicted(scaled)
             continue
@@ -108,8 +110,21 @@ def predict_sliding(
 
 def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
     """Returns (height, width) times a scale; grids of 2^n + 1 stay aligned, so that corners map to corners."""
-    height, width = (round(scale * (side - 1)) + 1 for side in size)
+    rounded = lambda side: round(side) if isinstance(side, float) else tf.cast(tf.round(side), tf.int32)
+    height, width = (
+        rounded(scale * (side - 1 if isinstance(side, int) else tf.cast(side - 1, tf.float32))) + 1 for side in size
+    )
     return height, width
+
+
+def _as_seen(model, images: tf.Tensor, size: Sequence[int], scale: float) -> tf.Tensor:
+    """Returns images of a (height, width) at a scale, and at the nearest one that the network takes."""
+    padding: Padding | None = getattr(model, "padding", None)
+    is_strict = padding is not None and padding.strict
+    if scale == 1 and not is_strict:
+        return images
+    scaled = scaled_size(size, scale)
+    return resize_bilinear(images, padding.nearest(scaled) if padding is not None and is_strict else scaled)
 
 
 def _predict_windows(
@@ -203,6 +218,9 @@ def to_image_size(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _predicted(model, images: tf.Tensor, *, size: tuple[int, int], average: str) -> tf.Tensor:
-    """Returns probabilities or logits of images at a (height, width)."""
-    logits = resize_bilinear(tf.cast(model(images, training=False), tf.float32), size)
+    """Returns probabilities or logits of images at a (height, width), by way of the images' own."""
+    logits = tf.cast(model(images, training=False), tf.float32)
+    if (padding := getattr(model, "padding", None)) is not None and padding.strict:
+        logits = resize_bilinear(logits, sides(images)[1:3])
+    logits = resize_bilinear(logits, size)
     return logits if average == "logits" else tf.nn.softmax(logits)

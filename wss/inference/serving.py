@@ -29,8 +29,12 @@ def serving_model(
     """
     settings = dataclasses.asdict(resize)
     photos = keras.Input(batch_shape=(batch, *(size or (None, None)), 3), dtype="uint8", name=PHOTOS)
-    images = PhotoToNetwork(resize=settings, padding=dataclasses.asdict(network.padding), name="photo_to_network")(photos)
+    images = PhotoToNetwork(resize=settings, padding=dataclasses.asdict(network.padding), name="photo_to_network")(
+        photos
+    )
     logits = folded(network)(images)
-    probabilities = NetworkToPhoto(resize=settings, padding=dataclasses.asdict(network.padding), name="network_to_photo")([logits, photos])
+    probabilities = NetworkToPhoto(
+        resize=settings, padding=dataclasses.asdict(network.padding), name="network_to_photo"
+    )([logits, photos])
     outputs = {CLASSES: MostProbable(name="most_probable")(probabilities), PROBABILITIES: probabilities}
     return keras.Model(photos, outputs, name="segmentation")

@@ -215,6 +215,7 @@ def _apply(head: keras.Model, features: Features, training: bool) -> tf.Tensor:
     aspp_rates=Several(Number(above=0, maximum=LARGEST_RATE), 0),
     use_decoder=Switch(),
     head_depth=Integer(1, LARGEST_WIDTH),
+    separable_head=Switch(),
     aspp_first_two_only=Switch(),
     dropout=Number(minimum=0, below=1),
     fine_tune_batch_norm=Switch(),
@@ -249,6 +250,7 @@ class NetworkSettings:
         aspp_rates: Atrous rates of DeepLabv3+ at output stride 16; empty for ASPP without atrous branches.
         use_decoder: Whether DeepLabv3+ refines at stride 4 by low-level features.
         head_depth: Channels of its ASPP and decoder.
+        separable_head: Whether the 3x3 convolutions of "deeplab_v3_plus" are separable.
         aspp_first_two_only: See `build_deeplab_v2_head`.
         dropout: Drop rate after ASPP; in PSPNet, of whole channels, before the last convolutions.
         fine_tune_batch_norm: Whether batch norms train with batch statistics; False freezes them (small batches).
@@ -277,6 +279,7 @@ class NetworkSettings:
     aspp_rates: Sequence[int] = (6, 12, 18)
     use_decoder: bool = True
     head_depth: int = 256
+    separable_head: bool = True
     aspp_first_two_only: bool = False
     dropout: float = 0.1
     fine_tune_batch_norm: bool = True

@@ -147,6 +147,9 @@ class Trainer:
                 "--run_dir must be a folder that all of them share"
             )
         self.run_directory.save_config()
+        preset = self.step.model.spec.preset
+        if preset is not None and self.run_directory.writes:
+            preset.write(self.run_directory.encoder)
         (resumed or found).write(self.run_directory)
         if not resumed:
             self.step.method.prepare(self.step.model, self.data)

@@ -160,6 +160,7 @@ class Training:
             network.state = self.method.build_state(network, info)
             average = averaged_weights(network, self.method, self.ema_decay)
         data = TrainingData(info, network.padding.color, seed=self.seed)
+        network.padding.check("TrainingData.crop_size", data.crop_size)
         data.check(self.method.streams)
         network.class_weights = self._class_weights(data)
         self.method.check(data)

@@ -78,7 +78,7 @@ def build_projector(
     """Builds the projector for a network.
 
     Args:
-        network: The network, DeepLabv3+ with a decoder.
+        network: The network, DeepLabv3+ with a decoder, or with DPT's head, whose fused map is taken.
         depth: Channels of the two convolutions.
         dimension: L, the length of the vectors that are compared; 512 in the paper.
         separable: Whether the convolutions are separable, for small networks.
@@ -90,6 +90,6 @@ def build_projector(
     if DECODER_INPUT not in [layer.name for layer in network.segmentation_head.layers]:
         raise UserError(
             "ESL.contrast_weight: the contrast reads what DeepLabv3+'s decoder reads, but the network has no decoder; set "
-            "build_model.use_decoder = True and a DeepLabv3+ head, or ESL.contrast_weight = 0"
+            "build_model.use_decoder = True and a DeepLabv3+ head, 'dpt' on a ViT, or ESL.contrast_weight = 0"
         )
     return Projector(network, depth=depth, dimension=dimension, separable=separable, dropout=dropout, name="projector")

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import keras
 
@@ -13,6 +14,9 @@ from wss.models.backbones.vgg import SCOPE as VGG_SCOPE
 from wss.models.backbones.vgg import vgg16_large_fov
 from wss.models.backbones.xception import xception
 from wss.models.layers.convolution import Preprocess
+
+if TYPE_CHECKING:
+    from wss.models.backbones.hub.presets import Preset
 
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -34,6 +38,7 @@ class BackboneSpec:
         classifier_dropout: Drop rate before the image classifier.
         multi_grid: Whether it takes unit rates for its last block.
         patch: Side of the patches of a ViT, whose images have multiples of it; None without patches.
+        preset: The preset of keras-hub that it is; None for one of this project.
     """
 
     name: str
@@ -47,6 +52,7 @@ class BackboneSpec:
     classifier_dropout: float = 0.0
     multi_grid: bool = True
     patch: int | None = None
+    preset: "Preset | None" = None
 
     @property
     def padding(self) -> Padding:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
+from wss.models.heads.aspp_decoder import DECODER_INPUT
 from wss.models.layers.classifier import LINEAR, Classifier
 from wss.models.layers.convolution import ResizeLike, Shape, head_input, pytorch_uniform
 from wss.ops.resizing import resize_bilinear, sides
@@ -50,6 +51,7 @@ def build_dpt_head(
     path = None
     for level in (4, 3, 2, 1):
         path = _fused(path, maps[level - 1], level, width, like=maps[level - 2] if level > 1 else None)
+    path = keras.layers.Identity(name=DECODER_INPUT)(path)
     x = _conv(width, 3, name="output_conv", inputs=width, activation="relu")(path)
     logits = classifier(x, num_classes, initializer=pytorch_uniform(), bias_initializer=uniform_bias(width))
     return keras.Model(inputs, logits, name="segmentation_head")

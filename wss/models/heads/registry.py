@@ -30,38 +30,61 @@ def build_heads(
         settings: The settings of the network.
         num_classes: C, the background included if there is one.
         shapes: (h, w, D) of the backbone's end points, by role.
+
+    Raises:
+        UserError: The backbone lacks end points that the head needs.
     """
-    common: dict = {"dropout": settings.dropout, "batch_norm": settings.batch_norm.arguments()}
     auxiliary = None
     if settings.auxiliary_head or settings.head == "pspnet":
-        auxiliary = build_auxiliary_head(num_classes, shapes["hypercolumn_previous"], **common)
+        auxiliary = build_auxiliary_head(num_classes, shapes["hypercolumn_previous"], **_regularised(settings))
+    return _segmentation_head(settings, num_classes, shapes), auxiliary
+
+
+def _segmentation_head(settings: "NetworkSettings", num_classes: int, shapes: Mapping[str, tuple]) -> keras.Model:
     features, classifier = shapes["features"], {"classifier": settings.last_layer}
-    if settings.head == "dpt":
-        blocks = last_blocks(list(shapes))
-        if len(blocks) != 4:
-            raise UserError(
-                f"build_model.head = 'dpt' needs four blocks of a ViT, found {len(blocks)}; take a ViT of four blocks or more "
-                "(build_model.backbone = 'keras_hub'), or head = 'deeplab_v3_plus'"
-            )
-        return build_dpt_head(num_classes, {name: shapes[name] for name in blocks}, **classifier), auxiliary
-    low_level = shapes.get("low_level")
-    if low_level is None and (settings.head == "deeplab_v3_plus_u2pl" or settings.use_decoder):
-        if settings.head.startswith("deeplab_v3_plus"):
-            raise UserError(
-                f"build_model.head = {settings.head!r} needs features at stride 4, which a ViT does not have; set "
-                "build_model.head = 'dpt', or 'deeplab_v3_plus' with use_decoder = False"
-            )
-    if settings.head == "deeplab_v2":
-        return build_deeplab_v2_head(num_classes, features, settings.aspp_first_two_only), auxiliary
-    if settings.head == "deeplab_v2_features":
-        return build_deeplab_v2_features_head(num_classes, features, **classifier), auxiliary
-    if settings.head == "large_fov":
-        return build_large_fov_head(num_classes, features, **classifier), auxiliary
-    common |= classifier
-    if settings.head == "pspnet":
-        return build_pspnet_head(num_classes, features, **common), auxiliary
-    common |= {"output_stride": settings.output_stride, "aspp_rates": settings.aspp_rates, "depth": settings.head_depth}
-    if settings.head == "deeplab_v3_plus":
-        head = build_segmentation_head(num_classes, features, low_level, use_decoder=settings.use_decoder, **common)
-        return head, auxiliary
-    return build_u2pl_head(num_classes, features, low_level, **common), auxiliary
+    match settings.head:
+        case "dpt":
+            return build_dpt_head(num_classes, _four_blocks(shapes), **classifier)
+        case "deeplab_v2":
+            return build_deeplab_v2_head(num_classes, features, settings.aspp_first_two_only)
+        case "deeplab_v2_features":
+            return build_deeplab_v2_features_head(num_classes, features, **classifier)
+        case "large_fov":
+            return build_large_fov_head(num_classes, features, **classifier)
+        case "pspnet":
+            return build_pspnet_head(num_classes, features, **_regularised(settings), **classifier)
+    aspp: dict = {
+        "output_stride": settings.output_stride,
+        "aspp_rates": settings.aspp_rates,
+        "depth": settings.head_depth,
+        **_regularised(settings),
+        **classifier,
+    }
+    low_level = _low_level(settings, shapes)
+    if settings.head == "deeplab_v3_plus_u2pl":
+        return build_u2pl_head(num_classes, features, low_level, **aspp)
+    aspp |= {"use_decoder": settings.use_decoder, "separable": settings.separable_head}
+    return build_segmentation_head(num_classes, features, low_level, **aspp)
+
+
+def _regularised(settings: "NetworkSettings") -> dict:
+    return {"dropout": settings.dropout, "batch_norm": settings.batch_norm.arguments()}
+
+
+def _four_blocks(shapes: Mapping[str, tuple]) -> dict[str, tuple]:
+    blocks = last_blocks(list(shapes))
+    if len(blocks) != 4:
+        raise UserError(
+            f"build_model.head = 'dpt' needs four blocks of a ViT, found {len(blocks)}; take a ViT of four blocks or more "
+            "(build_model.backbone = 'keras_hub'), or head = 'deeplab_v3_plus'"
+        )
+    return {name: shapes[name] for name in blocks}
+
+
+def _low_level(settings: "NetworkSettings", shapes: Mapping[str, tuple]) -> tuple | None:
+    if "low_level" not in shapes and (settings.use_decoder or settings.head == "deeplab_v3_plus_u2pl"):
+        raise UserError(
+            f"build_model.head = {settings.head!r} needs features at stride 4, which a ViT does not have; set "
+            "build_model.head = 'dpt', or 'deeplab_v3_plus' with use_decoder = False"
+        )
+    return shapes.get("low_level")

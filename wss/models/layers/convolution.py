@@ -53,9 +53,7 @@ class Preprocess(keras.layers.Layer):
         bgr: Whether the channels leave in the order BGR.
     """
 
-    def __init__(
-        self, scale: float | tuple[float, ...], offset: tuple[float, ...], bgr: bool = False, **kwargs
-    ):
+    def __init__(self, scale: float | tuple[float, ...], offset: tuple[float, ...], bgr: bool = False, **kwargs):
         super().__init__(**{"dtype": "float32", "name": "preprocess", "autocast": False, **kwargs})
         self.scale = scale if isinstance(scale, float | int) else tuple(scale)
         self.offset = tuple(offset)

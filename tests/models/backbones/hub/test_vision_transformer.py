@@ -1,4 +1,4 @@
-"""ViTs of keras-hub: the goldens of PyTorch, keras-hub's own outputs, any size, and that nothing is lost when they are saved."""
+"""ViTs of keras-hub: PyTorch's goldens, keras-hub's own outputs, any size, and that nothing is lost when they are saved."""
 
 import importlib.util
 from pathlib import Path
@@ -120,7 +120,9 @@ def test_any_multiple_of_the_patch_known_or_not(kind, size):
 @pytest.mark.parametrize("size", [(30, 28), (28, 80)])
 def test_other_sides_are_an_error(kind, size):
     vit = vit_of(kind)
-    with pytest.raises(UserError, match=rf"{size[0]} x {size[1]} pixels: .* multiples of its patch of 14; set TrainingData"):
+    with pytest.raises(
+        UserError, match=rf"{size[0]} x {size[1]} pixels: .* multiples of its patch of 14; set TrainingData"
+    ):
         vit(tf.zeros([1, *size, 3]))
     unknown = tf.function(vit, input_signature=[tf.TensorSpec([None, None, None, 3])])
     with pytest.raises(tf.errors.InvalidArgumentError, match="multiples of its patch of 14"):
@@ -144,7 +146,9 @@ def test_every_weight_has_a_gradient_with_and_without_recomputation(kind):
             return loss, tape.gradient(loss, variables)
 
         results.append(step())
-        paths = [v.path for v, gradient in zip(vit.trainable_variables, results[-1][1], strict=True) if gradient is None]
+        paths = [
+            v.path for v, gradient in zip(vit.trainable_variables, results[-1][1], strict=True) if gradient is None
+        ]
         assert not paths
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-6)
     for one, other in zip(results[0][1], results[1][1], strict=True):
@@ -235,9 +239,7 @@ def test_mixed_precision_keeps_weights_and_logits(presets, kind):
     np.testing.assert_allclose(tf.cast(features, tf.float32), exact.features(images)["features"], atol=0.25)
 
 
-@pytest.mark.parametrize(
-    ("depth", "parameters"), [(384, 2_739_061), (768, 10_948_309)], ids=["small", "base"]
-)
+@pytest.mark.parametrize(("depth", "parameters"), [(384, 2_739_061), (768, 10_948_309)], ids=["small", "base"])
 def test_parameters_of_the_head(depth, parameters):
     head = build_dpt_head(21, {f"block{number}": (None, None, depth) for number in ALL_BLOCKS})
     assert head.count_params() == parameters

@@ -74,6 +74,7 @@ def build_hub_backbone(
         weight_decay=0.0 if preset.is_vision_transformer else 1e-4,
         multi_grid=False,
         patch=encoder.patch if preset.is_vision_transformer else None,
+        preset=preset,
     )
     model = keras.Model(images, {**points, **{role: points[point] for role, point in roles.items()}}, name=KERAS_HUB)
     return model, spec

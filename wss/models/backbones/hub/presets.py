@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from wss.errors import UserError, did_you_mean
-from wss.files import reason_of
+from wss.files import reason_of, write_text
 from wss.models.backbones.hub.architectures import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD
 
 VISION_TRANSFORMERS = ("DINOV2Backbone", "DINOV3Backbone")
@@ -78,6 +78,17 @@ class Preset:
         """Whether it sees an image as patches."""
         return self.class_name in VISION_TRANSFORMERS
 
+    def write(self, folder: Path) -> None:
+        """Writes what `of` needs to build its network again, without the weights.
+
+        Raises:
+            WriteError: It cannot be written.
+        """
+        network = {"registered_name": f"keras_hub>{self.class_name}", "config": self.config}
+        converter = {"config": {"scale": self.scale, "offset": self.offset}}
+        for name, content in (("config.json", network), ("image_converter.json", converter)):
+            write_text(folder / name, json.dumps(content, indent=1) + "\n")
+
     def backbone(self) -> keras.Model:
         """Builds the backbone, with its weights if it has any.
 
@@ -90,7 +101,9 @@ class Preset:
                 return build_backbone(self.class_name, self.config)
             return hub_models().Backbone.from_preset(self.name, **options)
         except (ValueError, OSError, KeyError, TypeError) as error:
-            raise UserError(f"build_model.encoder_preset = {self.name!r}: cannot be loaded ({reason_of(error)}); {_FILES}") from error
+            raise UserError(
+                f"build_model.encoder_preset = {self.name!r}: cannot be loaded ({reason_of(error)}); {_FILES}"
+            ) from error
 
 
 def hub_models():

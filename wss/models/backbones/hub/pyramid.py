@@ -65,7 +65,9 @@ class Pyramid(keras.layers.Layer):
         with keras.StatelessScope():  # what would move the statistics is forgotten
             return self.encoder(images, training=True)
 
-    def compute_output_spec(self, images: keras.KerasTensor, training: bool | None = None) -> dict[str, keras.KerasTensor]:
+    def compute_output_spec(
+        self, images: keras.KerasTensor, training: bool | None = None
+    ) -> dict[str, keras.KerasTensor]:
         """Returns shapes and types of the levels."""
         del training
         return self.encoder(keras.KerasTensor(images.shape, dtype=self.compute_dtype))

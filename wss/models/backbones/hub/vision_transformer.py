@@ -119,12 +119,16 @@ class VisionTransformer(keras.layers.Layer):
         prefix = [whole(token)] if self.register_tokens is None else [whole(token), whole(self.register_tokens)]
         return tf.concat([*prefix, patches], axis=1)
 
-    def _applied(self, block: keras.layers.Layer, tokens: tf.Tensor, arguments: dict, training: bool | None) -> tf.Tensor:
+    def _applied(
+        self, block: keras.layers.Layer, tokens: tf.Tensor, arguments: dict, training: bool | None
+    ) -> tf.Tensor:
         if not (self.recompute and training):
             return block(tokens, training=training, **arguments)
         return tf.recompute_grad(lambda tokens: block(tokens, training=True, **arguments))(tokens)
 
-    def compute_output_spec(self, images: keras.KerasTensor, training: bool | None = None) -> dict[str, keras.KerasTensor]:
+    def compute_output_spec(
+        self, images: keras.KerasTensor, training: bool | None = None
+    ) -> dict[str, keras.KerasTensor]:
         """Returns shapes and types of the outputs."""
         del training
         batch, height, width, _ = images.shape
