@@ -55,7 +55,17 @@ def test_recipe_is_a_complete_experiment(path):
         "TrainingData.labeled_split",
         "load_dataset.directory",
     )
-    methods = ("Supervised", "PseudoSeg", "Classification", "SelfTraining", "ESL", "NoiseAware", "FixMatch", "UniMatch", "UniMatchV2")
+    methods = (
+        "Supervised",
+        "PseudoSeg",
+        "Classification",
+        "SelfTraining",
+        "ESL",
+        "NoiseAware",
+        "FixMatch",
+        "UniMatch",
+        "UniMatchV2",
+    )
     assert str(method) in [f"@{name}()" for name in methods]
     assert steps > 0 and backbone in (*BACKBONES, KERAS_HUB) and labeled and directory
 
@@ -102,6 +112,52 @@ def test_schedule_of_the_paper(name, steps, backbone, labeled, unlabeled):
     assert query("TrainingData.labeled_batch_size", "TrainingData.unlabeled_batch_size") == [4, 4]
     assert query("TrainingData.crop_size", "build_model.output_stride") == [(513, 513), 16]
     assert query("Evaluation.batch_size")[0] % 16 == 0, "does not divide among the paper's 16 replicas"
+
+
+UNIMATCH = "gin_configs/recipes/unimatch/"
+UNIMATCH_V2 = "gin_configs/recipes/unimatch_v2/"
+
+
+# The configurations of both repositories: steps are epochs x floor(ceil(unlabelled / 4) / batch of a GPU).
+@pytest.mark.parametrize(
+    ("path", "images", "masks", "epochs", "of_gpu", "crop", "rate", "head", "threshold"),
+    [
+        (f"{UNIMATCH}voc2012.gin", 10582, 92, 80, 2, 321, 1e-3, 10.0, 0.95),
+        (f"{UNIMATCH}cityscapes.gin", 2975, 186, 240, 2, 801, 5e-3, 1.0, 0.0),
+        (f"{UNIMATCH}coco.gin", 118287, 232, 30, 2, 513, 4e-3, 10.0, 0.95),
+        (f"{UNIMATCH_V2}voc2012.gin", 10582, 92, 60, 4, 518, 5e-6, 40.0, 0.95),
+        (f"{UNIMATCH_V2}cityscapes.gin", 2975, 186, 180, 2, 798, 5e-6, 40.0, 0.95),
+        (f"{UNIMATCH_V2}ade20k.gin", 20210, 316, 60, 2, 518, 5e-6, 40.0, 0.95),
+        (f"{UNIMATCH_V2}coco.gin", 118287, 232, 20, 4, 518, 5e-6, 40.0, 0.95),
+    ],
+)
+def test_recipes_of_unimatch(path, images, masks, epochs, of_gpu, crop, rate, head, threshold):
+    parse_config([path], [])
+    of_epoch = math.ceil((images - masks) / 4) // of_gpu
+    assert query("train.num_steps") == [epochs * of_epoch]
+    assert gin.query_parameter("train.evaluate_every") % of_epoch == 0
+    assert query("TrainingData.labeled_batch_size", "TrainingData.unlabeled_batch_size") == [4 * of_gpu] * 2
+    assert query("TrainingData.crop_size", "build_optimizer.learning_rate") == [(crop, crop), rate]
+    assert query("train.head_multiplier", "build_optimizer.power", "build_optimizer.lag") == [head, 0.9, 1]
+    method = str(gin.query_parameter("train.method")).strip("@()")
+    assert method == ("UniMatchV2" if "v2" in path else "UniMatch")
+    assert query(f"{method}.threshold", f"{method}.cut_mix_probability") == [threshold, 0.5]
+    if "cityscapes" in path:
+        assert query(f"{method}.hard_examples", f"{method}.least_hard_examples") == [0.7, 200_000]
+        assert query("Evaluation.window") == [(crop, crop)]
+        # In both directions the windows of the reference, but that V1 cuts the last ones off.
+        starts = [window_starts(side, crop, gin.query_parameter("Evaluation.window_stride")) for side in (1024, 2048)]
+        assert starts == ([[0, 226], [0, 532, 1064, 1250]] if crop == 798 else [[0, 223], [0, 534, 1068, 1247]])
+    if method == "UniMatchV2":
+        optimizer = build_optimizer(10)
+        assert (optimizer.weight_decay, optimizer.epsilon, optimizer.decay_with_rate) == (0.01, 1e-8, True)
+    else:
+        assert query("build_optimizer.name", "build_optimizer.momentum", "train.weight_decay") == [
+            "momentum",
+            0.9,
+            1e-4,
+        ]
+    assert query("Evaluation.original_size", "Evaluation.size") == [True, None]
 
 
 @pytest.mark.parametrize(

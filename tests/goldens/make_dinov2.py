@@ -4,7 +4,7 @@
 
 Blocks are those of `transformers.Dinov2Backbone` 5.24 (torch 2.13). Positions are resampled as in DINOv2's own
 vision_transformer.py: bicubic by the factor (n + 0.1) / grid; with registers (transformers' and DINOv2's) antialiased to the
-size. The head is UniMatch V2's, from its description. Weights follow `weight`, by the names of wss; the file has outputs alone.
+size. The head is UniMatch V2's, from its description. Weights follow `weight`, by the names of wss; the file has outputs.
 """
 
 import zlib
@@ -78,7 +78,9 @@ def reference(registers: int):
     return model.eval()
 
 
-def named_as_in_wss(name: str, shape: tuple[int, ...]):
+def named_as_in_wss(  # noqa: C901  a table
+    name: str, shape: tuple[int, ...]
+):
     """Returns name and shape of a weight in wss, and the function that brings its values to PyTorch's shape."""
     heads = (HEADS, DEPTH // HEADS)
     as_is = lambda value: value

@@ -230,7 +230,7 @@ def test_the_rate_of_unimatch_v2_is_a_step_behind():
 
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_decay_follows_the_rate_of_a_variable(replicas, two_replicas):
-    """Without gradients Adam moves nothing, so that w (1 - rate_i wd)^steps is left; otherwise the head decays too slowly."""
+    """Without gradients Adam moves nothing, so that w (1 - rate_i wd)^steps is left."""
     strategy = tf.distribute.OneDeviceStrategy("CPU:0") if replicas == 1 else two_replicas
     for with_rate, of_fast in ((True, (1 - 40 * 0.01 * 0.1) ** 3), (False, (1 - 0.01 * 0.1) ** 3)):
         with strategy.scope():

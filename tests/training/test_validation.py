@@ -174,6 +174,16 @@ def test_the_end_says_whether_more_steps_would_pay(validation, curve, said):
     assert said in words and ("more steps" in words) == ("more steps" in said) and ("fell" in words) == ("fell" in said)
 
 
+def test_the_best_stands_beside_the_last(validation):
+    found = validation()
+    for step, value in {4: 0.45, 8: 0.5, 10: 0.4}.items():
+        found.add(step, value)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in found.table(10).splitlines() if "|" in line]
+    assert rows[0] == ["weights", "step", "mIoU"]
+    assert rows[2:] == [["best on 'val'", "8", "50.00"], ["last", "10", "40.00"]]
+    assert "chosen on the images that it is measured on" in found.table(10)
+
+
 def test_evaluations_of_other_images_do_not_count(validation, tmp_path, capsys):
     found = validation()
     found.add(1, 0.9)

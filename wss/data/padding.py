@@ -53,8 +53,8 @@ class Padding:
         """
         if self.strict and size is not None and self.size(size) != tuple(size):
             raise UserError(
-                f"{parameter} = {tuple(size)}: the encoder takes multiples of its patch of {self.multiple}; expected such as "
-                f"{self.nearest(size)}"
+                f"{parameter} = {tuple(size)}: the encoder takes multiples of its patch of {self.multiple}; expected such "
+                f"as {self.nearest(size)}"
             )
 
     def canvas(self, size: Sequence[int], number: int = 1) -> np.ndarray:

@@ -15,7 +15,7 @@ from wss.inference.sliding_window import SlidingWindows, mean_of_windows, pad_fo
 from wss.methods.base import Figure, Method
 from wss.models.deeplab import DeepLab
 from wss.ops.dense_crf import CRFSettings
-from wss.ops.resizing import resize_bilinear, sides
+from wss.ops.resizing import Size, resize_bilinear, sides
 from wss.runtime.devices import on_cpu
 
 AVERAGES = ("probabilities", "logits")
@@ -217,7 +217,7 @@ def to_image_size(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return resize_bilinear(values[None], size)[0].numpy()
 
 
-def _predicted(model, images: tf.Tensor, *, size: tuple[int, int], average: str) -> tf.Tensor:
+def _predicted(model, images: tf.Tensor, *, size: Size, average: str) -> tf.Tensor:
     """Returns probabilities or logits of images at a (height, width), by way of the images' own."""
     logits = tf.cast(model(images, training=False), tf.float32)
     if (padding := getattr(model, "padding", None)) is not None and padding.strict:

@@ -11,13 +11,27 @@ import tensorflow as tf
 
 from wss.data.padding import Padding
 from wss.data.resize import ResizeToRange, size_in_range
+from wss.models.backbones.hub.pyramid import Pyramid
+from wss.models.backbones.hub.vision_transformer import VisionTransformer
+from wss.models.heads.dpt import Doubled, UnusedResidualUnit
 from wss.models.heads.pspnet import AdaptiveAveragePooling
 from wss.models.layers.classifier import CosineClassifier
 from wss.models.layers.convolution import Conv2D, DepthwiseConv2D, Preprocess, ResizeLike, Shape
 from wss.ops.resizing import resize_bilinear, sides
 
 # Of the networks; Keras knows a layer once its module is imported.
-LAYERS = (AdaptiveAveragePooling, Conv2D, CosineClassifier, DepthwiseConv2D, Preprocess, ResizeLike)
+LAYERS = (
+    AdaptiveAveragePooling,
+    Conv2D,
+    CosineClassifier,
+    DepthwiseConv2D,
+    Doubled,
+    Preprocess,
+    Pyramid,
+    ResizeLike,
+    UnusedResidualUnit,
+    VisionTransformer,
+)
 
 
 class _SizedAsInEvaluation(keras.layers.Layer):

@@ -248,6 +248,7 @@ class Trainer:
         result = self._evaluate(self.finished_steps)
         if self.validation is None or not self.run_directory.writes:
             return result
+        print(self.validation.table(self.finished_steps))
         print(self.validation.last_words(self.finished_steps))
         return read_json(self.run_directory.evaluation(result.split)) if self.validation.keeps_best else result
 

@@ -18,6 +18,7 @@ from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
 from wss.files import load_json, write_text
 from wss.run_directory import RunDirectory
+from wss.tables import format_table
 
 # More steps pay if the last part of a run still gained so much.
 RISES_SINCE, RISE = 0.8, 0.015
@@ -120,6 +121,15 @@ class Validation:
             return False
         since = self.best.step if self.best else -1
         return sum(step > since for step in self.mean_iou) >= self.patience
+
+    def table(self, step: int) -> str:
+        """Returns a table of the best step and of the last one, whose number is `step`, in Markdown."""
+        rows: list[list[str | int | float]] = []
+        if self.best is not None:
+            rows.append([f"best on {self.split!r}", self.best.step, 100 * self.best.mean_iou])
+        rows.append(["last", step, 100 * self.mean_iou.get(step, math.nan)])
+        chosen = "The best one is chosen on the images that it is measured on, so it is somewhat too high."
+        return format_table(["weights", "step", "mIoU"], rows, chosen if self.best is not None else "")
 
     def last_words(self, step: int) -> str:
         """Returns the line for the end of a run: which step was the best, and whether more steps would pay."""

@@ -23,6 +23,7 @@ def _write(export: Export, path: Path) -> None:
             _pad_explicitly(node, onnx)
     _sizes_for_scales(model, onnx)
     _softmax_of_planes(model.graph, onnx)
+    _erfc_by_erf(model.graph, onnx)
     _name_sides(model.graph)
     onnx.helper.set_model_props(model, {ABOUT: export.about})
     onnx.checker.check_model(model)
@@ -65,7 +66,7 @@ def _sizes_for_scales(model, onnx) -> None:
 def _softmax_of_planes(graph, onnx) -> None:
     """Writes a softmax over planes [B, C, H, W] as its formula: ONNX Runtime's takes as long as all of MobileNetV2."""
     for node in [one for one in graph.node if one.op_type == "Softmax"]:
-        if onnx.helper.get_node_attr_value(node, "axis") != 1:
+        if {one.name: one.i for one in node.attribute}.get("axis", -1) != 1:
             continue
         place, (x,), (y,) = list(graph.node).index(node), node.input, node.output
         graph.initializer.append(onnx.numpy_helper.from_array(np.array([1], np.int64), f"{y}_axes"))
@@ -80,6 +81,16 @@ def _softmax_of_planes(graph, onnx) -> None:
         graph.node.remove(node)
         for number, one in enumerate(formula):
             graph.node.insert(place + number, one)
+
+
+def _erfc_by_erf(graph, onnx) -> None:
+    """Writes erfc(x), which ONNX does not have, as 1 - erf(x): the GELU of a ViT."""
+    for node in [one for one in graph.node if one.op_type == "Erfc"]:
+        place, (x,), (y,) = list(graph.node).index(node), node.input, node.output
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(1, np.float32), f"{y}_one"))
+        graph.node.remove(node)
+        graph.node.insert(place, onnx.helper.make_node("Sub", [f"{y}_one", f"{y}_erf"], [y], name=y))
+        graph.node.insert(place, onnx.helper.make_node("Erf", [x], [f"{y}_erf"], name=f"{y}_erf"))
 
 
 def _name_sides(graph) -> None:

@@ -45,7 +45,7 @@ class CutMix:
     def draw_any_size(
         cls, seed: tf.Tensor, batch_size: int, size: tuple[int, int], probability: float = 0.5
     ) -> "CutMix":
-        """Draws the rectangles as UniMatch does: 0.02 to 0.4 of the image, height / width of 0.3 to 1 / 0.3, all of it inside.
+        """Draws the rectangles as UniMatch does: 0.02 to 0.4 of the image, height / width 0.3 to 1 / 0.3, all of it inside.
 
         The original draws a ratio and a corner, and again until the rectangle fits. Given an area, a ratio fits as often as
         there are corners at which it does: here it is drawn in proportion to their number, and then one of them.

@@ -202,7 +202,7 @@ class ConsistencyMethod(Method):
         }
 
     def labels_of(self, network: DeepLab) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Returns the function from images [B, H, W, 3] to the logits that label them outside of a step, in inference mode."""
+        """Returns the function from images [B, H, W, 3] to logits that labels them outside of a step, in inference mode."""
         return lambda images: network(images, training=False)
 
     def training_figures(self, network: DeepLab, batch: Batch) -> list[Figure]:

@@ -19,7 +19,12 @@ from wss.ranges import Number, OrNone, Switch
 
 
 class CleanPass(NamedTuple):
-    """What the student makes of labelled and then of weak views; features [B, h, w, D] and logits [B, h, w, C]."""
+    """What the student makes of labelled and then of weak views.
+
+    Attributes:
+        features: The end points, [B, h, w, D].
+        logits: [B, h, w, C].
+    """
 
     features: Features
     logits: tf.Tensor

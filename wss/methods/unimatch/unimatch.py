@@ -17,7 +17,13 @@ from wss.ranges import Number, Switch
 
 
 class PerturbedPass(NamedTuple):
-    """What the student makes of labelled and then of weak views; features [B, h, w, D], logits [B, h, w, C], perturbed too."""
+    """What the student makes of labelled and then of weak views.
+
+    Attributes:
+        features: The end points, [B, h, w, D].
+        logits: [B, h, w, C].
+        perturbed: Logits of the perturbed features.
+    """
 
     features: Features
     logits: tf.Tensor

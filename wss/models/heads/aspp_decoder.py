@@ -38,8 +38,8 @@ def build_segmentation_head(
     Args:
         num_classes: C, the background included if there is one.
         features_shape: (h, w, D) of the backbone's "features"; None for any size.
-        low_level_shape: (h4, w4, D4) of the backbone's "low_level"; None for any size. None if the backbone has none, without
-            decoder.
+        low_level_shape: (h4, w4, D4) of the backbone's "low_level"; None for any size. It may be None without a decoder:
+            there is no such end point.
         output_stride: Ratio of image to feature resolution.
         aspp_rates: Atrous rates at output stride 16, doubled at 8 and halved at 32; empty for none.
         use_decoder: Whether low-level features refine the result, at their size.
@@ -50,8 +50,8 @@ def build_segmentation_head(
         classifier: The last layer.
 
     Returns:
-        A model from [features, low_level], or [features], to logits `[B, h4, w4, C]` (no decoder: `[B, h, w, C]`), always float32. Its
-        layers "aspp_output" and, with a decoder, "decoder_output" give the `depth` channels in between.
+        A model from [features, low_level], or [features] alone, to logits `[B, h4, w4, C]`, always float32; without decoder
+        `[B, h, w, C]`. Its layers "aspp_output" and, with a decoder, "decoder_output" give the `depth` channels in between.
 
     Raises:
         UserError: A rate is below 1 at this output stride.

@@ -24,7 +24,7 @@ WIDTHS: Mapping[int, tuple[int, tuple[int, int, int, int]]] = {
 
 
 def widths_of(depth: int) -> tuple[int, tuple[int, ...]]:
-    """Returns F and the channels of the four maps for an encoder of `depth` channels; as the small one's if it is unknown."""
+    """Returns F and the channels of the four maps for an encoder of `depth` channels; in the small one's way if unknown."""
     return WIDTHS.get(depth, (max(1, depth // 6), tuple(max(1, depth * 2**level // 8) for level in range(4))))
 
 

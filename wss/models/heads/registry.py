@@ -1,7 +1,7 @@
 """The heads that `build_model` knows, by name, and a function that builds those of a network."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -41,7 +41,8 @@ def build_heads(
 
 
 def _segmentation_head(settings: "NetworkSettings", num_classes: int, shapes: Mapping[str, tuple]) -> keras.Model:
-    features, classifier = shapes["features"], {"classifier": settings.last_layer}
+    features = shapes["features"]
+    classifier: dict = {"classifier": settings.last_layer}
     match settings.head:
         case "dpt":
             return build_dpt_head(num_classes, _four_blocks(shapes), **classifier)
@@ -81,7 +82,7 @@ def _four_blocks(shapes: Mapping[str, tuple]) -> dict[str, tuple]:
     return {name: shapes[name] for name in blocks}
 
 
-def _low_level(settings: "NetworkSettings", shapes: Mapping[str, tuple]) -> tuple | None:
+def _low_level(settings: "NetworkSettings", shapes: Mapping[str, tuple]) -> Any:
     if "low_level" not in shapes and (settings.use_decoder or settings.head == "deeplab_v3_plus_u2pl"):
         raise UserError(
             f"build_model.head = {settings.head!r} needs features at stride 4, which a ViT does not have; set "

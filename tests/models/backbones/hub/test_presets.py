@@ -45,7 +45,7 @@ def test_folders_that_are_none(folder, tmp_path_factory):
     refused(f"{other}/none", "encoder_preset = .*: no such folder; expected a folder of save_to_preset")
     refused(other, "config.json: cannot be read .*; expected a folder of save_to_preset")
     (folder / "image_converter.json").unlink()
-    refused(folder, "image_converter.json: not there, so how images are normalised is not known; save")
+    refused(folder, "image_converter.json: not there, so nobody knows how images are normalised; save")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"registered_name": 3, "config": {}}', "\0\1"])
@@ -99,9 +99,7 @@ def test_without_a_network_a_name_says_what_helps(monkeypatch):
         raise ConnectionError("no route to host\nand more")
 
     monkeypatch.setattr(preset_utils, "get_file", unreachable)
-    refused(
-        "dinov2_small", r"cannot be downloaded \(.*no route to host.*\); copy its folder .*encoder_weights = False"
-    )
+    refused("dinov2_small", r"cannot be downloaded \(.*no route to host.*\); copy its folder .*encoder_weights = False")
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,8 @@ def _weights(length: tf.Tensor, side: int, *, antialias: bool) -> tf.Tensor:
         sources = tf.floor(center)[:, None] + tf.range(-1.0, 3.0)[None]
         taps = _bicubic(sources - center[:, None], SHARPNESS)
         nearest = tf.clip_by_value(tf.cast(sources, tf.int32), 0, side - 1)
-        weights = tf.reduce_sum(taps[..., None] * tf.one_hot(nearest, side), axis=1)
+        is_source = tf.cast(nearest[..., None] == tf.range(side), tf.float32)
+        weights = tf.reduce_sum(taps[..., None] * is_source, axis=1)
     return tf.where(length == side, _identity(length, side), weights)
 
 

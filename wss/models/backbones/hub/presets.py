@@ -144,7 +144,7 @@ def _normalisation_of(folder: Path) -> tuple[tuple[float, float, float], tuple[f
     file = folder / "image_converter.json"
     if not file.is_file():
         raise UserError(
-            f"{file}: not there, so how images are normalised is not known; save the preset's ImageConverter into the folder too"
+            f"{file}: not there, so nobody knows how images are normalised; save the preset's ImageConverter there too"
         )
     config = _json(file).get("config", {})
     try:

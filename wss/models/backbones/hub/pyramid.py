@@ -1,4 +1,4 @@
-"""A convolutional network of keras-hub as a layer with outputs at strides 4, 8, 16 and 32, the last ones dilated if wanted."""
+"""A convolutional network of keras-hub as a layer with outputs at strides 4, 8, 16 and 32, or finer by dilation."""
 
 from typing import Any
 
