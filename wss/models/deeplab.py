@@ -198,6 +198,22 @@ def _apply(head: keras.Model, features: Features, training: bool) -> tf.Tensor:
         lambda backbone, preset: (backbone == KERAS_HUB) == (preset is not None),
         "an encoder_preset with backbone = 'keras_hub', and none with another",
     ),
+    *(
+        Relation(
+            (name, "encoder_preset"),
+            lambda value, preset, default=default: value == default or preset is not None,
+            f"{name} = {default} without an encoder_preset",
+        )
+        for name, default in (("encoder_weights", True), ("recompute", False))
+    ),
+    *(
+        Relation(
+            (name, "encoder_preset"),
+            lambda value, preset, default=default: value == default or preset is None,
+            f"{name} = {default} with an encoder_preset, whose network has none",
+        )
+        for name, default in (("multi_grid", None), ("depth_multiplier", 1.0), ("fc6_rate", None))
+    ),
     backbone=OneOf((*BACKBONES, KERAS_HUB)),
     encoder_preset=OrNone(Text("a preset of keras-hub, or its folder", paths=True)),
     encoder_weights=Switch(),

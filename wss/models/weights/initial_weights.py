@@ -87,6 +87,11 @@ def load_initial_weights(model: DeepLab, path: str, *, last_layer: bool = True) 
                 f"{file}: is read whole; to leave its last layers out, make a .npz of it by tools/convert_checkpoint.py"
             )
         return _load_whole(model, file)
+    if model.spec.preset is not None:
+        raise UserError(
+            f"train.initial_weights = {path!r}: an encoder of keras-hub has the weights of its preset "
+            "(build_model.encoder_preset); leave it out, or give a run or a .weights.h5 of such a network"
+        )
     values, ignored = read_weights(path, model.backbone.name)
     return assign_weights(model, values, ignored, source=path, last_layer=last_layer)
 

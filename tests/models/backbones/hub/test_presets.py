@@ -14,6 +14,8 @@ from wss.models.backbones.hub.architectures import ARCHITECTURES
 from wss.models.backbones.hub.encoder import taps_of
 from wss.models.backbones.hub.presets import Preset, build_backbone
 from wss.models.deeplab import build_model
+from wss.models.weights.initial_weights import load_initial_weights
+from wss.models.weights.weights_file import write_weights
 from wss.project import PROJECT_ROOT
 
 RESNET = dict(ARCHITECTURES["resnet_18_imagenet"]["config"], stackwise_num_filters=[64, 8, 8, 8])
@@ -115,9 +117,19 @@ def test_taps_of_the_reference(depth, taps):
     [
         ({"encoder_preset": "dinov2_small"}, "expected an encoder_preset with backbone = 'keras_hub'"),
         ({"backbone": "keras_hub"}, "expected an encoder_preset with backbone = 'keras_hub'"),
+        ({"recompute": True}, "recompute = True and .* expected recompute = False without an encoder_preset"),
+        ({"encoder_weights": False}, "expected encoder_weights = True without an encoder_preset"),
+        (
+            {"backbone": "keras_hub", "encoder_preset": "a", "multi_grid": (1, 2, 4)},
+            "expected multi_grid = None with an encoder_preset, whose network has none",
+        ),
+        (
+            {"backbone": "keras_hub", "encoder_preset": "a", "depth_multiplier": 0.5},
+            "expected depth_multiplier = 1.0 with an encoder_preset",
+        ),
     ],
 )
-def test_backbone_and_preset_go_together(options, message):
+def test_parameters_that_do_not_go_together(options, message):
     with pytest.raises(UserError, match=message):
         build_model(dataset_of(3), **options)
 
@@ -137,6 +149,17 @@ def test_aspp_without_decoder_works_on_a_vit(vit):
     network = build_model(dataset_of(3), use_decoder=False, head_depth=8, **vit)
     assert network(tf.zeros([1, 42, 56, 3])).shape == (1, 3, 4, 3)
     assert network.decoded_features == ["features"]
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "some.npz"])
+def test_other_initial_weights_are_refused(vit, weights, tmp_path):
+    network = build_model(dataset_of(3), head="dpt", **vit)
+    with pytest.raises(
+        UserError, match=f"train.initial_weights = '{weights}': an encoder of keras-hub has the weights"
+    ):
+        load_initial_weights(network, weights)
+    write_weights(network, tmp_path / "model.weights.h5")
+    load_initial_weights(network, str(tmp_path / "model.weights.h5"))
 
 
 def test_crops_are_multiples_of_the_patch(tiny_shapes, tmp_path, vit):
