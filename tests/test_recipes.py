@@ -143,7 +143,7 @@ def test_recipes_of_unimatch(path, images, masks, epochs, of_gpu, crop, rate, he
     assert method == ("UniMatchV2" if "v2" in path else "UniMatch")
     assert query(f"{method}.threshold", f"{method}.cut_mix_probability") == [threshold, 0.5]
     if "cityscapes" in path:
-        assert query(f"{method}.hard_examples", f"{method}.least_hard_examples") == [0.7, 200_000]
+        assert query(f"{method}.hard_examples", f"{method}.least_hard_examples") == [0.7, 4 * 200_000]
         assert query("Evaluation.window") == [(crop, crop)]
         # In both directions the windows of the reference, but that V1 cuts the last ones off.
         starts = [window_starts(side, crop, gin.query_parameter("Evaluation.window_stride")) for side in (1024, 2048)]

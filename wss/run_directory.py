@@ -6,6 +6,7 @@
 <run_dir>/lock                       held by the process that trains or plans there
 <run_dir>/checkpoints/               for resuming: weights, optimizer, random state
 <run_dir>/model.weights.h5           the trained weights for everybody else, with stable names (averaged ones if on)
+<run_dir>/encoder/                   with an encoder of keras-hub: what it is, without its weights
 <run_dir>/best.weights.h5           with train.keep_best: those of the step with the best mIoU
 <run_dir>/validation.json            the mIoU of each evaluation on the way
 <run_dir>/train/, eval_<split>/      TensorBoard

@@ -217,7 +217,7 @@ def test_records_of_the_next_batch_are_checked_against_the_split(tmp_path):
     with pytest.raises(UserError, match="record 1: image 'big' has 60x41 pixels, but dataset.json says"):
         evaluation_batches(info, "train", 2, padding=Padding(GREY))
     larger = dataclasses.replace(info.split("train"), max_size=(HEIGHT + 1, WIDTH))
-    assert len(list(SplitExamples(dataclasses.replace(info, splits={"train": larger}), "train", GREY))) == 1
+    assert len(list(SplitExamples(dataclasses.replace(info, splits={"train": larger}), "train", Padding(GREY)))) == 1
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 50), (50, 1), (2, 1)])

@@ -24,7 +24,7 @@ def save(path, width, height, color=0, orientation=1):
 
 @pytest.mark.parametrize(("number", "batch_size", "expected"), [(None, 4, [4, 2]), (3, 2, [2, 1]), (2, 8, [2])])
 def test_a_split_in_batches_of_one_shape(tiny_shapes, number, batch_size, expected):
-    split = SplitExamples(DatasetInfo.load(tiny_shapes), "val", GREY, number=number, batch_size=batch_size)
+    split = SplitExamples(DatasetInfo.load(tiny_shapes), "val", Padding(GREY), number=number, batch_size=batch_size)
     batches = list(split)
     assert [len(batch.names) for batch in batches] == expected and len(split) == sum(expected)
     assert {batch.images.shape for batch in batches} == {(min(batch_size, len(split)), 49, 49, 3)}

@@ -244,7 +244,8 @@ def test_parts_of_tensors():
 
 def test_small_goldens_are_those_of_the_full_set(shared):
     """What holds beside the tests without the shared folder is part of what holds with it."""
-    for small in SMALL_GOLDENS.glob("*.npz"):
+    # Not of the original: DINOv2's, see make_dinov2.py.
+    for small in set(SMALL_GOLDENS.glob("*.npz")) - {SMALL_GOLDENS / "dinov2_tiny.npz"}:
         tensors, full = np.load(small), np.load(shared / "goldens" / small.name)
         for name in tensors.files:
             np.testing.assert_array_equal(tensors[name], full[name], err_msg=f"{small.name} {name}")

@@ -76,7 +76,8 @@ def test_the_best_step_is_kept_reported_and_opened(tmp_path, small_parameters, c
     assert result.mean_iou == read_json(run_dir / "eval_val.json").mean_iou == iou(90)
     assert Best.read(run_dir / "best.weights.h5") == Best(4, iou(90))
     said = capsys.readouterr().out
-    assert "best on 'val': step 4, mIoU 81.82; the last, step 6, has 53.85. Its weights are in" in said
+    assert "best on 'val': step 4. Its weights are in" in said
+    assert "81.82" in said and "53.85" in said
     for which, step in (("best", 4), (LAST, 6)):
         opened = open_run(str(run_dir), [], one_device(), weights=which)
         expected = at_checkpoint(run_dir, tmp_path / which, step)
@@ -89,7 +90,7 @@ def test_without_it_the_last_step_is_the_runs(tmp_path, small_parameters, curve,
     result = train(tmp_path, [*small_parameters, *EVERY])
     assert result.mean_iou == read_json(tmp_path / "eval_val.json").mean_iou == iou(70)
     assert not (tmp_path / "best.weights.h5").exists()
-    assert "best on 'val': step 4, mIoU 81.82; the last, step 6, has 53.85\n" in capsys.readouterr().out
+    assert "best on 'val': step 4\n" in capsys.readouterr().out
     assert json.loads((tmp_path / "validation.json").read_text())["mean_iou"]["4"] == iou(90)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import gin
 import tensorflow as tf
 
-from wss.data.color_jitter import ADDITIVE, JITTERS, gaussian_blur, grey, random_jitter
+from wss.data.color_jitter import ADDITIVE, JITTERS, MULTIPLICATIVE, gaussian_blur, grey, random_jitter
 from wss.data.companions import Companions, boxes_in_view
 from wss.data.crops import BLUR_MARGIN, blur_crop, crop, nearest_sources, resize_crop, rotate_crop, with_margin
 from wss.data.geometry import Geometry
@@ -37,6 +37,11 @@ def split_seed(seed: tf.Tensor, number: int) -> list[tf.Tensor]:
 @in_ranges(
     "Augmentation",
     at_most("min_scale", "max_scale"),
+    Relation(
+        ("jitter_kind", "jitter_rounded"),
+        lambda kind, rounded: kind == MULTIPLICATIVE or not rounded,
+        f"jitter_rounded = False with jitter_kind = {ADDITIVE!r}",
+    ),
     Relation(("strong_blur_sigmas",), lambda sigmas: sigmas[0] <= sigmas[1], "the smaller one first"),
     Relation(
         ("scale_step", "min_scale", "max_scale"),

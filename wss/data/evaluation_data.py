@@ -11,6 +11,8 @@ from wss.data.record_files import split_records
 from wss.data.resize import ResizeToRange
 from wss.errors import UserError
 
+HELD_PIXELS = 2**26  # half a gigabyte of images and labels
+
 
 def read_example(
     serialized: tf.Tensor, info: DatasetInfo, split: str, resize: ResizeToRange, *, hide_mask: bool = False
@@ -89,7 +91,7 @@ def evaluation_batches(
 
 
 def original_size_batches(
-    info: DatasetInfo, split: str, batch_size: int, *, multiple: int = 1, together: int = 256
+    info: DatasetInfo, split: str, batch_size: int, *, multiple: int = 1, together: int | None = None
 ) -> tf.data.Dataset:
     """Returns the whole images of a split without padding, in batches of images of one size.
 
@@ -99,12 +101,15 @@ def original_size_batches(
         batch_size: Largest number of images of a batch.
         multiple: Number of which batches are multiples, that of the replicas; they are filled up with images that have no
             labelled pixel.
-        together: Number of images, one after the other, among which those of one size are looked for; so many are held.
+        together: Number of images, one after the other, among which those of one size are looked for; so many are held. None
+            holds 256, or fewer where they are large.
 
     Returns:
         Batches of image float32 [b, H, W, 3] in 0 .. 255, label int32 [b, H, W, 1] and size int32 [b, 2].
     """
     resize = ResizeToRange()
+    height, width = resize.largest_size(info, split)
+    together = together or max(batch_size, min(256, HELD_PIXELS // (height * width)))
 
     def example_of(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         _, image, label = read_example(serialized, info, split, resize)

@@ -13,6 +13,11 @@ Pixel = Sequence[float]
 Side = TypeVar("Side", int, tf.Tensor)
 
 
+def side_above(side: Side, multiple: int, more: int = 1) -> Side:
+    """Returns the smallest k * multiple + more that is not below a side of 1 or more; exports need no negative numbers."""
+    return (side + (multiple - 1 - more)) // multiple * multiple + more
+
+
 @dataclasses.dataclass(frozen=True)
 class Padding:
     """How images are padded for a network, at the bottom and at the right.
@@ -30,8 +35,8 @@ class Padding:
     strict: bool = False
 
     def up(self, side: Side) -> Side:
-        """Returns the smallest side that is not below a side of 1 or more; without negative numbers, for exports."""
-        return (side + (self.multiple - 1 - self.more)) // self.multiple * self.multiple + self.more
+        """Returns the smallest side that is not below a side of 1 or more."""
+        return side_above(side, self.multiple, self.more)
 
     def size(self, size: Sequence[Side]) -> tuple[Side, Side]:
         """Returns the smallest (height, width) that holds `size`."""

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import image_size
-from wss.data.padding import Padding
+from wss.data.padding import side_above
 from wss.data.record_damage import damage_told
 from wss.data.record_files import split_records
 from wss.errors import UserError
@@ -137,4 +137,4 @@ def size_in_range(
         within = tf.floor(sides * (max_size / tf.reduce_max(sides)))
         resized = tf.where(tf.reduce_max(resized) > max_size, within, resized)
     rounded = tf.maximum(tf.cast(resized, tf.int32), 1)
-    return rounded if factor is None else Padding((0.0, 0.0, 0.0), factor).up(rounded)
+    return rounded if factor is None else side_above(rounded, factor)

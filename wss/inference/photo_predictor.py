@@ -97,6 +97,7 @@ class PhotoPredictor:
         sizes: Collection[tuple[int, int]],
         resize: ResizeToRange | None = None,
     ):
+        padding.check("Labeling.window", settings.window)
         self.settings, self.padding = settings, padding
         self._resize = resize or ResizeToRange()
         self._windows = {scale: self._window(sizes, scale) for scale in settings.scales}

@@ -212,7 +212,7 @@ def _apply(head: keras.Model, features: Features, training: bool) -> tf.Tensor:
             lambda value, preset, default=default: value == default or preset is None,
             f"{name} = {default} with an encoder_preset, whose network has none",
         )
-        for name, default in (("multi_grid", None), ("depth_multiplier", 1.0), ("fc6_rate", None))
+        for name, default in (("multi_grid", None), ("depth_multiplier", 1.0), ("depth_divisor", 8), ("fc6_rate", None))
     ),
     backbone=OneOf((*BACKBONES, KERAS_HUB)),
     encoder_preset=OrNone(Text("a preset of keras-hub, or its folder", paths=True)),

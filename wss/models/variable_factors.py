@@ -54,7 +54,7 @@ def rate_factors(
 def _bias_paths(network: "DeepLab") -> set[str]:
     """Returns the paths of all biases: of convolutions and dense layers, not the betas of batch norms."""
     named = {variable.path for name, variable in tf1_variables(network).items() if name.endswith("/biases")}
-    return named | {variable.path for variable in _own_variables(network) if variable.path.endswith("/bias")}
+    return named | {variable.path for variable in network.trainable_variables if variable.path.endswith("/bias")}
 
 
 def _own_variables(network: "DeepLab") -> list[keras.Variable]:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from wss.data.augment import HOLE_SHARE
-from wss.data.padding import Padding
+from wss.data.padding import side_above
 from wss.errors import UserError
 from wss.planning.fingerprint import Fingerprint
 from wss.planning.machine import Machine
@@ -217,8 +217,8 @@ def hole(facts: Fingerprint, side: int, *, with_photos: bool) -> list[Choice]:
 def _whole(facts: Fingerprint, side: int) -> tuple[int, int]:
     """Returns the (height, width) of a crop that holds the median photo."""
     shorter, longer = seen_size(facts, side)
-    size = (shorter, longer) if facts.size[0] <= facts.size[1] else (longer, shorter)
-    return Padding((0.0, 0.0, 0.0), STRIDE).size(size)
+    shorter, longer = side_above(shorter, STRIDE), side_above(longer, STRIDE)
+    return (shorter, longer) if facts.size[0] <= facts.size[1] else (longer, shorter)
 
 
 def batches(facts: Fingerprint, machine: Machine) -> list[Choice]:

@@ -61,8 +61,9 @@ class BoxLabeler:
             )
         self.settings, self.crf = BoxMasks(), CRFSettings()
         self._network, self._resize = teacher.run.model, teacher.resize
-        # Of the output stride, not always 16.
-        self._padding = dataclasses.replace(self._network.padding, multiple=NetworkSettings().output_stride)
+        self._padding = self._network.padding
+        if not self._padding.strict:  # of the output stride, not always 16
+            self._padding = dataclasses.replace(self._padding, multiple=NetworkSettings().output_stride)
         self._kernel = tf.constant(self._network.branches.kernel.numpy())
         # For any size, so that photos are not compiled one by one.
         compiled = functools.partial(tf.function, reduce_retracing=True)

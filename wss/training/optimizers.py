@@ -122,6 +122,11 @@ SCALINGS = ("none", "linear", "sqrt")
         lambda schedule, milestones: (schedule == "step") == bool(milestones),
         "milestones such as (5000,) with schedule = 'step', and none with 'poly'",
     ),
+    Relation(
+        ("name", "decoupled_weight_decay", "decay_with_rate"),
+        lambda name, decay, with_rate: name == "adamw" or not (decay or with_rate),
+        "decoupled_weight_decay = 0.0 and decay_with_rate = False without name = 'adamw'",
+    ),
     num_steps=SetByCode("train.num_steps"),
     name=OneOf(OPTIMIZERS),
     learning_rate=Number(minimum=0),

@@ -135,13 +135,11 @@ class Validation:
         """Returns the line for the end of a run: which step was the best, and whether more steps would pay."""
         if self.best is None:
             return f"no step of the run has an mIoU on {self.split!r}"
-        best = f"best on {self.split!r}: step {self.best.step}, mIoU {100 * self.best.mean_iou:.2f}"
-        last = f"; the last, step {step}, has {100 * self.mean_iou.get(step, math.nan):.2f}"
+        best = f"best on {self.split!r}: step {self.best.step}"
         where = f". Its weights are in {self._run.best_weights}; wss-eval, wss-vis and wss-label take them"
         said = advice(self.mean_iou, step)
         parts = [
             best,
-            last if step != self.best.step else "",
             where if self.keeps_best else "",
             f". {said}" if said else "",
         ]

@@ -25,8 +25,10 @@ METHODS = {
     "FixMatch": FixMatch,
     "FixMatch V2": functools.partial(FixMatch, teacher_decay=0.996),
     "UniMatch": UniMatch,
+    "UniMatch by a teacher": functools.partial(UniMatch, teacher_decay=0.996),
     "UniMatch V2": UniMatchV2,
 }
+OF_V1 = ("UniMatch", "UniMatch by a teacher")
 every_method = pytest.mark.parametrize("name", METHODS)
 
 
@@ -55,7 +57,7 @@ def test_without_confident_pixels_it_is_half_of_the_supervised_step(name):
     batch, results = random_batch(), []
     options = {} if "V2" in name else {"join": False}
     # Dropped channels of labelled images count in the decoder's statistics.
-    options |= {"channel_dropout": 0.0} if name == "UniMatch" else {}
+    options |= {"channel_dropout": 0.0} if name in OF_V1 else {}
     quiet = METHODS[name](threshold=1.1, strong_statistics=False, **options)
     for method, factor in ((Supervised(), 0.5), (quiet, 1.0)):
         step = train_step(method, build=functools.partial(network_of, method), weight_decay=0.0)
@@ -93,7 +95,7 @@ def test_each_loss_trains_the_student_and_none_the_teacher(name):
         tape.watch([unlabeled["weak"], *teacher])
         losses = method.losses(network, batch, tf.constant(9, tf.int64)).losses
         # Batch statistics are common to both, so that only a pass of its own shows that labels have no gradient.
-        weak = method.labels_of(network)(unlabeled["weak"])
+        weak = method.logits_of(network, unlabeled["weak"])
         label = consistency.PseudoLabel.of(weak, unlabeled["valid"])
     for loss, value in losses.items():
         for part, variables in parts.items():
@@ -131,7 +133,7 @@ def test_which_passes_move_the_statistics(name):
     supervised = statistics_after(Supervised())
     alone = {} if "V2" in name else {"join": False}
     quiet = statistics_after(METHODS[name](strong_statistics=False, **alone))
-    if name != "UniMatch":  # whose decoder sees the perturbed features too
+    if name not in OF_V1:  # whose decoder sees the perturbed features too
         for one, other in zip(supervised, quiet, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-6)
     moved = statistics_after(METHODS[name]())
@@ -155,8 +157,8 @@ def test_eager_and_compiled_steps_agree(name, partner):
 def test_two_replicas_take_the_mean_of_their_steps(name, two_replicas):
     """Normalisers, pairs and draws are of a replica; with one batch for both and no draws the step is that of one device."""
     method = METHODS[name](**SURE, cut_mix_probability=0.0)
-    if name == "UniMatch":
-        method = UniMatch(**SURE, cut_mix_probability=0.0, channel_dropout=0.0)
+    if name in OF_V1:
+        method = METHODS[name](**SURE, cut_mix_probability=0.0, channel_dropout=0.0)
     elif name == "UniMatch V2":
         method = UniMatchV2(**SURE, cut_mix_probability=0.0, complementary_dropout=False)
     batch = random_batch()
@@ -177,18 +179,17 @@ def test_a_rectangle_of_the_same_image_takes_views_and_labels_of_the_second_draw
     assert method.streams["unlabeled"].again
     unlabeled = random_batch()["unlabeled"]
     label = consistency.PseudoLabel.of(tf.one_hot(unlabeled["label"][..., 0] % 4, 4), unlabeled["not_padding"])
-    asked = []
-
-    def predict(images):
-        asked.append(images)
-        return tf.one_hot(tf.fill(images.shape[:3], 3), 4) * 9.0
-
+    others = label._replace(classes=tf.fill(label.classes.shape, 3))
     with dropout_seed(SEED):
-        (view,) = method.strong_views(unlabeled, label, predict)
+        (view,) = method.strong_views(unlabeled, label, others)
     inside = view.mix.inside
     np.testing.assert_array_equal(view.image, tf.where(inside, unlabeled["again/strong"], unlabeled["strong"]))
     np.testing.assert_array_equal(view.label.classes, tf.where(inside, 3, label.classes))
-    assert len(asked) == 1 and asked[0] is unlabeled["again/weak"]
+    network = network_of(method)
+    found = method.others_of(network, unlabeled)
+    expected = consistency.PseudoLabel.of(network(unlabeled["again/weak"]), unlabeled["again/not_padding"])
+    np.testing.assert_allclose(found.confidence, expected.confidence, rtol=1e-6)
+    assert FixMatch().others_of(network, unlabeled) is None
 
 
 @every_method
@@ -220,9 +221,9 @@ def test_a_single_image_has_no_partner(small_parameters, tmp_path, name):
 
 @every_method
 def test_a_stopped_run_goes_on_bit_for_bit(name, small_parameters, tmp_path):
-    method = name.removesuffix(" V2") if name.startswith("Fix") else name.replace(" ", "")
+    method = {"FixMatch V2": "FixMatch", "UniMatch by a teacher": "UniMatch"}.get(name, name.replace(" ", ""))
     of_method = [f"train.method = @{method}()", f"{method}.threshold = 0.0", "train.num_steps = 6"]
-    decay = ["FixMatch.teacher_decay = 0.9"] if name == "FixMatch V2" else []
+    decay = [] if name in ("FixMatch", "UniMatch") else [f"{method}.teacher_decay = 0.9"]
     parameters = [*small_parameters, *of_method, *decay, "train.steps_per_loop = 1", "train.pictures_every = 3"]
     whole = run_training(tmp_path / "whole", parameters)
     assert run_training(tmp_path / "parts", parameters, stop=True).finished_steps == 3

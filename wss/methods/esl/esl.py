@@ -15,13 +15,13 @@ from wss.data.dataset_info import DatasetInfo
 from wss.data.streams import MASKS, NO_MASKS, Views
 from wss.data.training_data import TrainingData
 from wss.errors import UserError
-from wss.methods.base import Batch, Figure, Losses, Method
+from wss.methods.base import Batch, Figure, Losses
 from wss.methods.components.cut_mix import CutMix
-from wss.methods.components.labeled_loss import labeled_loss
+from wss.methods.components.labeled_loss import RANGES_OF_MASKS, LearnsFromMasks
 from wss.methods.components.teacher import STATISTICS, Teacher
 from wss.methods.esl.monitoring import KNOWN_WHEN, teacher_quality
 from wss.methods.esl.part_contrast import PartContrast, PartState
-from wss.methods.esl.passes import View, run, student_view, teacher_view
+from wss.methods.esl.passes import run, student_view, teacher_view
 from wss.methods.esl.projector import Projector, build_projector
 from wss.methods.esl.soft_label import KINDS, entropy, soft_label
 from wss.methods.supervised import decoder_figures
@@ -30,7 +30,7 @@ from wss.models.layers.dropout import next_seed
 from wss.ops.losses import consistency_loss
 from wss.ops.resizing import resize_bilinear, resize_nearest
 from wss.parameter_ranges import in_ranges
-from wss.ranges import Integer, Number, OneOf, OrNone, Switch
+from wss.ranges import Integer, Number, OneOf, Switch
 
 RESOLUTIONS = ("image", "logits")
 
@@ -47,6 +47,7 @@ class ESLState(tf.Module):
 @gin.configurable
 @in_ranges(
     "ESL",
+    **RANGES_OF_MASKS,
     label=OneOf(KINDS),
     eta=Number(minimum=0, maximum=1),
     top_k=Integer(1, 256),
@@ -59,13 +60,10 @@ class ESLState(tf.Module):
     teacher_decay=Number(minimum=0, maximum=1),
     teacher_warm_up=Switch(),
     teacher_statistics=OneOf(STATISTICS),
-    hard_examples=OrNone(Number(above=0, maximum=1)),
-    least_hard_examples=Integer(1, 2**30),
-    auxiliary_weight=Number(minimum=0),
     join=Switch(),
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ESL(Method):
+class ESL(LearnsFromMasks):
     """The loss L_CE + soft_label_weight * L_SCE + contrast_weight * L_CTR (Eq. 11).
 
     Attributes:
@@ -83,9 +81,9 @@ class ESL(Method):
         teacher_decay: Largest share of the teacher that a step keeps; a choice, as in U2PL.
         teacher_warm_up: See `Teacher`, its `warm_up`.
         teacher_statistics: See `Teacher`, its `statistics`; "refresh" takes a pass more.
-        hard_examples: Probability of the true class up to which labelled pixels count in L_CE; None counts all.
-        least_hard_examples: See `hard_example_loss`, its `least`.
-        auxiliary_weight: Weight of an auxiliary head's L_CE, if the network has one.
+        hard_examples: See `LearnsFromMasks`.
+        least_hard_examples: See `LearnsFromMasks`.
+        auxiliary_weight: See `LearnsFromMasks`.
         join: See `training_pass`; as in U2PL.
     """
 
@@ -103,15 +101,7 @@ class ESL(Method):
     teacher_decay: float = 0.99
     teacher_warm_up: bool = True
     teacher_statistics: str = "average"
-    hard_examples: float | None = None
-    least_hard_examples: int = 100_000
-    auxiliary_weight: float = 0.4
     join: bool = True
-
-    @property
-    def weighs_classes(self) -> bool:  # type: ignore[override]
-        """Whether L_CE takes weights of classes; it does not with `hard_examples`."""
-        return self.hard_examples is None
 
     def __post_init__(self):
         self.contrast  # noqa: B018  # read now, so that a mistake shows before the network is built
@@ -177,7 +167,9 @@ class ESL(Method):
         labeled, projector = batch["labeled"], self._projector(network)
         if not self._learns_from_unlabeled:
             student = run(network, projector, labeled["image"], training=True)
-            return Losses({"segmentation": self._supervised(network, student, labeled["label"])})
+            return Losses(
+                {"segmentation": self.labeled_loss(network, student.features, student.logits, labeled["label"])}
+            )
         unlabeled, state, number = batch["unlabeled"], network.state, labeled["image"].shape[0]
         weak = unlabeled["weak"]
         # The contrast needs the teacher's view of the labelled images too.
@@ -191,7 +183,7 @@ class ESL(Method):
         mixed_logits = resize_bilinear(student.logits[number:], label.shape[1:3])
         started = tf.cast(state.teacher.has_started(step), tf.float32)
         losses = {
-            "segmentation": self._supervised(network, student, labeled["label"]),
+            "segmentation": self.labeled_loss(network, student.features, student.logits, labeled["label"]),
             "consistency": started * self.soft_label_weight * consistency_loss(mixed_logits, mix(label), mix(valid)),
         }
         metrics = teacher_quality(unlabeled_logits, unlabeled, label, valid)
@@ -263,15 +255,3 @@ class ESL(Method):
         size = valid.shape[1:3] if self.resolution == "image" else logits.shape[1:3]
         probabilities = tf.nn.softmax(resize_bilinear(logits, size))
         return soft_label(probabilities, **self._label_settings), resize_nearest(valid, size, align_corners=True)
-
-    def _supervised(self, network: DeepLab, student: View, label: tf.Tensor) -> tf.Tensor:
-        """Returns L_CE of the images with a label, which come first, with the auxiliary head's."""
-        return labeled_loss(
-            network,
-            student.features,
-            student.logits,
-            label,
-            hard_examples=self.hard_examples,
-            least=self.least_hard_examples,
-            auxiliary_weight=self.auxiliary_weight,
-        )

@@ -7,33 +7,34 @@ from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
+from wss.data.dataset_info import DatasetInfo
 from wss.data.streams import MASKS, Views
 from wss.data.training_data import TrainingData
 from wss.errors import UserError
-from wss.methods.base import Batch, Figure, Method, Scalars
+from wss.methods.base import Batch, Figure, Scalars
 from wss.methods.components.cut_mix import CutMix
 from wss.methods.components.label_quality import KNOWN_MASKS, label_quality
-from wss.methods.components.labeled_loss import labeled_loss
+from wss.methods.components.labeled_loss import RANGES_OF_MASKS, LearnsFromMasks
+from wss.methods.components.teacher import Teacher
 from wss.methods.unimatch.pseudo_label import PseudoLabel
 from wss.models.deeplab import DeepLab, Features
 from wss.models.layers.dropout import dropout_seed, next_seed
 from wss.models.layers.normalization import batch_norm_updates
 from wss.ops.resizing import resize_bilinear, resize_nearest
-from wss.ranges import Integer, Number, OneOf, OrNone, Switch
+from wss.ranges import Number, OneOf, OrNone, Switch
 
 REVERSED_BATCH, SAME_IMAGE = "reversed_batch", "same_image"
 PARTNERS = (REVERSED_BATCH, SAME_IMAGE)
 EDGE = 2  # pixels, of the rectangles in a picture
 COMMON_RANGES: Mapping = MappingProxyType(
     {
+        **RANGES_OF_MASKS,
         "threshold": Number(minimum=0),
         "unlabeled_weight": Number(minimum=0),
         "cut_mix_probability": Number(minimum=0, maximum=1),
         "cut_mix_partner": OneOf(PARTNERS),
-        "hard_examples": OrNone(Number(above=0, maximum=1)),
-        "least_hard_examples": Integer(1, 2**30),
-        "auxiliary_weight": Number(minimum=0),
         "strong_statistics": Switch(),
+        "teacher_decay": OrNone(Number(minimum=0, maximum=1)),
     }
 )
 
@@ -53,7 +54,7 @@ class StrongView(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ConsistencyMethod(Method):
+class ConsistencyMethod(LearnsFromMasks):
     """A loss (L_x + unlabeled_weight * L_u) / 2, where L_u compares strong views with the label of the weak one.
 
     Attributes:
@@ -62,10 +63,10 @@ class ConsistencyMethod(Method):
         cut_mix_probability: Share of the strong views that are mixed, each with a rectangle of its own.
         cut_mix_partner: Image that a rectangle shows: "reversed_batch", that of the batch in reverse order (UniMatch V2), or
             "same_image", other views of the image itself (UniMatch).
-        hard_examples: Probability of the true class up to which labelled pixels count in L_x; None counts all.
-        least_hard_examples: See `hard_example_loss`, its `least`.
-        auxiliary_weight: Weight of an auxiliary head's L_x, if the network has one.
         strong_statistics: Whether the pass over the strong views moves the statistics of batch norm.
+        teacher_decay: Largest share of a mean teacher that a step keeps; it begins as the mean of all students. The teacher
+            labels the weak views and is evaluated (UniMatch V2: 0.996). With None the student labels them itself, in
+            training mode (UniMatch).
     """
 
     known_when = MappingProxyType({f"pseudo_label/{name}": KNOWN_MASKS for name in ("ece", "mean_iou")})
@@ -75,15 +76,9 @@ class ConsistencyMethod(Method):
     unlabeled_weight: float = 1.0
     cut_mix_probability: float = 0.5
     cut_mix_partner: str = REVERSED_BATCH
-    hard_examples: float | None = None
     least_hard_examples: int = 200_000
-    auxiliary_weight: float = 0.4
     strong_statistics: bool = True
-
-    @property
-    def weighs_classes(self) -> bool:  # type: ignore[override]
-        """Whether L_x takes weights of classes; it does not with `hard_examples`."""
-        return self.hard_examples is None
+    teacher_decay: float | None = None
 
     @property
     def streams(self) -> Mapping[str, Views]:  # type: ignore[override]
@@ -105,46 +100,54 @@ class ConsistencyMethod(Method):
                 f"more, or {name}.cut_mix_partner = 'same_image', or {name}.cut_mix_probability = 0.0"
             )
 
-    def labeled_loss(self, network: DeepLab, features: Features, logits: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-        """Returns L_x, see `wss.methods.components.labeled_loss`."""
-        return labeled_loss(
-            network,
-            features,
-            logits,
-            label,
-            hard_examples=self.hard_examples,
-            least=self.least_hard_examples,
-            auxiliary_weight=self.auxiliary_weight,
-        )
+    def build_state(self, network: DeepLab, info: DatasetInfo) -> Teacher | None:
+        """Builds the teacher, if there is one."""
+        return None if self.teacher_decay is None else Teacher(network, decay=self.teacher_decay)
+
+    def after_step(self, network: DeepLab, tensors: Mapping[str, tf.Tensor], step: tf.Tensor) -> None:
+        """Moves the teacher."""
+        if network.state is not None:
+            network.state.update(step)
+
+    def evaluated(self, network: DeepLab) -> Teacher | None:
+        """Returns the teacher, if there is one."""
+        return network.state
+
+    def logits_of(self, network: DeepLab, images: tf.Tensor) -> tf.Tensor:
+        """Returns the logits [B, h, w, C] that label images in inference mode: the teacher's, or the student's."""
+        if network.state is None:
+            return network(images, training=False)
+        return network.state.predict(images)
+
+    def others_of(self, network: DeepLab, unlabeled: Mapping[str, tf.Tensor]) -> PseudoLabel | None:
+        """Returns the label of the second views of each image; None unless "same_image" needs it.
+
+        It comes before the step's other passes, which move statistics.
+        """
+        if not self.streams["unlabeled"].again:
+            return None
+        return PseudoLabel.of(self.logits_of(network, unlabeled["again/weak"]), unlabeled["again/not_padding"])
 
     def strong_views(
-        self, unlabeled: Mapping[str, tf.Tensor], label: PseudoLabel, predict: Callable[[tf.Tensor], tf.Tensor]
+        self, unlabeled: Mapping[str, tf.Tensor], label: PseudoLabel, others: PseudoLabel | None
     ) -> list[StrongView]:
         """Returns the strong views of a batch after CutMix.
 
         Args:
             unlabeled: The unlabelled stream.
             label: The pseudo label of its weak views.
-            predict: Function from images [B, H, W, 3] to logits, which labels the other views of "same_image".
+            others: What `others_of` returns.
         """
-        names = [("strong", "valid"), ("strong_2", "valid_2")][: self.number_of_views]
-        if not self.cut_mix_probability:
-            nothing = CutMix(tf.zeros_like(label.valid, tf.bool))
-            return [
-                StrongView(unlabeled[image], label._replace(valid=unlabeled[valid]), nothing) for image, valid in names
-            ]
-        if self.cut_mix_partner == SAME_IMAGE:
-            others = {name: unlabeled[f"again/{name}"] for name in (*sum(names, ()), "weak", "not_padding")}
-            of_others = PseudoLabel.of(predict(others["weak"]), others["not_padding"])
+        if others is None:
+            others, of_other = label.reversed(), lambda name: tf.reverse(unlabeled[name], [0])
         else:
-            others = {name: tf.reverse(unlabeled[name], [0]) for name in sum(names, ())}
-            of_others = label.reversed()
+            of_other = lambda name: unlabeled[f"again/{name}"]
+        batch, height, width, _ = label.valid.shape
         views = []
-        for image, valid in names:
-            batch, *size, _ = label.valid.shape
-            mix = CutMix.draw_any_size(next_seed(), batch, (size[0], size[1]), self.cut_mix_probability)
-            mixed = label._replace(valid=unlabeled[valid]).mixed(mix, of_others._replace(valid=others[valid]))
-            views.append(StrongView(mix.of(unlabeled[image], others[image]), mixed, mix))
+        for image, valid in [("strong", "valid"), ("strong_2", "valid_2")][: self.number_of_views]:
+            mix = CutMix.draw_any_size(next_seed(), batch, (height, width), self.cut_mix_probability)
+            own, other = label._replace(valid=unlabeled[valid]), others._replace(valid=of_other(valid))
+            views.append(StrongView(mix.of(unlabeled[image], of_other(image)), own.mixed(mix, other), mix))
         return views
 
     def strong_pass(
@@ -201,18 +204,14 @@ class ConsistencyMethod(Method):
             KNOWN_MASKS: quality[KNOWN_MASKS],
         }
 
-    def labels_of(self, network: DeepLab) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Returns the function from images [B, H, W, 3] to logits that labels them outside of a step, in inference mode."""
-        return lambda images: network(images, training=False)
-
     def training_figures(self, network: DeepLab, batch: Batch) -> list[Figure]:
         """Returns the weak view, its held label, the confident pseudo label, and the strong views with their rectangles."""
-        unlabeled, predict = batch["unlabeled"], self.labels_of(network)
-        logits = predict(unlabeled["weak"])
+        unlabeled = batch["unlabeled"]
+        logits = self.logits_of(network, unlabeled["weak"])
         label = PseudoLabel.of(logits, unlabeled["not_padding"])
         confident = (label.confidence >= self.threshold) & (label.valid > 0)
         with dropout_seed(tf.constant([0, 0], tf.int64)):  # the same rectangles each time
-            views = self.strong_views(unlabeled, label, predict)
+            views = self.strong_views(unlabeled, label, self.others_of(network, unlabeled))
         return [
             Figure("image", "image", unlabeled["weak"]),
             Figure("label", "label", unlabeled["label"]),

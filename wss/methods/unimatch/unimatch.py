@@ -49,10 +49,11 @@ class UniMatch(ConsistencyMethod):
         unlabeled_weight: See `ConsistencyMethod`.
         cut_mix_probability: See `ConsistencyMethod`.
         cut_mix_partner: See `ConsistencyMethod`.
-        hard_examples: See `ConsistencyMethod`.
-        least_hard_examples: See `ConsistencyMethod`.
-        auxiliary_weight: See `ConsistencyMethod`.
+        hard_examples: See `LearnsFromMasks`.
+        least_hard_examples: See `LearnsFromMasks`.
+        auxiliary_weight: See `LearnsFromMasks`.
         strong_statistics: See `ConsistencyMethod`.
+        teacher_decay: See `ConsistencyMethod`.
         perturbation_share: Share of L_fp, that of the perturbed features, in the loss of unlabelled images.
         channel_dropout: See `channel_dropout`, its `rate`.
         join: See `training_pass`; of labelled and weak views.
@@ -69,7 +70,7 @@ class UniMatch(ConsistencyMethod):
         statistics alone.
         """
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
-        number = labeled["image"].shape[0]
+        number, others = labeled["image"].shape[0], self.others_of(network, unlabeled)
 
         def run(images: tf.Tensor) -> PerturbedPass:
             features, names = network.features(images, training=True), network.decoded_features
@@ -78,9 +79,10 @@ class UniMatch(ConsistencyMethod):
             return PerturbedPass(features, *tf.split(network.segment(both, training=True), 2))
 
         clean = training_pass(run, (labeled["image"], unlabeled["weak"]), join=self.join)
-        label = PseudoLabel.of(clean.logits[number:], unlabeled["not_padding"])
+        weak = clean.logits[number:] if network.state is None else self.logits_of(network, unlabeled["weak"])
+        label = PseudoLabel.of(weak, unlabeled["not_padding"])
 
-        views = self.strong_views(unlabeled, label, self.labels_of(network))
+        views = self.strong_views(unlabeled, label, others)
         strong = self.strong_pass(network, views)
         share, weight = self.perturbation_share, self.unlabeled_weight / 2
         losses = {
@@ -88,4 +90,4 @@ class UniMatch(ConsistencyMethod):
             "consistency": weight * (1 - share) * self.loss_of(views, strong),
             "perturbation": weight * share * label.loss(clean.perturbed[number:], self.threshold),
         }
-        return Losses(losses, self.metrics(unlabeled, clean.logits[number:], label, views=views, strong=strong))
+        return Losses(losses, self.metrics(unlabeled, weak, label, views=views, strong=strong))

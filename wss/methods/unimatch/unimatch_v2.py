@@ -2,14 +2,11 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
 
 import gin
 import tensorflow as tf
 
-from wss.data.dataset_info import DatasetInfo
 from wss.methods.base import Batch, Losses
-from wss.methods.components.teacher import Teacher
 from wss.methods.unimatch.consistency import COMMON_RANGES, ConsistencyMethod
 from wss.methods.unimatch.perturbation import complementary_dropout
 from wss.methods.unimatch.pseudo_label import PseudoLabel
@@ -24,7 +21,6 @@ from wss.ranges import Number, Switch
     **COMMON_RANGES,
     complementary_dropout=Switch(),
     kept_share=Number(minimum=0, maximum=1),
-    teacher_decay=Number(minimum=0, maximum=1),
 )
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UniMatchV2(ConsistencyMethod):
@@ -37,33 +33,28 @@ class UniMatchV2(ConsistencyMethod):
         unlabeled_weight: See `ConsistencyMethod`.
         cut_mix_probability: See `ConsistencyMethod`.
         cut_mix_partner: See `ConsistencyMethod`.
-        hard_examples: See `ConsistencyMethod`.
-        least_hard_examples: See `ConsistencyMethod`.
-        auxiliary_weight: See `ConsistencyMethod`.
+        hard_examples: See `LearnsFromMasks`.
+        least_hard_examples: See `LearnsFromMasks`.
+        auxiliary_weight: See `LearnsFromMasks`.
         strong_statistics: See `ConsistencyMethod`.
+        teacher_decay: See `ConsistencyMethod`.
         complementary_dropout: Whether the two views of an image see complementary halves of the encoder's channels.
         kept_share: See `complementary_dropout`.
-        teacher_decay: Largest share of the teacher that a step keeps; it begins as the mean of all students. The teacher is
-            evaluated.
     """
 
     complementary_dropout: bool = True
     kept_share: float = 0.5
-    teacher_decay: float = 0.996
-
-    def build_state(self, network: DeepLab, info: DatasetInfo) -> Teacher:
-        """Builds the teacher."""
-        return Teacher(network, decay=self.teacher_decay)
+    teacher_decay: float | None = 0.996
 
     def losses(self, network: DeepLab, batch: Batch, step: tf.Tensor) -> Losses:
         """Returns the losses of one training step, see `Method.losses`."""
-        labeled, unlabeled, teacher = batch["labeled"], batch["unlabeled"], network.state
-        weak = teacher.predict(unlabeled["weak"])
+        labeled, unlabeled = batch["labeled"], batch["unlabeled"]
+        others, weak = self.others_of(network, unlabeled), self.logits_of(network, unlabeled["weak"])
         label = PseudoLabel.of(weak, unlabeled["not_padding"])
 
         features = network.features(labeled["image"], training=True)
         logits = network.segment(features, training=True)
-        views = self.strong_views(unlabeled, label, teacher.predict)
+        views = self.strong_views(unlabeled, label, others)
         perturb = functools.partial(complementary_dropout, names=network.decoded_features, kept_share=self.kept_share)
         strong = self.strong_pass(network, views, *([perturb] if self.complementary_dropout else []))
         losses = {
@@ -71,15 +62,3 @@ class UniMatchV2(ConsistencyMethod):
             "consistency": self.unlabeled_weight * self.loss_of(views, strong) / 2,
         }
         return Losses(losses, self.metrics(unlabeled, weak, label, views=views, strong=strong))
-
-    def after_step(self, network: DeepLab, tensors: Mapping[str, tf.Tensor], step: tf.Tensor) -> None:
-        """Moves the teacher."""
-        network.state.update(step)
-
-    def evaluated(self, network: DeepLab) -> Teacher:
-        """Returns the teacher."""
-        return network.state
-
-    def labels_of(self, network: DeepLab) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Returns the prediction of the teacher."""
-        return network.state.predict

@@ -76,8 +76,8 @@ def build_deeplab_v2_features_head(
 
 def freeze_scales_and_offsets(backbone: keras.Model) -> None:
     """Keeps gamma and beta of every batch norm as they are; its statistics still move in training."""
-    for layer in backbone.layers:
-        if isinstance(layer, BatchNorm):
+    for layer in backbone._flatten_layers():
+        if isinstance(layer, BatchNorm | keras.layers.BatchNormalization):
             for parameter in (layer.gamma, layer.beta):
                 if parameter is not None:
                     parameter.trainable = False

@@ -50,18 +50,30 @@ def test_folders_that_are_none(folder, tmp_path_factory):
     refused(folder, "image_converter.json: not there, so nobody knows how images are normalised; save")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"registered_name": 3, "config": {}}', "\0\1"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"registered_name": 3, "config": {}}', '{"registered_name": "a>b", "config": [1]}', "\0\1"],
+)
 def test_a_damaged_config(folder, text):
     (folder / "config.json").write_text(text)
     refused(folder, "config.json: ")
 
 
 @pytest.mark.parametrize(
-    "config", [{}, {"scale": 1.0}, {"scale": [1, 2], "offset": 0.0}, {"scale": "a", "offset": "b"}]
+    "config",
+    [
+        {},
+        {"scale": 1.0},
+        {"scale": [1, 2], "offset": 0.0},
+        {"scale": "a", "offset": "b"},
+        {"scale": 0.0, "offset": 0.0},
+        {"scale": [1, 1, float("nan")], "offset": 0},
+        [],
+    ],
 )
 def test_a_damaged_normalisation(folder, config):
     (folder / "image_converter.json").write_text(json.dumps({"config": config}))
-    refused(folder, "image_converter.json: no scale and offset of three channels")
+    refused(folder, "image_converter.json: no scale above 0 and offset of three channels")
 
 
 def test_weights_that_are_missing_cut_off_or_of_another_network(folder):

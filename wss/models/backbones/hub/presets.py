@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,12 @@ class Preset:
         Raises:
             WriteError: It cannot be written.
         """
-        network = {"registered_name": f"keras_hub>{self.class_name}", "config": self.config}
+        network = {
+            "module": "keras_hub.models",
+            "class_name": self.class_name,
+            "config": self.config,
+            "registered_name": f"keras_hub>{self.class_name}",
+        }
         converter = {"config": {"scale": self.scale, "offset": self.offset}}
         for name, content in (("config.json", network), ("image_converter.json", converter)):
             write_text(folder / name, json.dumps(content, indent=1) + "\n")
@@ -100,7 +106,7 @@ class Preset:
             if not self.has_weights:
                 return build_backbone(self.class_name, self.config)
             return hub_models().Backbone.from_preset(self.name, **options)
-        except (ValueError, OSError, KeyError, TypeError) as error:
+        except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"build_model.encoder_preset = {self.name!r}: cannot be loaded ({reason_of(error)}); {_FILES}"
             ) from error
@@ -135,9 +141,9 @@ def without_dropout(config: dict[str, Any]) -> dict[str, Any]:
 def _config_of(folder: Path) -> tuple[str, dict[str, Any]]:
     saved = _json(folder / "config.json")
     try:
-        return saved["registered_name"].rpartition(">")[2], dict(saved["config"])
+        return saved["registered_name"].rpartition(">")[2], {**saved["config"]}
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder / 'config.json'}: not of keras-hub (no {error}); {_FILES}") from error
+        raise UserError(f"{folder / 'config.json'}: not of keras-hub ({reason_of(error)}); {_FILES}") from error
 
 
 def _normalisation_of(folder: Path) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -148,9 +154,12 @@ def _normalisation_of(folder: Path) -> tuple[tuple[float, float, float], tuple[f
         )
     config = _json(file).get("config", {})
     try:
-        return _three(config["scale"]), _three(config["offset"] or 0.0)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{file}: no scale and offset of three channels in it; {_FILES}") from error
+        scale, offset = _three(config["scale"]), _three(config["offset"] or 0.0)
+        if not all(math.isfinite(value) for value in (*scale, *offset)) or min(scale) <= 0:
+            raise ValueError(f"scale {scale}, offset {offset}")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{file}: no scale above 0 and offset of three channels in it; {_FILES}") from error
+    return scale, offset
 
 
 def _three(value: float | Sequence[float]) -> tuple[float, float, float]:
