@@ -119,12 +119,17 @@ def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
 
 def _as_seen(model, images: tf.Tensor, size: Sequence[int], scale: float) -> tf.Tensor:
     """Returns images of a (height, width) at a scale, and at the nearest one that the network takes."""
-    padding: Padding | None = getattr(model, "padding", None)
-    is_strict = padding is not None and padding.strict
-    if scale == 1 and not is_strict:
+    padding = _strict_padding(model)
+    if scale == 1 and padding is None:
         return images
     scaled = scaled_size(size, scale)
-    return resize_bilinear(images, padding.nearest(scaled) if padding is not None and is_strict else scaled)
+    return resize_bilinear(images, scaled if padding is None else padding.nearest(scaled))
+
+
+def _strict_padding(model) -> Padding | None:
+    """Returns the padding of a network that takes only some sides; None of others."""
+    padding: Padding | None = getattr(model, "padding", None)
+    return padding if padding is not None and padding.strict else None
 
 
 def _predict_windows(
@@ -220,7 +225,7 @@ def to_image_size(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _predicted(model, images: tf.Tensor, *, size: Size, average: str) -> tf.Tensor:
     """Returns probabilities or logits of images at a (height, width), by way of the images' own."""
     logits = tf.cast(model(images, training=False), tf.float32)
-    if (padding := getattr(model, "padding", None)) is not None and padding.strict:
+    if _strict_padding(model) is not None:
         logits = resize_bilinear(logits, sides(images)[1:3])
     logits = resize_bilinear(logits, size)
     return logits if average == "logits" else tf.nn.softmax(logits)
