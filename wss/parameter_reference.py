@@ -1,5 +1,6 @@
 """The reference of the gin parameters: defaults, ranges and meanings, as text and as a page of docs."""
 
+import dataclasses
 import inspect
 import re
 import sys
@@ -20,7 +21,7 @@ What gin files and `--gin_param` can set. `python tools/write_parameters.py` wri
 
 
 def describe(name: str) -> str:
-    """Returns a configurable with its parameters, their defaults and ranges, and its whole docstring.
+    """Returns a configurable with its parameters, their defaults and ranges, and its whole docstring, with inherited ones.
 
     Raises:
         UserError: Nothing is called so.
@@ -28,7 +29,8 @@ def describe(name: str) -> str:
     known = configurables()
     if name not in known:
         raise UserError(f"nothing is called {name!r}.{did_you_mean(name, known)}")
-    return f"{_signature(name, known[name])}\n\n{inspect.getdoc(known[name]) or ''}".rstrip()
+    documents = [inspect.getdoc(what) or "" for what in _documented(known[name])]
+    return "\n\n".join([_signature(name, known[name]), *documents]).rstrip()
 
 
 def describe_all() -> str:
@@ -48,8 +50,9 @@ def page() -> str:
 
 def _table(name: str, configurable: Callable) -> str:
     meanings = {
-        parameter: _without_reference(configurable, parameter, text)
-        for parameter, text in parameter_meanings(inspect.getdoc(configurable) or "").items()
+        parameter: _without_reference(what, parameter, text)
+        for what in reversed(_documented(configurable))
+        for parameter, text in parameter_meanings(inspect.getdoc(what) or "").items()
     }
     rows = [
         f"| `{parameter.name}` | {_default(parameter)} | {_cell(_range(configurable, parameter.name))} "
@@ -67,6 +70,14 @@ def _table(name: str, configurable: Callable) -> str:
         "|---|---|---|---|",
     ]
     return "\n".join([*head, *rows, "", *together, *([""] if together else [])])
+
+
+def _documented(configurable: Callable) -> list[Callable]:
+    """Returns a configurable and what it inherits parameters from, the nearest first."""
+    if not inspect.isclass(configurable):
+        return [configurable]
+    _, *inherited = inspect.getmro(configurable)
+    return [configurable, *(base for base in inherited if dataclasses.is_dataclass(base))]
 
 
 def parameter_meanings(docstring: str) -> dict[str, str]:

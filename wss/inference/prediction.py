@@ -110,11 +110,14 @@ def predict_sliding(
 
 def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
     """Returns (height, width) times a scale; grids of 2^n + 1 stay aligned, so that corners map to corners."""
-    rounded = lambda side: round(side) if isinstance(side, float) else tf.cast(tf.round(side), tf.int32)
-    height, width = (
-        rounded(scale * (side - 1 if isinstance(side, int) else tf.cast(side - 1, tf.float32))) + 1 for side in size
-    )
+    height, width = (_scaled_side(side, scale) for side in size)
     return height, width
+
+
+def _scaled_side(side: int | tf.Tensor, scale: float) -> int | tf.Tensor:
+    if isinstance(side, int):
+        return round(scale * (side - 1)) + 1
+    return tf.cast(tf.round(scale * tf.cast(side - 1, tf.float32)), tf.int32) + 1
 
 
 def _as_seen(model, images: tf.Tensor, size: Sequence[int], scale: float) -> tf.Tensor:

@@ -81,9 +81,6 @@ class ESL(LearnsFromMasks):
         teacher_decay: Largest share of the teacher that a step keeps; a choice, as in U2PL.
         teacher_warm_up: See `Teacher`, its `warm_up`.
         teacher_statistics: See `Teacher`, its `statistics`; "refresh" takes a pass more.
-        hard_examples: See `LearnsFromMasks`.
-        least_hard_examples: See `LearnsFromMasks`.
-        auxiliary_weight: See `LearnsFromMasks`.
         join: See `training_pass`; as in U2PL.
     """
 

@@ -151,18 +151,19 @@ class ConsistencyMethod(LearnsFromMasks):
         return views
 
     def strong_pass(
-        self, network: DeepLab, views: list[StrongView], perturb: Callable[[Features], Features] = lambda x: x
+        self, network: DeepLab, views: list[StrongView], perturb: Callable[[Features], Features] | None = None
     ) -> list[tf.Tensor]:
         """Returns logits [B, h, w, C] of each view, by one training pass over all of them.
 
         Args:
             network: The network.
             views: The views.
-            perturb: What happens to the encoder's features.
+            perturb: What happens to the encoder's features; None for nothing.
         """
         with batch_norm_updates(self.strong_statistics):
             features = network.features(tf.concat([view.image for view in views], 0), training=True)
-            return tf.split(network.segment(perturb(features), training=True), len(views))
+            features = features if perturb is None else perturb(features)
+            return tf.split(network.segment(features, training=True), len(views))
 
     def loss_of(self, views: list[StrongView], logits: list[tf.Tensor]) -> tf.Tensor:
         """Returns L_s, the mean loss of the strong views."""

@@ -36,15 +36,6 @@ class FixMatch(ConsistencyMethod):
     Source: fixmatch.py of UniMatch, and with a teacher of UniMatch V2.
 
     Attributes:
-        threshold: See `ConsistencyMethod`.
-        unlabeled_weight: See `ConsistencyMethod`.
-        cut_mix_probability: See `ConsistencyMethod`.
-        cut_mix_partner: See `ConsistencyMethod`.
-        hard_examples: See `LearnsFromMasks`.
-        least_hard_examples: See `LearnsFromMasks`.
-        auxiliary_weight: See `LearnsFromMasks`.
-        strong_statistics: See `ConsistencyMethod`.
-        teacher_decay: See `ConsistencyMethod`.
         join: See `training_pass`; of labelled and weak views, without a teacher.
     """
 

@@ -45,15 +45,6 @@ class UniMatch(ConsistencyMethod):
     Source: unimatch.py of UniMatch.
 
     Attributes:
-        threshold: See `ConsistencyMethod`.
-        unlabeled_weight: See `ConsistencyMethod`.
-        cut_mix_probability: See `ConsistencyMethod`.
-        cut_mix_partner: See `ConsistencyMethod`.
-        hard_examples: See `LearnsFromMasks`.
-        least_hard_examples: See `LearnsFromMasks`.
-        auxiliary_weight: See `LearnsFromMasks`.
-        strong_statistics: See `ConsistencyMethod`.
-        teacher_decay: See `ConsistencyMethod`.
         perturbation_share: Share of L_fp, that of the perturbed features, in the loss of unlabelled images.
         channel_dropout: See `channel_dropout`, its `rate`.
         join: See `training_pass`; of labelled and weak views.

@@ -29,15 +29,6 @@ class UniMatchV2(ConsistencyMethod):
     Source: unimatch_v2.py of UniMatch V2.
 
     Attributes:
-        threshold: See `ConsistencyMethod`.
-        unlabeled_weight: See `ConsistencyMethod`.
-        cut_mix_probability: See `ConsistencyMethod`.
-        cut_mix_partner: See `ConsistencyMethod`.
-        hard_examples: See `LearnsFromMasks`.
-        least_hard_examples: See `LearnsFromMasks`.
-        auxiliary_weight: See `LearnsFromMasks`.
-        strong_statistics: See `ConsistencyMethod`.
-        teacher_decay: See `ConsistencyMethod`.
         complementary_dropout: Whether the two views of an image see complementary halves of the encoder's channels.
         kept_share: See `complementary_dropout`.
     """
@@ -56,7 +47,7 @@ class UniMatchV2(ConsistencyMethod):
         logits = network.segment(features, training=True)
         views = self.strong_views(unlabeled, label, others)
         perturb = functools.partial(complementary_dropout, names=network.decoded_features, kept_share=self.kept_share)
-        strong = self.strong_pass(network, views, *([perturb] if self.complementary_dropout else []))
+        strong = self.strong_pass(network, views, perturb if self.complementary_dropout else None)
         losses = {
             "segmentation": self.labeled_loss(network, features, logits, labeled["label"]) / 2,
             "consistency": self.unlabeled_weight * self.loss_of(views, strong) / 2,

@@ -53,7 +53,7 @@ def build_dpt_head(
         path = _fused(path, maps[level - 1], level, width, like=maps[level - 2] if level > 1 else None)
     path = keras.layers.Identity(name=DECODER_INPUT)(path)
     x = _conv(width, 3, name="output_conv", inputs=width, activation="relu")(path)
-    logits = classifier(x, num_classes, initializer=pytorch_uniform(), bias_initializer=uniform_bias(width))
+    logits = classifier(x, num_classes, initializer=pytorch_uniform(), bias_initializer=uniform(width))
     return keras.Model(inputs, logits, name="segmentation_head")
 
 
@@ -68,8 +68,8 @@ def _fused(
         skip = _residual_unit(skip, width, f"fusion_{level}_unit_1")
         path = keras.layers.Add(name=f"fusion_{level}_add")([path, skip])
     path = _residual_unit(path, width, f"fusion_{level}_unit_2")
-    resize = Doubled(name=f"fusion_{level}_resize") if like is None else ResizeLike(name=f"fusion_{level}_resize")
-    path = resize(path) if like is None else resize([path, like])
+    name = f"fusion_{level}_resize"
+    path = Doubled(name=name)(path) if like is None else ResizeLike(name=name)([path, like])
     return _conv(width, 1, name=f"fusion_{level}_out", inputs=width)(path)
 
 
@@ -91,8 +91,9 @@ def _resized(x: keras.KerasTensor, level: int, depth: int) -> keras.KerasTensor:
             depth,
             factor,
             strides=factor,
-            kernel_initializer=_transposed_uniform(depth, factor),
-            bias_initializer=uniform_bias(depth * factor**2),
+            # Of a transposed convolution PyTorch counts the inputs by the output's channels, for the kernel too.
+            kernel_initializer=uniform(depth * factor**2),
+            bias_initializer=uniform(depth * factor**2),
             name=name,
         )(x)
     if level == 3:
@@ -107,21 +108,16 @@ def _conv(filters: int, size: int, *, name: str, inputs: int, **options) -> kera
         filters,
         size,
         kernel_initializer=pytorch_uniform(),
-        bias_initializer=uniform_bias(inputs * size**2),
+        bias_initializer=uniform(inputs * size**2),
         name=name,
         **{"padding": "same", **options},
     )
 
 
-def uniform_bias(fan_in: int) -> keras.initializers.Initializer:
-    """Returns PyTorch's initializer of biases, uniform within 1 / sqrt(fan_in)."""
+def uniform(fan_in: int) -> keras.initializers.Initializer:
+    """Returns PyTorch's initializer for a number of inputs, uniform within 1 / sqrt(fan_in)."""
     limit = 1 / math.sqrt(fan_in)
     return keras.initializers.RandomUniform(-limit, limit)
-
-
-def _transposed_uniform(depth: int, factor: int) -> keras.initializers.Initializer:
-    """Returns that of a transposed convolution's kernel, whose fan_in PyTorch counts by the output's channels."""
-    return uniform_bias(depth * factor**2)
 
 
 @keras.saving.register_keras_serializable(package="wss")
@@ -144,7 +140,7 @@ class UnusedResidualUnit(keras.layers.Layer):
         for number in (1, 2):
             shape = (3, 3, self.width, self.width)
             self.add_weight(shape=shape, initializer=pytorch_uniform(), trainable=False, name=f"unused_kernel_{number}")
-            bias = uniform_bias(self.width * 9)
+            bias = uniform(self.width * 9)
             self.add_weight(shape=(self.width,), initializer=bias, trainable=False, name=f"unused_bias_{number}")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -175,6 +171,6 @@ class Doubled(keras.layers.Layer):
         return (batch, height and 2 * height, width and 2 * width, channels)
 
 
-def last_blocks(names: Sequence[str]) -> list[str]:
+def block_names(names: Sequence[str]) -> list[str]:
     """Returns the end points of a ViT's blocks, in order."""
     return sorted((name for name in names if name.startswith("block")), key=lambda name: int(name[len("block") :]))

@@ -8,7 +8,7 @@ import keras
 from wss.errors import UserError
 from wss.models.heads.aspp_decoder import build_segmentation_head
 from wss.models.heads.deeplab_v2 import build_deeplab_v2_features_head, build_deeplab_v2_head
-from wss.models.heads.dpt import build_dpt_head, last_blocks
+from wss.models.heads.dpt import block_names, build_dpt_head
 from wss.models.heads.large_fov import build_large_fov_head
 from wss.models.heads.pspnet import build_auxiliary_head, build_pspnet_head
 from wss.models.heads.u2pl_decoder import build_u2pl_head
@@ -73,7 +73,7 @@ def _regularised(settings: "NetworkSettings") -> dict:
 
 
 def _four_blocks(shapes: Mapping[str, tuple]) -> dict[str, tuple]:
-    blocks = last_blocks(list(shapes))
+    blocks = block_names(list(shapes))
     if len(blocks) != 4:
         raise UserError(
             f"build_model.head = 'dpt' needs four blocks of a ViT, found {len(blocks)}; take a ViT of four blocks or more "
