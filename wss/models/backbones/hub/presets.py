@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -194,8 +195,9 @@ def _downloaded(name: str) -> tuple[str, dict[str, Any], tuple[float, float, flo
         folder = Path(get_file(name, "config.json")).parent
         get_file(name, "image_converter.json")
     except Exception as error:  # of the network, of Kaggle, of a full disk
+        reason = textwrap.shorten(reason_of(error), 120, placeholder=" ...")
         raise UserError(
-            f"build_model.encoder_preset = {name!r}: cannot be downloaded ({reason_of(error)}); copy its folder from a "
+            f"build_model.encoder_preset = {name!r}: cannot be downloaded ({reason}); copy its folder from a "
             "machine with a network and give the path, or begin with random weights by build_model.encoder_weights = False"
         ) from error
     return *_config_of(folder), *_normalisation_of(folder)
