@@ -117,7 +117,7 @@ def open_run(
     info = _dataset_of(directory)
     method = gin.get_bindings("train")["method"]
     with strategy.scope():
-        model = build_network(info, method)
+        model = build_network(info, method, kept_encoder=directory.encoder if directory.encoder.is_dir() else None)
     keeps_best = gin.get_bindings("train").get("keep_best", False)
     if keeps_best and weights == BEST and (best := Best.read(directory.best_weights)):
         load_weights(model, directory.best_weights)
@@ -142,10 +142,7 @@ def _configure_as(run: RunDirectory, parameters: Sequence[str]) -> None:
     """Replaces gin's configuration by that of a run, with parameters over it."""
     if not run.config.is_file():
         raise UserError(f"--run_dir={run.path}: no {CONFIG_NAME} in it; expected a folder that wss-train wrote")
-    of_encoder = []
-    if run.encoder.is_dir():  # the weights are the run's, so that the preset need not be there any more
-        of_encoder = [f"build_model.encoder_preset = {str(run.encoder)!r}", "build_model.encoder_weights = False"]
-    configure([str(run.config)], [*of_encoder, *parameters], saved=True)
+    configure([str(run.config)], parameters, saved=True)
     if "method" not in gin.get_bindings("train"):
         raise UserError(f"{run.config}: damaged (it sets no train.method); expected what wss-train wrote")
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gin
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
-from wss.models.backbones.hub.encoder import KERAS_HUB, build_hub_backbone
+from wss.models.backbones.hub.encoder import DEFAULT_OUTPUT_STRIDE, KERAS_HUB, build_hub_backbone
 from wss.models.backbones.hub.presets import Preset
 from wss.models.backbones.registry import BACKBONES, OUTPUT_STRIDES, BackboneSpec, backbone_spec, build_backbone
 from wss.models.heads.deeplab_v2 import freeze_scales_and_offsets
@@ -252,13 +253,13 @@ class NetworkSettings:
             et al., CVPR 2017), with an auxiliary head, or "deeplab_v2" (Chen et al., 2016). "deeplab_v2_features" has
             its sum of features before one classifier, "large_fov" (Chen et al., ICLR 2015) the classifier alone. "dpt"
             (Ranftl et al., ICCV 2021) is for a ViT of "keras_hub". With
-            "deeplab_v2" alone gamma and beta of the backbone's batch norms do not train. All but the first two are for
-            output stride 8 and crops of 8 n + 1 pixels.
+            "deeplab_v2" alone gamma and beta of the backbone's batch norms do not train. All but "dpt" and the first two
+            are for output stride 8 and crops of 8 n + 1 pixels.
         classifier: Last layer of the head: "linear" (with a bias), "dot_product" (without) or "cosine", whose logits are
             cosine_scale cos(phi, W_c). "deeplab_v2" has "linear" only.
         cosine_scale: Scale tau of "cosine".
         auxiliary_head: Whether DeepLabv3+ has PSPNet's auxiliary head too, on the stage before the last.
-        output_stride: Ratio of image to feature resolution: 8, 16 or 32.
+        output_stride: Ratio of image to feature resolution: 8, 16 or 32; that of a ViT is its patch.
         multi_grid: Unit rates of the last block; DeepLab's ResNets take (1, 2, 4).
         depth_multiplier: Width of MobileNetV2.
         depth_divisor: Number of whose multiples its channels are: 8, or 1 for DeepLab's checkpoints of a multiplier below 1.
@@ -287,7 +288,7 @@ class NetworkSettings:
     classifier: str = "linear"
     cosine_scale: float = COSINE_SCALE
     auxiliary_head: bool = False
-    output_stride: int = 16
+    output_stride: int = DEFAULT_OUTPUT_STRIDE
     multi_grid: Sequence[int] | None = None
     depth_multiplier: float = 1.0
     depth_divisor: int = 8
@@ -307,13 +308,18 @@ class NetworkSettings:
         """The settings that all batch norms of the network share."""
         return BatchNormSettings(self.fine_tune_batch_norm, self.synchronized_batch_norm, self.batch_norm_momentum)
 
-    def _backbone(self) -> tuple[keras.Model, BackboneSpec]:
+    def _backbone(self, kept_encoder: Path | None) -> tuple[keras.Model, BackboneSpec]:
         batch_norm = self.batch_norm.arguments()
         if self.freeze_encoder:
             batch_norm |= {"fine_tune": False}
         if self.encoder_preset is not None:
+            preset = (
+                Preset.of(self.encoder_preset, weights=self.encoder_weights)
+                if kept_encoder is None
+                else Preset.kept(kept_encoder, self.encoder_preset)
+            )
             backbone, spec = build_hub_backbone(
-                Preset.of(self.encoder_preset, weights=self.encoder_weights),
+                preset,
                 output_stride=self.output_stride,
                 batch_norm=batch_norm,
                 recompute=self.recompute,
@@ -338,13 +344,17 @@ class NetworkSettings:
         """The last layer of the head."""
         return Classifier(self.classifier, self.cosine_scale)
 
-    def build(self, info: DatasetInfo) -> DeepLab:
+    def build(self, info: DatasetInfo, *, kept_encoder: Path | None = None) -> DeepLab:
         """Builds the network for a data set, under the current Keras dtype policy.
+
+        Args:
+            info: The data set; it gives the number of classes.
+            kept_encoder: Folder of a run that says what its encoder of keras-hub is; None takes the preset.
 
         Raises:
             UserError: An unknown backbone or output stride.
         """
-        backbone, spec = self._backbone()
+        backbone, spec = self._backbone(kept_encoder)
         shapes = {role: tensor.shape[1:] for role, tensor in backbone.output.items()}
         segmentation_head, auxiliary_head = build_heads(self, info.num_classes, shapes)
         if self.head == "deeplab_v2":
@@ -361,11 +371,12 @@ class NetworkSettings:
         )
 
 
-def build_model(info: DatasetInfo, **settings) -> DeepLab:
+def build_model(info: DatasetInfo, *, kept_encoder: Path | None = None, **settings) -> DeepLab:
     """Builds a network for a data set.
 
     Args:
-        info: The data set; it gives the number of classes.
+        info: See `NetworkSettings.build`.
+        kept_encoder: See there.
         **settings: Fields of `NetworkSettings`, over those of gin.
     """
-    return NetworkSettings(**settings).build(info)
+    return NetworkSettings(**settings).build(info, kept_encoder=kept_encoder)

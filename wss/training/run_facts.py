@@ -10,10 +10,10 @@ import tensorflow as tf
 from wss.data.augment import HOLE_SHARE
 from wss.data.crop_share import crop_share, possible_scales, sizes_in
 from wss.data.training_data import TrainingData
-from wss.models.backbones.hub.presets import Preset
 from wss.models.weights.weights_file import weights_bytes
 from wss.run_directory import RunDirectory
 from wss.tables import format_bytes
+from wss.training.checkpoints import saved_checkpoints
 from wss.training.loop import Trainer
 from wss.training.step import TrainStep
 
@@ -53,12 +53,7 @@ def _settings(trainer: Trainer, keep_checkpoints: int, initial_weights: str | No
     written = -(-trainer.num_steps // every) if every else 1
     return [
         *_hole(data, any(views.strong for views in streams.values())),
-        _initial_weights(
-            data,
-            initial_weights,
-            [stream for stream in streams if stream != "unlabeled"],
-            preset=step.model.spec.preset,
-        ),
+        _initial_weights(trainer, initial_weights, [stream for stream in streams if stream != "unlabeled"]),
         *_disk(
             trainer.run_directory,
             checkpoint=checkpoint_bytes(step),
@@ -105,22 +100,22 @@ def _hole(data: TrainingData, has_strong_views: bool) -> Iterator[str]:
         )
 
 
-def _initial_weights(
-    data: TrainingData, initial_weights: str | None, with_masks: list[str], *, preset: Preset | None
-) -> str:
+def _initial_weights(trainer: Trainer, initial_weights: str | None, with_masks: list[str]) -> str:
+    data, backbone, preset = trainer.data, trainer.step.model.backbone, trainer.step.model.spec.preset
+    if saved := saved_checkpoints(trainer.run_directory):
+        return f"initial weights: it goes on from {saved[0].prefix}"
     if initial_weights:
         return f"initial weights: {initial_weights}"
     if preset is not None and preset.has_weights:
-        return f"initial weights: the encoder's are those of {preset.name}"
+        return f"initial weights: the encoder's are those of {preset.folder or preset.name}"
     images = sum(data.infos[stream].split(data.splits[stream]).num_examples for stream in with_masks)
     if images >= MANY_IMAGES:
         return "initial weights: none, it starts from random ones"
-    missing, helps = "train.initial_weights", "Set it to 'imagenet' or a file, see docs/weights.md"
+    missing, helps = "train.initial_weights is not set", "Set it to 'imagenet' or a file, see docs/weights.md"
     if preset is not None:
-        missing, helps = "build_model.encoder_weights", "Give the preset and set it to True, see docs/encoders.md"
-    return (
-        f"warning: {missing} is not set, and {images} images have masks; random weights need tens of thousands. {helps}"
-    )
+        frozen = "" if backbone.trainable else ", and build_model.freeze_encoder keeps the encoder as it is"
+        missing, helps = f"build_model.encoder_weights = False{frozen}", "Give the preset, see docs/encoders.md"
+    return f"warning: {missing}, and {images} images have masks; random weights need tens of thousands. {helps}"
 
 
 def _disk(run: RunDirectory, *, checkpoint: int, kept: int, weights: int) -> Iterator[str]:

@@ -6,6 +6,7 @@ themselves are in the operative configuration.
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
@@ -21,6 +22,9 @@ from wss.run_directory import RunDirectory
 
 # Their parameters say which weights a network has and what they mean; others can change on the way.
 OF_THE_NETWORK = ("build_model", "build_sgc", "build_classifier")
+# But these: where an encoder came from whose weights the run has, and what trades memory for time.
+OF_THE_START = ("build_model.encoder_weights", "build_model.recompute")
+ENCODER = "build_model.encoder_preset"
 MAX_CHANGES_SHOWN = 8
 RESTORE = "restore it, or give another --run_dir"
 UNSET = "not set"
@@ -165,7 +169,14 @@ def check_network(run: RunDirectory, changed: Mapping[str, Change]) -> None:
         UserError: One has.
     """
     of_network = tuple(f"{name}." for name in OF_THE_NETWORK)
-    found = {name: pair for name, pair in changed.items() if name.startswith(of_network) and UNSET not in pair}
+    free = list(OF_THE_START)
+    if run.encoder.is_dir() and os.path.isdir(changed.get(ENCODER, ("", ""))[1].strip("'\"")):
+        free.append(ENCODER)  # a folder, which was compared with the run's when the network was built
+    found = {
+        name: pair
+        for name, pair in changed.items()
+        if name.startswith(of_network) and UNSET not in pair and name not in free
+    }
     if found:
         raise UserError(
             f"{run.path}: was trained with another network: {in_words(found)}; give the same parameters, or another "

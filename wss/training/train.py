@@ -40,7 +40,7 @@ from wss.runtime.precision import set_precision
 from wss.runtime.strategy import hosts_together, is_chief
 from wss.training import rehearsal
 from wss.training.cadence import CHECKPOINTS, PICTURES, SUMMARIES
-from wss.training.checkpoints import SavedCheckpoint, restore_parts
+from wss.training.checkpoints import SavedCheckpoint, restore_parts, saved_checkpoints
 from wss.training.loop import Intervals, Trainer
 from wss.training.optimizers import build_optimizer
 from wss.training.run_facts import run_facts, run_warnings
@@ -153,14 +153,16 @@ class Training:
         set_precision()
         keras.utils.set_random_seed(self.seed)
         info = load_dataset()
+        kept_encoder = run.encoder if run.encoder.is_dir() and saved_checkpoints(run) else None
         with strategy.scope():
-            network = build_network(info, self.method)
+            network = build_network(info, self.method, kept_encoder=kept_encoder)
             if self.initial_weights:
                 print(load_initial_weights(network, self.initial_weights, last_layer=self.initialize_last_layer))
             network.state = self.method.build_state(network, info)
             average = averaged_weights(network, self.method, self.ema_decay)
         data = TrainingData(info, network.padding.color, seed=self.seed)
         network.padding.check("TrainingData.crop_size", data.crop_size)
+        network.padding.check("Labeling.window", gin.get_bindings("Labeling").get("window"))  # read after the training
         data.check(self.method.streams)
         network.class_weights = self._class_weights(data)
         self.method.check(data)
@@ -264,15 +266,16 @@ def train(run_dir: str, strategy: tf.distribute.Strategy, *, dry_run: bool = Fal
             return trainer.run()
 
 
-def build_network(info: DatasetInfo, method: Method, **settings) -> DeepLab:
+def build_network(info: DatasetInfo, method: Method, *, kept_encoder: Path | None = None, **settings) -> DeepLab:
     """Builds the network that gin configures, with the method's own layers.
 
     Args:
         info: The data set.
         method: The method that brings the layers.
+        kept_encoder: See `NetworkSettings.build`.
         **settings: Fields of `NetworkSettings`, over those of gin.
     """
-    network = build_model(info, **settings)
+    network = build_model(info, kept_encoder=kept_encoder, **settings)
     network.branches = method.build(network, info)
     return network
 

@@ -15,7 +15,7 @@ def _write(export: Export, path: Path) -> None:
     import onnx
     import tf2onnx
 
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # it takes erfc, which is mended below, for an error
     with convolutions_as_such():
         model, _ = tf2onnx.convert.from_function(export.function(), [export.signature], opset=OPSET)
     for node in model.graph.node:

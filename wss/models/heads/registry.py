@@ -77,7 +77,7 @@ def _four_blocks(shapes: Mapping[str, tuple]) -> dict[str, tuple]:
     if len(blocks) != 4:
         raise UserError(
             f"build_model.head = 'dpt' needs four blocks of a ViT, found {len(blocks)}; take a ViT of four blocks or more "
-            "(build_model.backbone = 'keras_hub'), or head = 'deeplab_v3_plus'"
+            "(build_model.backbone = 'keras_hub'), or head = 'deeplab_v3_plus', on a ViT with use_decoder = False"
         )
     return {name: shapes[name] for name in blocks}
 

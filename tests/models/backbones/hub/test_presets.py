@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from networks import dataset_of
@@ -40,6 +41,20 @@ def test_a_whole_folder_is_taken(folder):
     preset = Preset.of(str(folder))
     assert (preset.class_name, preset.scale, preset.offset) == ("ResNetBackbone", (1 / 255,) * 3, (0.0,) * 3)
     assert preset.backbone().count_params() == Preset.of(str(folder), weights=False).backbone().count_params()
+
+
+def test_a_folder_with_the_name_of_a_preset_is_taken(folder, monkeypatch, capsys):
+    """Keras-hub itself would download the preset."""
+    (folder / "dinov2_small").symlink_to(folder)
+    monkeypatch.chdir(folder)
+    preset = Preset.of("dinov2_small")
+    assert (
+        capsys.readouterr().err == f"build_model.encoder_preset = 'dinov2_small': the folder {preset.folder} is taken\n"
+    )
+    assert preset.class_name == "ResNetBackbone"
+    weights, others = (Preset.of(str(name)).backbone().get_weights() for name in (folder, "dinov2_small"))
+    for one, other in zip(weights, others, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_folders_that_are_none(folder, tmp_path_factory):
@@ -87,7 +102,9 @@ def test_weights_that_are_missing_cut_off_or_of_another_network(folder):
     (folder / "config.json").write_text(json.dumps(config))
     refused(folder, "cannot be loaded")
     weights.unlink()
-    refused(folder, "cannot be loaded")
+    refused(
+        folder, r"cannot be loaded \(no model.weights.h5 in it\).*A run's weights are taken by train.initial_weights"
+    )
 
 
 def test_another_kind_of_network(folder):
@@ -101,7 +118,7 @@ def test_another_kind_of_network(folder):
 
 def test_names_that_are_none():
     pytest.importorskip("keras_hub")
-    refused("dinov2_smal", "neither a folder nor a preset of keras-hub. Did you mean 'dinov2_small'")
+    refused("dinov2_smal", "neither a folder nor a preset of keras-hub. Did you mean 'dinov2_small'. Expected such as")
     refused("hgnetv2_b5", "its network is not known without its weights; expected one of dinov2_small", weights=False)
 
 

@@ -10,7 +10,8 @@ from networks import dataset_of, random_batch, take_steps, train_step
 from stopped_runs import run_training
 from tiny import TINY, bindings
 
-from wss import experiment
+from wss import config, experiment
+from wss.errors import UserError
 from wss.inference.prediction import predict_and_explain
 from wss.methods.esl.esl import ESL
 from wss.methods.pseudoseg.pseudoseg import PseudoSeg
@@ -20,7 +21,9 @@ from wss.methods.unimatch.unimatch import UniMatch
 from wss.methods.unimatch.unimatch_v2 import UniMatchV2
 from wss.models.backbones.hub import presets
 from wss.run_directory import RunDirectory
-from wss.training.train import build_network
+from wss.training.run_facts import run_warnings
+from wss.training.run_record import saved_parameters
+from wss.training.train import Training, build_network
 
 METHODS = {
     "supervised": Supervised,
@@ -107,6 +110,59 @@ def test_a_stopped_run_goes_on_bit_for_bit(vit, options, tiny_shapes, tmp_path):
     ]
     for one, other in zip(*values, strict=True):
         np.testing.assert_array_equal(np.array(one), np.array(other))
+
+
+def saved_preset(folder, vit) -> dict:
+    """Parameters of `build_model` for the small DINOv2 as a folder with weights."""
+    import keras_hub
+
+    preset = presets.Preset.of(vit["encoder_preset"], weights=False)
+    presets.build_backbone(preset.class_name, preset.config).save_to_preset(str(folder))
+    keras_hub.layers.DINOV2ImageConverter(scale=1 / 255, offset=0.0).save_to_preset(str(folder))
+    return {**vit, "encoder_preset": str(folder), "encoder_weights": True}
+
+
+@pytest.mark.parametrize("now", ["gone", "moved", "another"])
+def test_a_stopped_run_goes_on_wherever_its_preset_is(vit, tiny_shapes, tmp_path, now, capsys):
+    """The run has its encoder and weights; memory may be traded for time on the way."""
+    folder, elsewhere, run = (tmp_path / name for name in ("preset", "elsewhere", "run"))
+    trained = run_training(run, parameters_of(saved_preset(folder, vit), tiny_shapes), stop=True)
+    folder.rename(elsewhere)
+    where = folder if now == "gone" else elsewhere
+    if now == "another":
+        file = elsewhere / "config.json"
+        file.write_text(file.read_text().replace('"num_heads": 2', '"num_heads": 4'))
+    preset = {**vit, "encoder_preset": str(where), "encoder_weights": True}
+    parameters = parameters_of(preset, tiny_shapes, recompute=True)
+    if now == "another":
+        with pytest.raises(UserError, match=f"encoder_preset = '{where}' is another encoder than {run}/encoder, with"):
+            run_training(run, parameters)
+        return
+    resumed = run_training(run, parameters)
+    assert (trained.finished_steps, resumed.finished_steps) == (3, 6)
+    assert "build_model.recompute was False, is True" in capsys.readouterr().err
+    assert saved_parameters(RunDirectory(run))["build_model.encoder_preset"] == repr(str(where))
+    assert experiment.open_run(str(run), [], tf.distribute.get_strategy()).step == 6
+
+
+def test_windows_of_labelling_are_checked_before_the_training(vit, tiny_shapes, tmp_path):
+    parameters = [*parameters_of(vit, tiny_shapes), "Labeling.window = (50, 50)"]
+    with pytest.raises(
+        UserError, match=r"Labeling.window = \(50, 50\): the encoder takes multiples of its patch of 14"
+    ):
+        run_training(tmp_path / "run", parameters)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_random_weights_are_warned_of_where_a_run_begins(vit, tiny_shapes, tmp_path, frozen):
+    config.parse_config([], parameters_of(vit, tiny_shapes, freeze_encoder=frozen))
+    trainer = Training().trainer(RunDirectory(tmp_path), tf.distribute.get_strategy())
+    facts = lambda: "\n".join(run_warnings(trainer, keep_checkpoints=1, initial_weights=None))
+    kept = ", and build_model.freeze_encoder keeps the encoder as it is" if frozen else ""
+    assert f"warning: build_model.encoder_weights = False{kept}, and " in facts()
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/ckpt-3.index").touch()
+    assert "encoder_weights" not in facts()
 
 
 def test_a_run_is_opened_without_its_preset(vit, tiny_shapes, tmp_path, monkeypatch):

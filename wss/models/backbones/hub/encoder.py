@@ -13,6 +13,7 @@ from wss.models.backbones.registry import BackboneSpec
 from wss.models.layers.convolution import Preprocess
 
 KERAS_HUB = "keras_hub"
+DEFAULT_OUTPUT_STRIDE = 16
 _NUMBER_OF_TAPS = 4
 
 
@@ -38,7 +39,7 @@ def build_hub_backbone(
 
     Args:
         preset: The encoder.
-        output_stride: Stride of the last level of a pyramid; of no meaning for a ViT, whose stride is its patch.
+        output_stride: Stride of the last level of a pyramid; that of a ViT is its patch, and the default stays here.
         batch_norm: See `Pyramid`.
         recompute: See `VisionTransformer`.
         input_shape: Static image shape.
@@ -56,6 +57,10 @@ def build_hub_backbone(
     if preset.is_vision_transformer:
         taps = taps_of(int(preset.config["num_layers"]))
         encoder = VisionTransformer(taps=taps, recompute=recompute, **common)
+        if output_stride != DEFAULT_OUTPUT_STRIDE:
+            raise UserError(
+                f"build_model.output_stride = {output_stride}: that of a ViT is its patch, {encoder.patch}; leave it out"
+            )
         previous, last = (f"block{number}" for number in (taps[-2 if len(taps) > 1 else -1], taps[-1]))
         roles = {"hypercolumn_previous": previous}
     else:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +17,12 @@ from wss.models.backbones.hub.architectures import ARCHITECTURES, IMAGENET_MEAN,
 
 VISION_TRANSFORMERS = ("DINOV2Backbone", "DINOV3Backbone")
 PYRAMIDS = ("ResNetBackbone", "HGNetV2Backbone")
+_HERE = "build_model.encoder_preset: "
 # Dropout and drop path, whose draws would not come from a run's seed; the published presets have 0 of all.
 _WITHOUT = ("dropout_rate", "drop_path_rate", "attention_dropout")
 _FILES = "expected a folder of save_to_preset with config.json, image_converter.json and the weights"
+# A file, or an index of parts; Keras looks for the second where both are missing.
+_WEIGHTS = ("model.weights.h5", "model.weights.json")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Preset:
         scale: Factor of each channel of an image in 0 .. 255.
         offset: What is added to each channel after that.
         has_weights: Whether `backbone` loads the weights of the preset.
+        folder: Absolute path, if it is a folder.
     """
 
     name: str
@@ -40,22 +45,27 @@ class Preset:
     scale: tuple[float, float, float]
     offset: tuple[float, float, float]
     has_weights: bool
+    folder: Path | None = None
 
     @classmethod
     def of(cls, name: str, *, weights: bool = True) -> "Preset":
         """Finds a preset.
 
         Args:
-            name: A folder, or a name that keras-hub downloads.
+            name: A folder, or a name that keras-hub downloads; a folder is taken first.
             weights: Whether its weights are wanted; without, nothing is downloaded.
 
         Raises:
             UserError: keras-hub is not installed, there is no such preset, or it is of an unknown kind.
         """
-        models = hub_models()
+        models, folder = hub_models(), None
         if Path(name).is_dir():
-            class_name, config = _config_of(Path(name))
-            scale, offset = _normalisation_of(Path(name))
+            folder = Path(name).absolute()
+            if name in _published():
+                print(f"build_model.encoder_preset = {name!r}: the folder {folder} is taken", file=sys.stderr)
+            class_name, config = _config_of(folder)
+            _check_kind(name, class_name)
+            scale, offset = _normalisation_of(folder)
         elif "/" in name and "://" not in name:
             raise UserError(f"build_model.encoder_preset = {name!r}: no such folder; {_FILES}")
         elif weights:
@@ -68,12 +78,34 @@ class Preset:
                 f"build_model.encoder_preset = {name!r}: its network is not known without its weights; expected one of "
                 f"{', '.join(ARCHITECTURES)}, or a folder.{did_you_mean(name, ARCHITECTURES)}"
             )
-        if class_name not in (*VISION_TRANSFORMERS, *PYRAMIDS) or not hasattr(models, class_name):
+        _check_kind(name, class_name)
+        if not hasattr(models, class_name):
             raise UserError(
-                f"build_model.encoder_preset = {name!r} is a {class_name}, expected one of "
-                f"{', '.join((*VISION_TRANSFORMERS, *PYRAMIDS))}"
+                f"build_model.encoder_preset = {name!r}: the installed keras-hub has no {class_name}; install the newest by "
+                "pip install -U keras-hub"
             )
-        return cls(name, class_name, without_dropout(config), scale, offset, weights)
+        return cls(name, class_name, without_dropout(config), scale, offset, weights, folder)
+
+    @classmethod
+    def kept(cls, folder: Path, name: str) -> "Preset":
+        """Returns the encoder of a run, whose weights are the run's, so that the preset may be gone.
+
+        Args:
+            folder: The run's folder of `write`.
+            name: Name or folder that users give now.
+
+        Raises:
+            UserError: `name` is a folder of another encoder, or `folder` is damaged.
+        """
+        kept = cls.of(str(folder), weights=False)
+        if Path(name).is_dir():
+            now = dataclasses.replace(cls.of(name, weights=False), name=kept.name, folder=kept.folder)
+            if now != kept:
+                raise UserError(
+                    f"build_model.encoder_preset = {name!r} is another encoder than {folder}, with which the run was "
+                    "trained; give that one, or another --run_dir"
+                )
+        return dataclasses.replace(kept, name=name)
 
     @property
     def is_vision_transformer(self) -> bool:
@@ -106,10 +138,14 @@ class Preset:
         try:
             if not self.has_weights:
                 return build_backbone(self.class_name, self.config)
-            return hub_models().Backbone.from_preset(self.name, **options)
+            if self.folder is not None and not any((self.folder / file).is_file() for file in _WEIGHTS):
+                raise FileNotFoundError(f"no {_WEIGHTS[0]} in it")
+            # By its path: keras-hub would take a folder's name for one of its own presets.
+            return hub_models().Backbone.from_preset(str(self.folder or self.name), **options)
         except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
-                f"build_model.encoder_preset = {self.name!r}: cannot be loaded ({reason_of(error)}); {_FILES}"
+                f"build_model.encoder_preset = {self.name!r}: cannot be loaded ({reason_of(error).rstrip(':')}); {_FILES}. "
+                "A run's weights are taken by train.initial_weights"
             ) from error
 
 
@@ -144,14 +180,15 @@ def _config_of(folder: Path) -> tuple[str, dict[str, Any]]:
     try:
         return saved["registered_name"].rpartition(">")[2], {**saved["config"]}
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder / 'config.json'}: not of keras-hub ({reason_of(error)}); {_FILES}") from error
+        raise UserError(f"{_HERE}{folder / 'config.json'}: not of keras-hub ({reason_of(error)}); {_FILES}") from error
 
 
 def _normalisation_of(folder: Path) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     file = folder / "image_converter.json"
     if not file.is_file():
         raise UserError(
-            f"{file}: not there, so nobody knows how images are normalised; save the preset's ImageConverter there too"
+            f"{_HERE}{file}: not there, so nobody knows how images are normalised; save the preset's ImageConverter there "
+            "too"
         )
     config = _json(file).get("config", {})
     try:
@@ -159,7 +196,7 @@ def _normalisation_of(folder: Path) -> tuple[tuple[float, float, float], tuple[f
         if not all(math.isfinite(value) for value in (*scale, *offset)) or min(scale) <= 0:
             raise ValueError(f"scale {scale}, offset {offset}")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{file}: no scale above 0 and offset of three channels in it; {_FILES}") from error
+        raise UserError(f"{_HERE}{file}: no scale above 0 and offset of three channels in it; {_FILES}") from error
     return scale, offset
 
 
@@ -173,21 +210,33 @@ def _json(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read ({reason_of(error)}); {_FILES}") from error
+        raise UserError(f"{_HERE}{file}: cannot be read ({reason_of(error)}); {_FILES}") from error
     if not isinstance(found, dict):
-        raise UserError(f"{file}: not an object; {_FILES}")
+        raise UserError(f"{_HERE}{file}: not an object; {_FILES}")
     return found
+
+
+def _published() -> list[str]:
+    """Returns the names of keras-hub's presets of the kinds that are known here."""
+    kinds = (getattr(hub_models(), kind, None) for kind in (*VISION_TRANSFORMERS, *PYRAMIDS))
+    return [name for kind in kinds for name in getattr(kind, "presets", ())]
+
+
+def _check_kind(name: str, class_name: str) -> None:
+    if class_name not in (*VISION_TRANSFORMERS, *PYRAMIDS):
+        raise UserError(
+            f"build_model.encoder_preset = {name!r} is a {class_name}, expected one of "
+            f"{', '.join((*VISION_TRANSFORMERS, *PYRAMIDS))}"
+        )
 
 
 def _downloaded(name: str) -> tuple[str, dict[str, Any], tuple[float, float, float], tuple[float, float, float]]:
     """Returns what a preset of keras-hub's list is, from its files, which are downloaded."""
-    import keras_hub
-
-    known = [preset for cls in (*VISION_TRANSFORMERS, *PYRAMIDS) for preset in getattr(keras_hub.models, cls).presets]
+    known = _published()
     if name not in known and "://" not in name:
         raise UserError(
             f"build_model.encoder_preset = {name!r}: neither a folder nor a preset of keras-hub.{did_you_mean(name, known)} "
-            "Without its weights (build_model.encoder_weights = False) the network is built here"
+            "Expected such as 'dinov2_small', or the path of a folder"
         )
     try:
         from keras_hub.src.utils.preset_utils import get_file
