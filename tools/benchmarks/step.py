@@ -65,9 +65,7 @@ def build(
 
     from benchmarks.flops import count_flops
 
-    element = next(iterator)
-    once = tf.function(lambda batch: step.strategy.run(step.replica_step, args=(batch,)))
-    flops = count_flops(once.get_concrete_function(element))
+    flops = count_flops(step.run.get_concrete_function(iterator, tf.constant(STEPS)))  # of one step of the loop
 
     def run() -> None:
         step.run(iterator, tf.constant(STEPS))
@@ -113,6 +111,7 @@ def _step(
     step = TrainStep(strategy, model, built, optimizer=optimizer, weight_decay=4e-5, jit_compile=jit_compile)
     data = tf.data.Dataset.from_tensors(batch_of(crop, batch, num_classes)).repeat()
     iterator = iter(strategy.distribute_datasets_from_function(lambda _: data))
+    step.prepare(iterator)
     return step, iterator
 
 

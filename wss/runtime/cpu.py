@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 
 import gin
 import tensorflow as tf
@@ -38,10 +39,18 @@ def keep_freed_memory() -> None:
     The views of each image are a few megabytes that are freed soon after. To ask the system for fresh pages each time takes
     the input pipeline a fifth of its time.
     """
-    if not sys.platform.startswith("linux"):
-        return
     trim_threshold, mmap_threshold = -1, -3  # parameters of mallopt, <malloc.h>
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
+    if mallopt := _of_glibc("mallopt"):
         mallopt(mmap_threshold, 32 * 2**20)
         mallopt(trim_threshold, 2**31 - 1)
+
+
+def return_freed_memory() -> None:
+    """Gives freed memory back to the system, where the C library is glibc: what a graph took that is optimized by now."""
+    if malloc_trim := _of_glibc("malloc_trim"):
+        malloc_trim(0)
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    """Returns a function of the C library, None if it is not glibc's."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

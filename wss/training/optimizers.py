@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from wss.errors import UserError
+from wss.ops.constants import shared_constant
 from wss.parameter_ranges import Relation, in_ranges
 from wss.ranges import LARGEST_STEP, Integer, Number, OneOf, SetByCode, Several, Switch
 from wss.training.schedules import PolySchedule, SlowStartSchedule, StepSchedule
@@ -93,15 +94,26 @@ class Momentum(VariableRates, keras.optimizers.Optimizer):
             super().build(variables)
             self.accumulators = self.add_optimizer_variables(variables, "momentum")
 
+    def _backend_update_step(
+        self, grads: Sequence[tf.Tensor], trainable_variables: Sequence[keras.Variable], learning_rate: tf.Tensor
+    ) -> None:
+        """Updates all variables; a single replica has nothing to sum and no copies to keep alike."""
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            super()._backend_update_step(grads, trainable_variables, learning_rate)
+            return
+        for gradient, variable in zip(grads, trainable_variables, strict=True):
+            self.update_step(gradient, variable, learning_rate)
+
     def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
         """Updates a variable and its accumulator."""
-        accumulator = self.accumulators[self._get_variable_index(variable)]
+        accumulator, factor = self.accumulators[self._get_variable_index(variable)], self.factor(variable)
+        gradient = tf.cast(gradient, variable.dtype)
         tf.raw_ops.ResourceApplyMomentum(
-            var=variable.handle,
+            var=(variable.value if isinstance(variable, keras.Variable) else variable).handle,
             accum=accumulator.value.handle,
             lr=tf.cast(learning_rate, variable.dtype),
-            grad=tf.cast(gradient, variable.dtype) * self.factor(variable),
-            momentum=self.momentum,
+            grad=gradient if factor == 1 else gradient * factor,
+            momentum=shared_constant(float(self.momentum)),
         )
 
     def get_config(self) -> dict:

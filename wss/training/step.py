@@ -12,8 +12,10 @@ from wss.methods.base import Method
 from wss.methods.components.ema import ExponentialMovingAverage
 from wss.models.deeplab import DeepLab
 from wss.models.layers.dropout import dropout_seed
+from wss.models.layers.read_once import read_once
 from wss.models.weights.weights_file import named_variables
 from wss.ops.losses import weight_decay_loss
+from wss.runtime.cpu import return_freed_memory
 from wss.training.optimizers import VariableRates
 
 MAX_SCALARS = 256
@@ -84,6 +86,11 @@ class TrainStep:
             self.bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False)
             self.bad_scalars = tf.Variable(tf.zeros([MAX_SCALARS]), trainable=False)
 
+    def prepare(self, iterator: Iterator) -> None:
+        """Traces and optimizes the loop and takes no step; the memory for that is free before the first one."""
+        self.run(iterator, tf.constant(0))
+        return_freed_memory()
+
     @tf.function
     def run(self, iterator: Iterator, num_steps: tf.Tensor) -> None:
         """Takes `num_steps` steps (int32 scalar), each on `accumulated_batches` batches of the iterator."""
@@ -141,18 +148,24 @@ class TrainStep:
         draws = tf.random.fold_in(tf.random.fold_in(tf.constant([self.seed, 0], tf.int64), step), replica)
         if number is not None:
             draws = tf.random.fold_in(draws, number)
-        with dropout_seed(draws), tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([variable.value for variable in variables])
-            result = self.method.losses(self.model, batch, step)
-            losses = {
-                **result.losses,
-                "weight_decay": weight_decay_loss(self.model.decayed_kernels(), self.weight_decay),
-            }
-            total = tf.add_n(list(losses.values()))
-            # The optimizer sums gradients over replicas; the loss of a step is the mean over replicas and batches.
-            parts = self.strategy.num_replicas_in_sync * self.accumulated_batches
-            objective = self.optimizer.scale_loss(total / parts)
-        gradients = tape.gradient(objective, [variable.value for variable in variables])
+        kernels = self.model.decayed_kernels()
+        with read_once(self.model.variables) as value_of:
+            weights = [value_of(variable) for variable in variables]
+            with dropout_seed(draws), tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(weights)
+                result = self.method.losses(self.model, batch, step)
+                # The optimizer sums gradients over replicas; the loss of a step is the mean over replicas and batches.
+                parts = self.strategy.num_replicas_in_sync * self.accumulated_batches
+                objective = self.optimizer.scale_loss(tf.add_n(list(result.losses.values())) / parts)
+            decay = weight_decay_loss([value_of(kernel) for kernel in kernels], self.weight_decay)
+        decayed = {id(kernel) for kernel in kernels}
+        factor = self.optimizer.scale_loss(self.weight_decay / parts)
+        gradients = [
+            _decayed(gradient, weight, factor) if id(variable) in decayed else gradient
+            for gradient, weight, variable in zip(tape.gradient(objective, weights), weights, variables, strict=True)
+        ]
+        losses = {**result.losses, "weight_decay": decay}
+        total = tf.add_n(list(losses.values()))
         scalars = {"total": total, **losses, **result.metrics}
         self.names, self.losses = list(scalars), 1 + len(losses)
         values = tf.stack([tf.cast(value, tf.float32) for value in scalars.values()])
@@ -208,6 +221,17 @@ def _zeros_like(variables: Sequence[keras.Variable]) -> list[tf.Variable]:
         )
         for variable in variables
     ]
+
+
+def _decayed(gradient: tf.Tensor | None, weight: tf.Tensor, factor: float | tf.Tensor) -> tf.Tensor:
+    """Adds the gradient of weight decay, factor * w, which waits for the other.
+
+    A tape's would be computed first of all and lie there for most of a step: as many bytes as all weights.
+    """
+    if gradient is None:
+        return factor * weight
+    with tf.control_dependencies([gradient]):
+        return gradient + factor * weight
 
 
 def _sum(earlier: tf.Variable, gradient: tf.Tensor | None) -> tf.Tensor | None:

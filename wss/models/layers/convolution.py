@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from wss.models.layers.normalization import BatchNorm
+from wss.ops.constants import shared_constant
 from wss.ops.resizing import resize_bilinear, sides
 
 Shape = tuple[int | None, ...]
@@ -124,10 +125,13 @@ class Conv2D(_SlimConvolution, keras.layers.Conv2D):
         # On a CPU a product takes two thirds of the time of a convolution, its gradients half; a GPU makes it one anyway.
         kernel = tf.convert_to_tensor(self.kernel)
         inputs = tf.convert_to_tensor(inputs)
-        outputs = tf.matmul(tf.reshape(inputs, [-1, kernel.shape[2]]), tf.reshape(kernel, kernel.shape[2:]))
+        pixels = tf.reshape(inputs, shared_constant((-1, kernel.shape[2])))
+        outputs = tf.matmul(pixels, tf.reshape(kernel, shared_constant(tuple(kernel.shape[2:]))))
         if self.use_bias:
             outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias))
-        return tf.reshape(outputs, [*sides(inputs)[:3], self.filters])
+        shape = [*sides(inputs)[:3], self.filters]
+        known = all(isinstance(side, int) for side in shape)
+        return tf.reshape(outputs, shared_constant(tuple(shape)) if known else shape)
 
 
 @keras.saving.register_keras_serializable(package="wss")
@@ -136,17 +140,31 @@ class DepthwiseConv2D(_SlimConvolution, keras.layers.DepthwiseConv2D):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns the convolution of the input."""
-        if max(self.dilation_rate) == 1 or not getattr(_switch, "as_such", False):
+        as_such = getattr(_switch, "as_such", False)
+        if not as_such and self._sees_one_pixel(inputs.shape[1:3]):
+            outputs = (
+                inputs * tf.convert_to_tensor(self.kernel)[self.kernel_size[0] // 2, self.kernel_size[1] // 2, :, 0]
+            )
+        elif not as_such and max(self.dilation_rate) > 1:
+            # TensorFlow's kernel knows no rates on a processor, so that Keras surrounds it by rearrangements.
             return super().call(inputs)
-        # TensorFlow's kernel knows no rates, so that Keras surrounds it by rearrangements, which converters mistake.
-        outputs = tf.raw_ops.DepthwiseConv2dNative(
-            input=inputs,
-            filter=tf.convert_to_tensor(self.kernel),
-            strides=[1, 1, 1, 1],
-            padding="SAME",
-            dilations=[1, *self.dilation_rate, 1],
-        )
+        else:  # converters mistake the rearrangements
+            outputs = tf.raw_ops.DepthwiseConv2dNative(
+                input=tf.pad(inputs, [(0, 0), self._explicit, self._explicit, (0, 0)])
+                if any(self._explicit)
+                else inputs,
+                filter=tf.convert_to_tensor(self.kernel),
+                strides=[1, *self.strides, 1],
+                padding=self.padding.upper(),
+                dilations=[1, *self.dilation_rate, 1],
+            )
         return tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias)) if self.use_bias else outputs
+
+    def _sees_one_pixel(self, size: tf.TensorShape) -> bool:
+        """Returns whether all of the kernel but its middle lies outside of an image, for its rate: on small crops."""
+        odd = all(side % 2 for side in self.kernel_size)
+        small = size.is_fully_defined() and min(self.dilation_rate) >= max(size)
+        return small and odd and max(self.kernel_size) > 1 and max(self.strides) == 1 and self.depth_multiplier == 1
 
 
 class AtrousSchedule:

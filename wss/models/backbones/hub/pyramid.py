@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras.src.backend.common.stateless_scope import in_stateless_scope
+from keras.src.backend.common.stateless_scope import get_stateless_scope, in_stateless_scope
 
 from wss.errors import UserError
 from wss.models.backbones.hub.presets import build_backbone
@@ -60,10 +60,18 @@ class Pyramid(keras.layers.Layer):
     def call(self, images: tf.Tensor, training: bool | None = None) -> dict[str, tf.Tensor]:
         """Returns the levels."""
         training = bool(training) and self.batch_norm.get("fine_tune", True)
-        if updates_are_enabled() or not training or in_stateless_scope():
+        if updates_are_enabled() or not training:
             return self.encoder(images, training=training)
-        with keras.StatelessScope():  # what would move the statistics is forgotten
-            return self.encoder(images, training=True)
+        # What would move the statistics is forgotten.
+        if not in_stateless_scope():
+            with keras.StatelessScope():
+                return self.encoder(images, training=True)
+        scope, moving = get_stateless_scope(), self.encoder.non_trainable_variables
+        before = [(variable, scope.get_current_value(variable)) for variable in moving]
+        outputs = self.encoder(images, training=True)
+        for update in before:
+            scope.add_update(update)
+        return outputs
 
     def compute_output_spec(
         self, images: keras.KerasTensor, training: bool | None = None

@@ -124,7 +124,14 @@ class VisionTransformer(keras.layers.Layer):
     ) -> tf.Tensor:
         if not (self.recompute and training):
             return block(tokens, training=training, **arguments)
-        return tf.recompute_grad(lambda tokens: block(tokens, training=True, **arguments))(tokens)
+        variables = block.variables
+
+        def applied(tokens: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
+            with keras.StatelessScope(list(zip(variables, weights, strict=True))):
+                return block(tokens, training=True, **arguments)
+
+        # The weights are arguments: it has no gradient for other tensors, which they are in `read_once`.
+        return tf.recompute_grad(applied)(tokens, *(tf.convert_to_tensor(variable.value) for variable in variables))
 
     def compute_output_spec(
         self, images: keras.KerasTensor, training: bool | None = None
