@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 
 from absl import flags
-from benchmarks import cam, esl, export, inference, input, label, startup, step
+from benchmarks import cam, esl, export, inference, input, label, methods, startup, step
 from benchmarks.measure import Row, measure
 from benchmarks.trace import trace
 
@@ -24,6 +24,7 @@ from wss.files import check_writable, write_text
 
 WHAT = {
     "step": step.cases,
+    "methods": methods.cases,
     "esl": esl.cases,
     "input": input.cases,
     "inference": inference.cases,

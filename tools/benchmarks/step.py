@@ -109,7 +109,8 @@ def _step(
         model.state = built.build_state(model, info)
         optimizer = build_optimizer(30_000)
     step = TrainStep(strategy, model, built, optimizer=optimizer, weight_decay=4e-5, jit_compile=jit_compile)
-    data = tf.data.Dataset.from_tensors(batch_of(crop, batch, num_classes)).repeat()
+    streams = batch_of(crop, batch, num_classes)
+    data = tf.data.Dataset.from_tensors({name: streams[name] for name in built.streams}).repeat()
     iterator = iter(strategy.distribute_datasets_from_function(lambda _: data))
     step.prepare(iterator)
     return step, iterator
@@ -129,7 +130,7 @@ def dataset_of(num_classes: int) -> "DatasetInfo":
 
 
 def batch_of(crop: int, batch: int, num_classes: int) -> dict:
-    """Returns noise images with blocks of labels, as `Method.losses` takes them; every pixel is valid."""
+    """Returns noise images with blocks of labels and two boxes, as `Method.losses` takes them; every pixel is valid."""
     import tensorflow as tf
 
     draw = functools.partial(tf.random.stateless_uniform, seed=[0, 1])
@@ -138,15 +139,33 @@ def batch_of(crop: int, batch: int, num_classes: int) -> dict:
     label = tf.image.resize(blocks, [crop, crop], "nearest")
     ones = tf.ones([batch, crop, crop, 1])
     image_label = tf.cast(draw([batch, num_classes - 1]) < 0.1, tf.float32)
+    boxes = tf.tile(crop * tf.constant([[[0.1, 0.1, 0.5, 0.6], [0.4, 0.5, 0.9, 0.9]]]), [batch, 1, 1])
     return {
         "labeled": {"image": image, "label": label, "valid": ones, "image_label": image_label},
         "unlabeled": {
             "weak": image,
             "strong": image,
+            "strong_2": image,
             "label": label,
             "valid": ones,
+            "valid_2": ones,
             "not_padding": ones,
             "image_label": image_label,
             "image_label_known": tf.ones([batch]),
+            "boxes": boxes,
+            "box_labels": tf.ones([batch, 2], tf.int32),
+            "box_count": tf.fill([batch], 2),
+            "outside_boxes": tf.pad(
+                tf.ones([batch, crop // 10, crop, 1]), [(0, 0), (0, crop - crop // 10), (0, 0), (0, 0)]
+            ),
+        },
+        "pseudo": {
+            "image": image,
+            "strong": image,
+            "label": label,
+            "second_label": label,
+            "valid": ones,
+            "not_padding": ones,
+            "image_label": image_label,
         },
     }

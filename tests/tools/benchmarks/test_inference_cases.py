@@ -1,7 +1,7 @@
 """The cases of inference and of CAMs in small, through the harness."""
 
 import pytest
-from benchmarks import cam, esl, export, inference, step
+from benchmarks import cam, esl, export, inference, methods, step
 from benchmarks.measure import Case, measure
 
 SMALL = {"size": 65, "backbone": "mobilenet_v2"}
@@ -54,7 +54,15 @@ def test_esl_in_small():
     assert min(row.seconds for row in rest) > 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*methods.STEPS_OF])
+def test_a_step_of_each_method_in_small(name):
+    options = {**methods.STEPS_OF[name], "backbone": "mobilenet_v2", "batch": 2, "num_classes": 3, "crop": 33}
+    (row,) = measure([Case(name, step.build, options)], repeats=1)
+    assert row.seconds > 0 and row.gflops > 0
+
+
 def test_the_cases_have_names_of_their_own():
-    for module in (inference, cam, esl, export):
+    for module in (inference, cam, esl, export, methods):
         names = [case.name for case in module.cases()]
         assert len(set(names)) == len(names) >= 4
