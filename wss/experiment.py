@@ -117,7 +117,7 @@ def open_run(
     info = _dataset_of(directory)
     method = gin.get_bindings("train")["method"]
     with strategy.scope():
-        model = build_network(info, method, kept_encoder=directory.encoder if directory.encoder.is_dir() else None)
+        model = build_network(info, method, kept_encoder=directory.kept_encoder)
     keeps_best = gin.get_bindings("train").get("keep_best", False)
     if keeps_best and weights == BEST and (best := Best.read(directory.best_weights)):
         load_weights(model, directory.best_weights)

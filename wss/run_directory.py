@@ -89,6 +89,11 @@ class RunDirectory:
         return self.path / "encoder"
 
     @property
+    def kept_encoder(self) -> Path | None:
+        """That folder if it is there; None in a run without such an encoder."""
+        return self.encoder if self.encoder.is_dir() else None
+
+    @property
     def validation(self) -> Path:
         """The file of the evaluations on the way."""
         return self.path / "validation.json"

@@ -11,9 +11,16 @@ import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError
-from wss.models.backbones.hub.encoder import DEFAULT_OUTPUT_STRIDE, KERAS_HUB, build_hub_backbone
+from wss.models.backbones.hub.encoder import KERAS_HUB, build_hub_backbone
 from wss.models.backbones.hub.presets import Preset
-from wss.models.backbones.registry import BACKBONES, OUTPUT_STRIDES, BackboneSpec, backbone_spec, build_backbone
+from wss.models.backbones.registry import (
+    BACKBONES,
+    DEFAULT_OUTPUT_STRIDE,
+    OUTPUT_STRIDES,
+    BackboneSpec,
+    backbone_spec,
+    build_backbone,
+)
 from wss.models.heads.deeplab_v2 import freeze_scales_and_offsets
 from wss.models.heads.registry import HEADS, SUMS, build_heads
 from wss.models.layers.classifier import CLASSIFIERS, COSINE_SCALE, Classifier, FinalClassifier

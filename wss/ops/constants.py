@@ -1,7 +1,7 @@
-"""Constants that the operations of a graph share: each operation that is not made is time that tracing does not take."""
+"""Constants that operations share: each operation that is not made is time that tracing does not take."""
 
 import weakref
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 
 import tensorflow as tf
 
@@ -24,3 +24,9 @@ def shared_constant(values: float | tuple[int, ...]) -> tf.Tensor:
         with tf.control_dependencies(None):
             known[key] = tf.constant(values)
     return known[key]
+
+
+def reshape(x: tf.Tensor, shape: Sequence[int | tf.Tensor]) -> tf.Tensor:
+    """Returns `tf.reshape(x, shape)`; a shape of numbers is shared."""
+    known = all(isinstance(side, int) for side in shape)
+    return tf.reshape(x, shared_constant(tuple(shape)) if known else shape)

@@ -170,7 +170,7 @@ def check_network(run: RunDirectory, changed: Mapping[str, Change]) -> None:
     """
     of_network = tuple(f"{name}." for name in OF_THE_NETWORK)
     free = list(OF_THE_START)
-    if run.encoder.is_dir() and os.path.isdir(changed.get(ENCODER, ("", ""))[1].strip("'\"")):
+    if run.kept_encoder and os.path.isdir(changed.get(ENCODER, ("", ""))[1].strip("'\"")):
         free.append(ENCODER)  # a folder, which was compared with the run's when the network was built
     found = {
         name: pair

@@ -153,7 +153,7 @@ class Training:
         set_precision()
         keras.utils.set_random_seed(self.seed)
         info = load_dataset()
-        kept_encoder = run.encoder if run.encoder.is_dir() and saved_checkpoints(run) else None
+        kept_encoder = run.kept_encoder if saved_checkpoints(run) else None
         with strategy.scope():
             network = build_network(info, self.method, kept_encoder=kept_encoder)
             if self.initial_weights:

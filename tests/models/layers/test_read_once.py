@@ -15,7 +15,6 @@ def results_of(network, images, once: bool) -> list[np.ndarray]:
 
     @tf.function
     def two_passes():
-        values = [tf.convert_to_tensor(variable.value) for variable in network.trainable_variables]
         if once:
             with read_once(network.variables) as value_of, tf.GradientTape() as tape:
                 values = [value_of(variable) for variable in network.trainable_variables]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wss.models.backbones.hub.presets import Preset
 
 OUTPUT_STRIDES = (8, 16, 32)
+DEFAULT_OUTPUT_STRIDE = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +138,7 @@ def backbone_spec(name: str) -> BackboneSpec:
 
 def build_backbone(
     name: str,
-    output_stride: int = 16,
+    output_stride: int = DEFAULT_OUTPUT_STRIDE,
     *,
     multi_grid: Sequence[int] | None = None,
     batch_norm: Mapping | None = None,

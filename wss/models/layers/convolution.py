@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from wss.models.layers.normalization import BatchNorm
-from wss.ops.constants import shared_constant
+from wss.ops.constants import reshape
 from wss.ops.resizing import resize_bilinear, sides
 
 Shape = tuple[int | None, ...]
@@ -125,13 +125,10 @@ class Conv2D(_SlimConvolution, keras.layers.Conv2D):
         # On a CPU a product takes two thirds of the time of a convolution, its gradients half; a GPU makes it one anyway.
         kernel = tf.convert_to_tensor(self.kernel)
         inputs = tf.convert_to_tensor(inputs)
-        pixels = tf.reshape(inputs, shared_constant((-1, kernel.shape[2])))
-        outputs = tf.matmul(pixels, tf.reshape(kernel, shared_constant(tuple(kernel.shape[2:]))))
+        outputs = tf.matmul(reshape(inputs, (-1, kernel.shape[2])), reshape(kernel, kernel.shape[2:]))
         if self.use_bias:
             outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias))
-        shape = [*sides(inputs)[:3], self.filters]
-        known = all(isinstance(side, int) for side in shape)
-        return tf.reshape(outputs, shared_constant(tuple(shape)) if known else shape)
+        return reshape(outputs, [*sides(inputs)[:3], self.filters])
 
 
 @keras.saving.register_keras_serializable(package="wss")

@@ -67,7 +67,15 @@ def test_folders_that_are_none(folder, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"registered_name": 3, "config": {}}', '{"registered_name": "a>b", "config": [1]}', "\0\1"],
+    [
+        "",
+        "[]",
+        pytest.param("[" * 10_000, id="deep"),
+        "{}",
+        '{"registered_name": 3, "config": {}}',
+        '{"registered_name": "a>b", "config": [1]}',
+        "\0\1",
+    ],
 )
 def test_a_damaged_config(folder, text):
     (folder / "config.json").write_text(text)

@@ -9,11 +9,10 @@ from wss.errors import UserError
 from wss.models.backbones.hub.presets import Preset
 from wss.models.backbones.hub.pyramid import Pyramid
 from wss.models.backbones.hub.vision_transformer import VisionTransformer
-from wss.models.backbones.registry import BackboneSpec
+from wss.models.backbones.registry import DEFAULT_OUTPUT_STRIDE, BackboneSpec
 from wss.models.layers.convolution import Preprocess
 
 KERAS_HUB = "keras_hub"
-DEFAULT_OUTPUT_STRIDE = 16
 _NUMBER_OF_TAPS = 4
 
 

@@ -7,7 +7,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
@@ -17,12 +17,15 @@ from wss.models.backbones.hub.architectures import ARCHITECTURES, IMAGENET_MEAN,
 
 VISION_TRANSFORMERS = ("DINOV2Backbone", "DINOV3Backbone")
 PYRAMIDS = ("ResNetBackbone", "HGNetV2Backbone")
+KINDS = (*VISION_TRANSFORMERS, *PYRAMIDS)
 _HERE = "build_model.encoder_preset: "
 # Dropout and drop path, whose draws would not come from a run's seed; the published presets have 0 of all.
 _WITHOUT = ("dropout_rate", "drop_path_rate", "attention_dropout")
 _FILES = "expected a folder of save_to_preset with config.json, image_converter.json and the weights"
 # A file, or an index of parts; Keras looks for the second where both are missing.
 _WEIGHTS = ("model.weights.h5", "model.weights.json")
+# Class, its arguments, scale and offset.
+_Read: TypeAlias = tuple[str, dict[str, Any], tuple[float, float, float], tuple[float, float, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +66,7 @@ class Preset:
             folder = Path(name).absolute()
             if name in _published():
                 print(f"build_model.encoder_preset = {name!r}: the folder {folder} is taken", file=sys.stderr)
-            class_name, config = _config_of(folder)
-            _check_kind(name, class_name)
-            scale, offset = _normalisation_of(folder)
+            class_name, config, scale, offset = _read(name, folder)
         elif "/" in name and "://" not in name:
             raise UserError(f"build_model.encoder_preset = {name!r}: no such folder; {_FILES}")
         elif weights:
@@ -78,7 +79,6 @@ class Preset:
                 f"build_model.encoder_preset = {name!r}: its network is not known without its weights; expected one of "
                 f"{', '.join(ARCHITECTURES)}, or a folder.{did_you_mean(name, ARCHITECTURES)}"
             )
-        _check_kind(name, class_name)
         if not hasattr(models, class_name):
             raise UserError(
                 f"build_model.encoder_preset = {name!r}: the installed keras-hub has no {class_name}; install the newest by "
@@ -209,7 +209,7 @@ def _three(value: float | Sequence[float]) -> tuple[float, float, float]:
 def _json(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{_HERE}{file}: cannot be read ({reason_of(error)}); {_FILES}") from error
     if not isinstance(found, dict):
         raise UserError(f"{_HERE}{file}: not an object; {_FILES}")
@@ -218,19 +218,19 @@ def _json(file: Path) -> dict[str, Any]:
 
 def _published() -> list[str]:
     """Returns the names of keras-hub's presets of the kinds that are known here."""
-    kinds = (getattr(hub_models(), kind, None) for kind in (*VISION_TRANSFORMERS, *PYRAMIDS))
+    kinds = (getattr(hub_models(), kind, None) for kind in KINDS)
     return [name for kind in kinds for name in getattr(kind, "presets", ())]
 
 
-def _check_kind(name: str, class_name: str) -> None:
-    if class_name not in (*VISION_TRANSFORMERS, *PYRAMIDS):
-        raise UserError(
-            f"build_model.encoder_preset = {name!r} is a {class_name}, expected one of "
-            f"{', '.join((*VISION_TRANSFORMERS, *PYRAMIDS))}"
-        )
+def _read(name: str, folder: Path) -> _Read:
+    """Returns what a preset is from the files in its folder."""
+    class_name, config = _config_of(folder)
+    if class_name not in KINDS:
+        raise UserError(f"build_model.encoder_preset = {name!r} is a {class_name}, expected one of {', '.join(KINDS)}")
+    return class_name, config, *_normalisation_of(folder)
 
 
-def _downloaded(name: str) -> tuple[str, dict[str, Any], tuple[float, float, float], tuple[float, float, float]]:
+def _downloaded(name: str) -> _Read:
     """Returns what a preset of keras-hub's list is, from its files, which are downloaded."""
     known = _published()
     if name not in known and "://" not in name:
@@ -249,7 +249,7 @@ def _downloaded(name: str) -> tuple[str, dict[str, Any], tuple[float, float, flo
             f"build_model.encoder_preset = {name!r}: cannot be downloaded ({reason}); copy its folder from a "
             "machine with a network and give the path, or begin with random weights by build_model.encoder_weights = False"
         ) from error
-    return *_config_of(folder), *_normalisation_of(folder)
+    return _read(name, folder)
 
 
 def _scale_and_offset(mean: Sequence[float], deviation: Sequence[float]):
