@@ -37,7 +37,8 @@ def main(argv: list[str]) -> None:
     from wss.runtime.strategy import build_strategy
     from wss.viewer.segmenter import Segmenter
 
-    run = open_run(FLAGS.run_dir, gin_parameters(), build_strategy(FLAGS.strategy, FLAGS.tpu), weights=FLAGS.weights)
+    strategy = build_strategy(FLAGS.strategy, FLAGS.tpu)
+    run = open_run(FLAGS.run_dir, gin_parameters(), strategy, weights=FLAGS.weights, folded=True)
     print(f"showing {run.weights}")
     segmenter = Segmenter(
         run,

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
     if is_chief(strategy):
         file = FLAGS.output or RunDirectory(Path(FLAGS.run_dir)).evaluation(FLAGS.split or "val")
         check_writable(file, "give another file for the result by --output")
-    run = open_run(FLAGS.run_dir, [*gin_parameters(), *split], strategy, weights=FLAGS.weights)
+    run = open_run(FLAGS.run_dir, [*gin_parameters(), *split], strategy, weights=FLAGS.weights, folded=True)
     print(f"evaluating {run.weights} on {run.info.directory}")
     evaluation = config.call(Evaluation).open(run.model, run.info, strategy)
     with hosts_together(strategy):

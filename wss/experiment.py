@@ -15,6 +15,7 @@ from wss.evaluation.evaluation import default_split
 from wss.evaluation.result import Result
 from wss.methods.base import Method
 from wss.models.deeplab import DeepLab
+from wss.models.folding import fold
 from wss.models.weights.weights_file import load_weights
 from wss.run_directory import CONFIG_NAME, RunDirectory
 from wss.runtime.cpu import keep_freed_memory, set_cpu_threads
@@ -95,7 +96,12 @@ class OpenRun:
 
 
 def open_run(
-    run_dir: str, parameters: Sequence[str], strategy: tf.distribute.Strategy, *, weights: str = BEST
+    run_dir: str,
+    parameters: Sequence[str],
+    strategy: tf.distribute.Strategy,
+    *,
+    weights: str = BEST,
+    folded: bool = False,
 ) -> OpenRun:
     """Reads a run directory: the operative configuration, then its weights.
 
@@ -107,6 +113,7 @@ def open_run(
         parameters: Gin bindings over the run's own.
         strategy: The strategy to build the model under.
         weights: "best", or "last" for those of the last step in any case.
+        folded: Whether the network only predicts, with batch norm in its convolutions, see `fold`.
 
     Raises:
         UserError: There is no such run, nothing is saved yet, or the configuration no longer fits.
@@ -135,6 +142,8 @@ def open_run(
         raise UserError(
             f"--run_dir={run_dir}: nothing saved yet; wait for its first checkpoint (train.checkpoint_every)"
         )
+    if folded:
+        fold(model)
     return OpenRun(directory=directory, info=info, model=model, method=method, step=step, weights=words)
 
 

@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
         if given := [f"--{name}" for name in others if FLAGS[name].present]:
             raise UserError(f"--video: every frame is shown, one after the other; leave out {' and '.join(given)}")
     strategy = build_strategy(FLAGS.strategy, FLAGS.tpu)
-    run = open_run(FLAGS.run_dir, gin_parameters(), strategy, weights=FLAGS.weights)
+    run = open_run(FLAGS.run_dir, gin_parameters(), strategy, weights=FLAGS.weights, folded=True)
     print(f"showing {run.weights}")
     if FLAGS.video is not None:
         path = annotate(run.model, run.info, FLAGS.video, Path(FLAGS.output), max_side=FLAGS.max_side)

@@ -69,6 +69,12 @@ def test_random_weights_and_few_images_are_a_warning(small_parameters, tmp_path,
     assert "initial weights: none, it starts from random ones" in facts_of(parameters, tmp_path / "run")
 
 
+def test_a_precision_without_instructions_is_a_warning(small_parameters, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_facts, "slow_precision", lambda policy: f"{policy}: slow")
+    lines = facts_of([*small_parameters, "set_precision.policy = 'mixed_bfloat16'"], tmp_path / "run")
+    assert "warning: mixed_bfloat16: slow. Leave it out" in lines
+
+
 def test_the_room_is_what_the_run_takes(small_parameters, tmp_path):
     """Two checkpoints are kept; their files have TensorFlow's names besides the values."""
     settings = ["build_model.head_depth = 128", "train.ema_decay = 0.9", "train.num_steps = 4"]

@@ -52,11 +52,13 @@ def build(
     from benchmarks.step import dataset_of
     from wss.inference.prediction import predict, predict_sliding
     from wss.models.deeplab import build_model
+    from wss.models.folding import fold
     from wss.runtime.precision import set_precision
 
     set_precision(precision)
     keras.utils.set_random_seed(0)
     model = build_model(dataset_of(num_classes), backbone=backbone)
+    fold(model)  # as wss-eval, wss-vis and wss-label do
     images = tf.random.stateless_uniform([batch, size, size, 3], [0, 1], maxval=255.0)
 
     def labels_by(windows_at_once: int | None) -> tf.types.experimental.PolymorphicFunction:

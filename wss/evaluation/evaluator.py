@@ -14,6 +14,7 @@ from wss.evaluation.result import Result
 from wss.inference.pipelining import one_behind
 from wss.inference.prediction import predict
 from wss.inference.refinement import refine
+from wss.models.folding import folded
 from wss.ops import metrics
 from wss.ops.dense_crf import CRFSettings
 from wss.progress import track
@@ -58,6 +59,7 @@ class Evaluator:
         self.crf = crf
         if crf is not None and isinstance(self.strategy, tf.distribute.TPUStrategy):
             raise UserError("Evaluation.crf = True: a TPU cannot call the processor for it; evaluate on a GPU or a CPU")
+        self._model = model
         self._predict = functools.partial(predict_fn, model)
         # A TPU has to know all shapes.
         self._any_size = any_size and not isinstance(self.strategy, tf.distribute.TPUStrategy)
@@ -87,7 +89,7 @@ class Evaluator:
             signature = inputs.element_spec if self._any_size else None
             self._step = tf.function(self._sum_over_replicas, input_signature=signature)
         steps = track(inputs, f"evaluating {split}", number_of_batches, unit="step")
-        with damage_told((info, split)):
+        with damage_told((info, split)), folded(self._model):
             for counts in one_behind(self._step(*inputs) for inputs in steps):
                 if counts["unknown"]:
                     raise unknown_labels(info, split)

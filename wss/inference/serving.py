@@ -7,7 +7,7 @@ import keras
 from wss.data.resize import ResizeToRange
 from wss.inference.serving_layers import MostProbable, NetworkToPhoto, PhotoToNetwork
 from wss.models.deeplab import DeepLab
-from wss.models.folding import folded
+from wss.models.folding import folded_copy
 
 PHOTOS, CLASSES, PROBABILITIES = "photos", "classes", "probabilities"
 
@@ -32,7 +32,7 @@ def serving_model(
     images = PhotoToNetwork(resize=settings, padding=dataclasses.asdict(network.padding), name="photo_to_network")(
         photos
     )
-    logits = folded(network)(images)
+    logits = folded_copy(network)(images)
     probabilities = NetworkToPhoto(
         resize=settings, padding=dataclasses.asdict(network.padding), name="network_to_photo"
     )([logits, photos])

@@ -1,4 +1,8 @@
-"""Networks for inference alone: batch norm in the convolution before it, no dropout, float32."""
+"""Batch norm folded into the convolution before it: in a network that only predicts, for a while, or in a copy."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -12,7 +16,49 @@ from wss.models.layers.normalization import BatchNorm
 CONVOLUTIONS = (Conv2D, DepthwiseConv2D)
 
 
-def folded(network: DeepLab) -> keras.Model:
+def fold(network: DeepLab) -> None:
+    """Folds the batch norms of backbone and segmentation head, in place: the network predicts the same but for rounding.
+
+    The kernel of the convolution takes a factor, beta becomes what the convolution adds, and the batch norm hands its input
+    on. What is folded already stays. For a network that only predicts: it can neither train nor be saved any more.
+
+    Args:
+        network: The trained network, of any dtype policy, outside of any replica.
+    """
+    for convolution, norm in _unfolded(network):
+        kernel, offset = _with_norm([np.asarray(value) for value in convolution.get_weights()], norm)
+        convolution.kernel.assign(kernel)
+        norm.beta.assign(offset)
+        convolution.offset, norm.folded = functools.partial(tf.convert_to_tensor, norm.beta), True
+
+
+@contextlib.contextmanager
+def folded(network: keras.Model) -> Iterator[None]:
+    """Folds a network for a while, see `fold`; a model of another kind stays as it is."""
+    pairs = _unfolded(network) if isinstance(network, DeepLab) else []
+    own = [(layer.kernel, layer.kernel.numpy(), norm.beta, norm.beta.numpy()) for layer, norm in pairs]
+    try:
+        if pairs:
+            fold(network)
+        yield
+    finally:
+        for (layer, norm), (kernel, kernel_value, beta, beta_value) in zip(pairs, own, strict=True):
+            kernel.assign(kernel_value)
+            beta.assign(beta_value)
+            layer.offset, norm.folded = None, False
+
+
+def _unfolded(network: DeepLab) -> list[tuple[keras.layers.Layer, BatchNorm]]:
+    """Returns the convolutions whose batch norm is not folded yet, with that."""
+    return [
+        (model.get_layer(name), norm)
+        for model in (network.backbone, network.segmentation_head)
+        for name, norm in _norm_of_convolutions(model).items()
+        if not norm.folded
+    ]
+
+
+def folded_copy(network: DeepLab) -> keras.Model:
     """Returns the network as one functional model for inference: `network(images, training=False)`, but for rounding.
 
     It has variables of its own, float32, and none that training moves: each batch norm is the bias and a factor of the

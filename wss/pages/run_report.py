@@ -65,7 +65,7 @@ def write_run_report(
         WriteError: The file cannot be written.
     """
     require_pages()
-    run = open_run(run_dir, parameters, strategy, weights=weights)
+    run = open_run(run_dir, parameters, strategy, weights=weights, folded=True)
     split = default_split()
     folders = {title: RunDirectory(Path(folder)) for title, folder in _titled([run_dir, *others]).items()}
     results = {title: result_of(folder, split) for title, folder in folders.items()}
@@ -73,7 +73,7 @@ def write_run_report(
     content = _content(run, split, folders=folders, results=results)
     chosen = choose_photos(run, split)
     predicted = {
-        title: predictions_for(open_run(str(folder.path), [], strategy, weights=weights), split, chosen)
+        title: predictions_for(open_run(str(folder.path), [], strategy, weights=weights, folded=True), split, chosen)
         for title, folder in list(folders.items())[1:]
     }
     kinds = _photos(chosen, run, predicted, title=content["own"] if predicted else "prediction")

@@ -12,6 +12,8 @@ from wss.data.resize import ResizeToRange
 from wss.data.splits import entries_of
 from wss.experiment import BEST, OpenRun, open_run
 from wss.inference.photo_predictor import Labeling, PhotoPredictor
+from wss.models.deeplab import DeepLab
+from wss.models.folding import fold
 from wss.pseudo_labels.prediction_store import Predictions
 from wss.runtime.strategy import build_strategy
 
@@ -42,10 +44,13 @@ class TeacherDescription:
         """
         strategy = build_strategy(self.strategy, self.tpu)
         run = open_run(self.run_dir, list(self.parameters), strategy, weights=self.weights)
+        checksum = _checksum(run.model)
+        fold(run.model)
         settings, resize = Labeling(), ResizeToRange()
         return Teacher(
             description=self,
             run=run,
+            checksum=checksum,
             strategy=strategy,
             settings=settings,
             resize=resize,
@@ -59,7 +64,8 @@ class Teacher:
 
     Attributes:
         description: The words that it was opened by.
-        run: The run with its network.
+        run: The run with its network, which only predicts.
+        checksum: SHA-256 of the weights that were read.
         strategy: The strategy that the network was built under.
         settings: How it looks at photos.
         resize: The size of photos, without `Labeling.base_size`.
@@ -68,6 +74,7 @@ class Teacher:
 
     description: TeacherDescription
     run: OpenRun
+    checksum: str
     strategy: tf.distribute.Strategy
     settings: Labeling
     resize: ResizeToRange
@@ -104,7 +111,7 @@ class Teacher:
                 "run_dir": self.description.run_dir,
                 "weights": run.weights,
                 "step": run.step,
-                "checksum": _checksum(run),
+                "checksum": self.checksum,
             },
             "dataset": _absolute(run.info.directory),
             "split": split,
@@ -121,8 +128,8 @@ def _absolute(path: str) -> str:
     return path if "://" in path else os.path.abspath(path)
 
 
-def _checksum(run: OpenRun) -> str:
+def _checksum(model: DeepLab) -> str:
     digest = hashlib.sha256()
-    for weight in run.model.weights:
+    for weight in model.weights:
         digest.update(weight.numpy().tobytes())
     return digest.hexdigest()

@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 
+import keras
 import tensorflow as tf
 
 from wss.data.augment import HOLE_SHARE
@@ -12,6 +13,7 @@ from wss.data.crop_share import crop_share, possible_scales, sizes_in
 from wss.data.training_data import TrainingData
 from wss.models.weights.weights_file import weights_bytes
 from wss.run_directory import RunDirectory
+from wss.runtime.precision import slow_precision
 from wss.tables import format_bytes
 from wss.training.checkpoints import saved_checkpoints
 from wss.training.loop import Trainer
@@ -52,6 +54,7 @@ def _settings(trainer: Trainer, keep_checkpoints: int, initial_weights: str | No
     streams = step.method.streams
     written = -(-trainer.num_steps // every) if every else 1
     return [
+        *_precision(),
         *_hole(data, any(views.strong for views in streams.values())),
         _initial_weights(trainer, initial_weights, [stream for stream in streams if stream != "unlabeled"]),
         *_disk(
@@ -86,6 +89,12 @@ def _stream(data: TrainingData, stream: str, num_steps: int, batches: int) -> st
         f"{stream} stream: {images} images of split {split!r}, {num_steps} steps are {epochs:.3g} epochs; a crop of "
         f"{height}x{width} sees {share}"
     )
+
+
+def _precision() -> Iterator[str]:
+    """Warns of a policy that this processor has no instructions for."""
+    if slow := slow_precision(keras.config.dtype_policy().name):
+        yield f"warning: {slow}. Leave it out"
 
 
 def _hole(data: TrainingData, has_strong_views: bool) -> Iterator[str]:

@@ -24,7 +24,7 @@ def compare_runs(
     """
     others = {}
     for title, folder in folders.items():
-        run = open_run(folder, [], strategy)
+        run = open_run(folder, [], strategy, folded=True)
         examples = SplitExamples(run.info, default_split(), run.model.padding, number=number)
         others[title] = predictions_of(run.model, examples)
     del others[title]

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -79,11 +79,18 @@ class _SlimConvolution:
 
     With `symmetric_padding` (slim's `conv2d_same`) a strided kernel is padded alike on both sides, whatever the image
     size. That keeps features aligned at even sizes. Otherwise padding is TensorFlow's "SAME".
+
+    Attributes:
+        offset: Returns what is added to each channel in place of the bias, float32 [C], see `wss.models.folding.fold`; None
+            for the bias.
     """
 
     kernel_size: tuple[int, int]
     dilation_rate: tuple[int, int]
     strides: tuple[int, int]
+    use_bias: bool
+    bias: keras.Variable
+    offset: Callable[[], tf.Tensor] | None = None
 
     def __init__(self, *args, tf1_scope: str, symmetric_padding: bool = True, **kwargs):
         kwargs.setdefault("name", tf1_scope.replace("/", "."))
@@ -95,11 +102,13 @@ class _SlimConvolution:
         self._explicit = (reach // 2, reach - reach // 2) if symmetric_padding and max(self.strides) > 1 else (0, 0)
         self.padding = "valid" if any(self._explicit) else "same"
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Returns the convolution of the padded input."""
-        if any(self._explicit):
-            inputs = tf.pad(inputs, [(0, 0), self._explicit, self._explicit, (0, 0)])
-        return super().call(inputs)  # type: ignore[misc]
+    def _padded(self, inputs: tf.Tensor) -> tf.Tensor:
+        return tf.pad(inputs, [(0, 0), self._explicit, self._explicit, (0, 0)]) if any(self._explicit) else inputs
+
+    def _with_bias(self, outputs: tf.Tensor) -> tf.Tensor:
+        if self.offset is not None:
+            return tf.nn.bias_add(outputs, tf.cast(self.offset(), outputs.dtype))
+        return tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias)) if self.use_bias else outputs
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns the shape of the convolved input."""
@@ -120,15 +129,16 @@ class Conv2D(_SlimConvolution, keras.layers.Conv2D):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns the convolution of the input, as a matrix product where the kernel is 1x1."""
-        if (*self.kernel_size, *self.strides) != (1, 1, 1, 1) or getattr(_switch, "as_such", False):
-            return super().call(inputs)
-        # On a CPU a product takes two thirds of the time of a convolution, its gradients half; a GPU makes it one anyway.
         kernel = tf.convert_to_tensor(self.kernel)
+        if self.kernel_size != (1, 1) or getattr(_switch, "as_such", False):
+            return self._with_bias(self.convolution_op(self._padded(inputs), kernel))
+        # On a CPU a product takes two thirds of the time of a convolution, its gradients half; a GPU makes it one anyway.
+        # With a stride too: a convolution, its bias and a sum that two others read make TensorFlow's remapper fail.
         inputs = tf.convert_to_tensor(inputs)
+        if max(self.strides) > 1:  # each pixel's own mean: to slice takes twelve times as long
+            inputs = tf.nn.avg_pool2d(inputs, 1, self.strides, "VALID")
         outputs = tf.matmul(reshape(inputs, (-1, kernel.shape[2])), reshape(kernel, kernel.shape[2:]))
-        if self.use_bias:
-            outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias))
-        return reshape(outputs, [*sides(inputs)[:3], self.filters])
+        return reshape(self._with_bias(outputs), [*sides(inputs)[:3], self.filters])
 
 
 @keras.saving.register_keras_serializable(package="wss")
@@ -138,24 +148,22 @@ class DepthwiseConv2D(_SlimConvolution, keras.layers.DepthwiseConv2D):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns the convolution of the input."""
         as_such = getattr(_switch, "as_such", False)
+        kernel = tf.convert_to_tensor(self.kernel)
         if not as_such and self._sees_one_pixel(inputs.shape[1:3]):
-            outputs = (
-                inputs * tf.convert_to_tensor(self.kernel)[self.kernel_size[0] // 2, self.kernel_size[1] // 2, :, 0]
-            )
-        elif not as_such and max(self.dilation_rate) > 1:
+            return self._with_bias(inputs * kernel[self.kernel_size[0] // 2, self.kernel_size[1] // 2, :, 0])
+        inputs = self._padded(inputs)
+        if not as_such and max(self.dilation_rate) > 1:
             # TensorFlow's kernel knows no rates on a processor, so that Keras surrounds it by rearrangements.
-            return super().call(inputs)
+            outputs = keras.ops.depthwise_conv(inputs, kernel, self.strides, self.padding, None, self.dilation_rate)
         else:  # converters mistake the rearrangements
             outputs = tf.raw_ops.DepthwiseConv2dNative(
-                input=tf.pad(inputs, [(0, 0), self._explicit, self._explicit, (0, 0)])
-                if any(self._explicit)
-                else inputs,
-                filter=tf.convert_to_tensor(self.kernel),
+                input=inputs,
+                filter=kernel,
                 strides=[1, *self.strides, 1],
                 padding=self.padding.upper(),
                 dilations=[1, *self.dilation_rate, 1],
             )
-        return tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias)) if self.use_bias else outputs
+        return self._with_bias(outputs)
 
     def _sees_one_pixel(self, size: tf.TensorShape) -> bool:
         """Returns whether all of the kernel but its middle lies outside of an image, for its rate: on small crops."""
