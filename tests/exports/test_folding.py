@@ -1,5 +1,7 @@
 """Batch norm in the convolution before it: the same numbers, in place, for a while, and in a copy."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -7,8 +9,10 @@ import tensorflow as tf
 from networks import dataset_of
 from zoo import LARGE, SMALL, network_with_statistics
 
+from wss.models import folding
 from wss.models.deeplab import build_model
 from wss.models.folding import fold, folded, folded_copy
+from wss.models.layers.convolution import Conv2D
 from wss.models.layers.normalization import BatchNorm
 
 PHOTOS = np.random.default_rng(1).uniform(0, 255, (2, 65, 81, 3)).astype(np.float32)
@@ -84,6 +88,50 @@ def test_a_folded_network_neither_trains_nor_is_saved(tmp_path):
         with pytest.raises(ValueError, match="expected a network that only predicts"):
             network.save_weights(tmp_path / "folded.weights.h5")
     network.save_weights(tmp_path / "own.weights.h5")
+
+
+@pytest.fixture
+def mixed_bfloat16():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def test_a_convolution_in_bfloat16_subtracts_the_mean_before_its_sum_is_rounded(mixed_bfloat16):
+    """1004 + x, x of a spread of 2: rounded to 8 bits little is left of x."""
+    inputs = keras.Input([5, 5, 4])
+    outputs = BatchNorm(name="norm")(Conv2D(3, 1, tf1_scope="conv", use_bias=True)(inputs))
+    network = keras.Model(inputs, outputs)
+    convolution, norm = network.get_layer("conv"), network.get_layer("norm")
+    kernel = np.random.default_rng(0).normal(0, 1, [1, 1, 4, 3]).astype(np.float32)
+    convolution.kernel.assign(tf.cast(tf.cast(kernel, tf.bfloat16), tf.float32))
+    convolution.bias.assign([1004.0, -1004.0, 1004.0])
+    norm.moving_mean.assign([1000.0, -1000.0, 1000.0])
+    norm.moving_variance.assign([1.0, 4.0, 0.25])
+    x = tf.cast(tf.random.stateless_normal([2, 5, 5, 4], [0, 1]), tf.bfloat16)
+    exact = tf.matmul(tf.cast(x, tf.float32), convolution.kernel[0, 0]) + convolution.bias - norm.moving_mean
+    exact = exact / tf.sqrt(norm.moving_variance + norm.epsilon)
+
+    def largest_error() -> float:
+        return float(tf.reduce_max(tf.abs(tf.cast(tf.function(network)(x, training=False), tf.float32) - exact)))
+
+    assert largest_error() > 1
+    convolution.offset = norm.shift = functools.partial(folding._from_mean, convolution, norm)
+    assert largest_error() < 0.1
+
+
+def test_a_network_in_bfloat16_keeps_its_kernels(mixed_bfloat16):
+    network = network_with_statistics(SMALL["mobilenet_v2"], PHOTOS)
+    before = [variable.numpy() for variable in network.variables]
+    logits = network(PHOTOS, training=False).numpy()
+    with folded(network):
+        assert all(norm.shift is not None and not norm.folded for norm in norms(network))
+        np.testing.assert_allclose(network(PHOTOS, training=False), logits, atol=0.1 * np.abs(logits).max())
+        with pytest.raises(ValueError, match="expected a network that only predicts"):
+            network(PHOTOS, training=True)
+    for variable, value in zip(network.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value, err_msg=variable.path)
+    np.testing.assert_array_equal(network(PHOTOS, training=False), logits)
 
 
 def test_a_network_of_two_replicas_is_folded_on_both(two_replicas):

@@ -22,14 +22,26 @@ def fold(network: DeepLab) -> None:
     The kernel of the convolution takes a factor, beta becomes what the convolution adds, and the batch norm hands its input
     on. What is folded already stays. For a network that only predicts: it can neither train nor be saved any more.
 
+    Of a convolution in bfloat16 or float16 the kernel stays as it was rounded in training, since the statistics are those
+    of that kernel. It subtracts the mean, before its sum is rounded, and the batch norm does the rest.
+
     Args:
         network: The trained network, of any dtype policy, outside of any replica.
     """
     for convolution, norm in _unfolded(network):
+        if convolution.compute_dtype != "float32":
+            convolution.offset = norm.shift = functools.partial(_from_mean, convolution, norm)
+            continue
         kernel, offset = _with_norm([np.asarray(value) for value in convolution.get_weights()], norm)
         convolution.kernel.assign(kernel)
         norm.beta.assign(offset)
         convolution.offset, norm.folded = functools.partial(tf.convert_to_tensor, norm.beta), True
+
+
+def _from_mean(convolution: keras.layers.Layer, norm: BatchNorm) -> tf.Tensor:
+    """Returns the bias of a convolution without the mean of the batch norm after it, float32 [C]."""
+    bias = tf.cast(convolution.bias, tf.float32) if convolution.use_bias else 0.0  # a layer reads it in its own dtype
+    return bias - tf.convert_to_tensor(norm.moving_mean)
 
 
 @contextlib.contextmanager
@@ -45,16 +57,16 @@ def folded(network: keras.Model) -> Iterator[None]:
         for (layer, norm), (kernel, kernel_value, beta, beta_value) in zip(pairs, own, strict=True):
             kernel.assign(kernel_value)
             beta.assign(beta_value)
-            layer.offset, norm.folded = None, False
+            layer.offset, norm.folded, norm.shift = None, False, None
 
 
 def _unfolded(network: DeepLab) -> list[tuple[keras.layers.Layer, BatchNorm]]:
     """Returns the convolutions whose batch norm is not folded yet, with that."""
     return [
-        (model.get_layer(name), norm)
+        (convolution, norm)
         for model in (network.backbone, network.segmentation_head)
         for name, norm in _norm_of_convolutions(model).items()
-        if not norm.folded
+        if (convolution := model.get_layer(name)).offset is None
     ]
 
 

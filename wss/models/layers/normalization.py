@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 import tensorflow as tf
@@ -55,9 +55,11 @@ class BatchNorm(keras.layers.Layer):
 
     Attributes:
         folded: Whether the convolution before it does its work, see `wss.models.folding.fold`.
+        shift: Returns what that convolution has added, in its dtype, to be near 0, float32 [C]; None for nothing.
     """
 
     folded = False
+    shift: Callable[[], tf.Tensor] | None = None
 
     def __init__(
         self,
@@ -98,8 +100,8 @@ class BatchNorm(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns the normalised input; training moves the statistics."""
+        self._check_predicts(training)
         if self.folded:
-            self._check_predicts(training)
             return inputs
         if tf.as_dtype(inputs.dtype) == tf.bfloat16 and on_cpu():
             # With casts around it the float32 kernel takes a third of the time of oneDNN's for bfloat16.
@@ -110,20 +112,27 @@ class BatchNorm(keras.layers.Layer):
         if inference and tf.as_dtype(inputs.dtype) == tf.float32 and on_cpu():
             return self._multiply_add(inputs, gamma, beta)
         if inference or not self.fine_tune:
-            return self._fused(inputs, gamma, beta, mean=self.moving_mean, variance=self.moving_variance)[0]
+            return self._fused(inputs, gamma, beta, mean=self._mean(), variance=self.moving_variance)[0]
         context = tf.distribute.get_replica_context()
         if self.synchronized and context is not None and context.num_replicas_in_sync > 1:
             return self._synchronized(inputs, gamma, beta, context)
         return self._batch(inputs, gamma, beta)
 
     def _check_predicts(self, training: bool | None) -> None:
-        if training:
+        if training and (self.folded or self.shift is not None):
             raise ValueError(f"{self.name}: folded into a convolution; expected a network that only predicts")
 
     def save_own_variables(self, store: dict) -> None:
         """Saves the variables; those of a folded batch norm belong to another network."""
-        self._check_predicts(training=self.folded)
+        self._check_predicts(training=True)
         super().save_own_variables(store)
+
+    def _mean(self) -> tf.Tensor:
+        """Returns the moving mean; past a shift what its rounding has left of it."""
+        if self.shift is None:
+            return tf.convert_to_tensor(self.moving_mean)
+        shift = self.shift()
+        return tf.cast(tf.cast(shift, self.compute_dtype), tf.float32) - shift
 
     def _fused(self, inputs, gamma, beta, *, mean, variance, **kwargs):
         attributes = {
@@ -145,7 +154,7 @@ class BatchNorm(keras.layers.Layer):
         batch norm. In place this is faster than the kernel even without that.
         """
         scale = gamma * tf.math.rsqrt(tf.convert_to_tensor(self.moving_variance) + self.epsilon)
-        return inputs * scale + (beta - tf.convert_to_tensor(self.moving_mean) * scale)
+        return inputs * scale + (beta - self._mean() * scale)
 
     def _batch(self, inputs, gamma, beta):
         if not updates_are_enabled():
