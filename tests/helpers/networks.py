@@ -116,7 +116,7 @@ def take_steps(step: TrainStep, batch: Batch, number: int) -> list[dict[str, flo
     iterator = iter(step.strategy.experimental_distribute_dataset(batches))
     reports = []
     for _ in range(number):
-        step.run(iterator, tf.constant(1))
+        step.run(iterator, 1)
         reports.append(step.results(1))
     return reports
 

@@ -46,7 +46,7 @@ def test_two_halves_of_a_batch_step_as_the_whole(options):
     batches = tf.data.Dataset.from_tensor_slices(two_halves(batch)).repeat()
     iterator = iter(halves.strategy.experimental_distribute_dataset(batches))
     for expected in reports:
-        halves.run(iterator, tf.constant(1))
+        halves.run(iterator, 1)
         assert halves.results(1) == pytest.approx(expected, rel=1e-4)
     assert int(halves.optimizer.iterations) == 3
     for expected, found in zip(whole.model.trainable_variables, halves.model.trainable_variables, strict=True):
@@ -66,7 +66,7 @@ def test_two_replicas_accumulate_as_one(two_replicas):
     for step, batches in ((one, stacked), (two, pairs)):
         dataset = tf.data.Dataset.from_tensor_slices(batches).repeat()
         iterator = iter(step.strategy.experimental_distribute_dataset(dataset))
-        step.run(iterator, tf.constant(2))
+        step.run(iterator, 2)
     assert one.results(2) == pytest.approx(two.results(2), rel=1e-4)
     for expected, found in zip(one.model.trainable_variables, two.model.trainable_variables, strict=True):
         np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-3, atol=1e-6)

@@ -6,8 +6,11 @@ import sys
 from benchmarks.measure import Case, Workload
 
 _FIRST_STEP = """
+import os
+import wss.command  # as wss-train does
 from benchmarks.step import first_step
 first_step()
+os._exit(0)  # to take an interpreter down takes a second that no step waits for
 """
 
 

@@ -65,10 +65,10 @@ def build(
 
     from benchmarks.flops import count_flops
 
-    flops = count_flops(step.run.get_concrete_function(iterator, tf.constant(STEPS)))  # of one step of the loop
+    flops = count_flops(step.loop.get_concrete_function(iterator, tf.constant(STEPS)))  # of one step of the loop
 
     def run() -> None:
-        step.run(iterator, tf.constant(STEPS))
+        step.run(iterator, STEPS)
         step.results(STEPS)
 
     return Workload(run, len(step.method.streams) * batch * STEPS, flops * STEPS)
@@ -76,10 +76,8 @@ def build(
 
 def first_step() -> None:
     """Does what a process does up to its first finished step."""
-    import tensorflow as tf
-
     step, iterator = _step(crop=129, batch=2, num_classes=21, precision="float32", backbone="xception_65")
-    step.run(iterator, tf.constant(1))
+    step.run(iterator, 1)
     step.results(1)
 
 
@@ -112,7 +110,6 @@ def _step(
     streams = batch_of(crop, batch, num_classes)
     data = tf.data.Dataset.from_tensors({name: streams[name] for name in built.streams}).repeat()
     iterator = iter(strategy.distribute_datasets_from_function(lambda _: data))
-    step.prepare(iterator)
     return step, iterator
 
 

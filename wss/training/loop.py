@@ -132,9 +132,7 @@ class Trainer:
     def run_steps(self, iterator: Iterator, number: int) -> None:
         """Takes steps on batches of an iterator, see `iterator`; damaged records are told with their file."""
         with self._damage_told():
-            if not self.step.run.experimental_get_tracing_count():
-                self.step.prepare(iterator)
-            self.step.run(iterator, tf.constant(number))
+            self.step.run(iterator, number)
 
     def _damage_told(self) -> contextlib.AbstractContextManager:
         return self.data.damage_told(self.step.method.streams)

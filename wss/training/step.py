@@ -16,6 +16,7 @@ from wss.models.layers.read_once import read_once
 from wss.models.weights.weights_file import named_variables
 from wss.ops.losses import weight_decay_loss
 from wss.runtime.cpu import return_freed_memory
+from wss.runtime.graphs import graphs_as_traced
 from wss.training.optimizers import VariableRates
 
 MAX_SCALARS = 256
@@ -77,6 +78,7 @@ class TrainStep:
         if jit_compile:
             prepared = functools.partial(tf.function, jit_compile=True, autograph=False)
         self.replica_step, self.replica_accumulation = prepared(self._replica_step), prepared(self._accumulate)
+        self._prepared = False
         self.names: list[str] = []  # of the scalars, in order; known once traced
         self.losses = 0  # the first so many scalars are losses, the first of them their sum
         with strategy.scope():
@@ -86,14 +88,18 @@ class TrainStep:
             self.bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False)
             self.bad_scalars = tf.Variable(tf.zeros([MAX_SCALARS]), trainable=False)
 
-    def prepare(self, iterator: Iterator) -> None:
-        """Traces and optimizes the loop and takes no step; the memory for that is free before the first one."""
-        self.run(iterator, tf.constant(0))
-        return_freed_memory()
+    def run(self, iterator: Iterator, num_steps: int) -> None:
+        """Takes `num_steps` steps, each on `accumulated_batches` batches of the iterator."""
+        with graphs_as_traced():
+            if not self._prepared:  # what tracing takes is free again before the first step
+                self.loop(iterator, tf.constant(0))
+                return_freed_memory()
+                self._prepared = True
+            self.loop(iterator, tf.constant(num_steps))
 
     @tf.function
-    def run(self, iterator: Iterator, num_steps: tf.Tensor) -> None:
-        """Takes `num_steps` steps (int32 scalar), each on `accumulated_batches` batches of the iterator."""
+    def loop(self, iterator: Iterator, num_steps: tf.Tensor) -> None:
+        """Takes `num_steps` steps (int32 scalar), see `run`."""
         self.sums.assign(tf.zeros([MAX_SCALARS]))
         mean = lambda scalars: self.strategy.reduce(tf.distribute.ReduceOp.MEAN, scalars, axis=None)
         for _ in tf.range(num_steps):
