@@ -9,6 +9,7 @@ from wss.data.color_jitter import color_jitter, random_jitter
 from wss.data.crops import blur_crop, crop, nearest_sources, resize_crop, with_margin
 from wss.data.geometry import Geometry
 from wss.data.padding import cut_out, pad
+from wss.data.streams import unpacked
 
 GREY = (127.5, 127.5, 127.5)
 
@@ -167,6 +168,41 @@ def test_padding_is_mean_ignored_and_invalid(example):
         np.testing.assert_array_equal(view["strong"][padding], 127.5)
         np.testing.assert_array_equal(view["label"][padding], 255)
         assert tf.reduce_all(view["valid"] <= view["not_padding"])
+
+
+@pytest.mark.parametrize("scope", augment.JITTER_SCOPES)
+@pytest.mark.parametrize("padding", augment.PADDINGS)
+def test_views_of_eight_bits_are_the_same_views_rounded(example, scope, padding):
+    options = {
+        "max_scale": 1.25,
+        "jitter_scope": scope,
+        "padding": padding,
+        "cutout_half_side": 7,
+        "blur_probability": 0.5,
+    }
+    exact = augment.Augmentation((65, 65), GREY, **options)
+    rounded = augment.Augmentation((65, 65), GREY, eight_bits=True, **options)
+    for index in range(6):
+        seed = tf.constant([0, index], tf.int64)
+        packed = rounded.weak_and_strong(*example, seed, strong=2)
+        assert all(value.dtype == tf.uint8 for value in packed.values())
+        views = unpacked({"unlabeled": packed})["unlabeled"]
+        for name, value in exact.weak_and_strong(*example, seed, strong=2).items():
+            assert views[name].dtype == value.dtype, name
+            is_image = name.startswith(("weak", "strong"))
+            # The eager and the rounded sums differ in their last bit, so that a half may go either way.
+            np.testing.assert_allclose(views[name], value, atol=0.501 if is_image else 0, err_msg=name)
+
+
+def test_rounding_keeps_black_and_white(example):
+    views = augment.Augmentation(
+        (65, 65), GREY, eight_bits=True, max_scale=0.5, jitter_strength=0.0, cutout_half_side=0
+    )
+    for value in (0, 255):
+        image = tf.fill(tf.shape(example[0]), tf.cast(value, example[0].dtype))
+        view = views.weak(image, example[1], tf.constant([0, 1], tf.int64))
+        inside = view["valid"][..., 0] == 1
+        assert set(np.unique(view["image"][inside])) == {value}
 
 
 def test_zero_strength_leaves_the_weak_view(example):

@@ -124,7 +124,9 @@ def test_pseudo_labels_are_those_of_their_records(info, pseudo):
         ),
         1,
     )[0]
-    whole = lambda parts: sorted(np.concatenate([p["image"], p["label"]], -1).tobytes() for p in parts)
+    whole = lambda parts: sorted(
+        np.concatenate([p["image"], p["label"]], -1).astype(np.float32).tobytes() for p in parts
+    )
     rows = lambda batch: [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
     assert whole([row for batch in views for row in rows(batch)]) == whole(rows(records))
 
@@ -248,3 +250,16 @@ def test_evaluation_padding_equals_original(goldens, golden_rule, parity, backbo
     check("evaluation input", np.sum(padded, dtype=np.float64), golden[f"eval/{backbone}/image_checks"][0], 1e-4)
     check("labels and valid masks", pad(label, (513, 513), [255]), golden["eval/label"], 0, "different")
     check("labels and valid masks", pad(tf.ones_like(label), (513, 513), [0]), golden["eval/valid"], 0, "different")
+
+
+@pytest.mark.parametrize(
+    ("classes", "ignore_label", "fits"), [(4, 255, True), (256, 255, True), (257, 255, False), (4, 300, False)]
+)
+def test_batches_have_eight_bits_where_labels_fit(info, classes, ignore_label, fits):
+    names = tuple(f"class {number}" for number in range(classes))
+    other = dataclasses.replace(info, class_names=names, colors=((0, 0, 0),) * classes, ignore_label=ignore_label)
+    dtypes = tf.nest.map_structure(lambda spec: spec.dtype, data(other).batches(BOTH).element_spec)
+    assert (dtypes["labeled"]["image"], dtypes["labeled"]["label"]) == (
+        (tf.uint8, tf.uint8) if fits else (tf.float32, tf.int32)
+    )
+    assert (dtypes["unlabeled"]["strong"] == tf.uint8) == fits

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PHOTOS = 32
 PHOTO_SIZE = (375, 500)
 JPEG_QUALITY = 93  # files of 45 to 110 kB, like VOC's
-EXAMPLES = 192  # of one repeat
+EXAMPLES = 960  # of one repeat, whose start takes as long as twenty
 READING = {"parse": ("name",), "image": ("image",), "mask": ("image", "label")}
 STREAMS = {"weak": "labeled", "strong": "unlabeled"}
 

@@ -51,6 +51,7 @@ def split_seed(seed: tf.Tensor, number: int) -> list[tf.Tensor]:
     crop_size=SetByCode("TrainingData.crop_size"),
     mean_pixel=SetByCode(),
     ignore_label=SetByCode(),
+    eight_bits=SetByCode(),
     min_scale=Number(minimum=0.01, maximum=LARGEST_SCALE),
     max_scale=Number(minimum=0.01, maximum=LARGEST_SCALE),
     scale_step=Number(minimum=0, maximum=LARGEST_SCALE),
@@ -79,6 +80,7 @@ class Augmentation:
         crop_size: (height, width) of every view; DeepLab takes 2^n + 1.
         mean_pixel: RGB of the CutOut hole, and of padding unless `padding` says another.
         ignore_label: Label of padding.
+        eight_bits: Whether images, labels and `valid` leave as uint8, images rounded; labels have to fit.
         min_scale: Smallest random scale.
         max_scale: Largest random scale.
         scale_step: Distance of the scales; 0 draws them continuously.
@@ -110,6 +112,7 @@ class Augmentation:
     crop_size: tuple[int, int]
     mean_pixel: tuple[float, float, float]
     ignore_label: int = 255
+    eight_bits: bool = False
     _: dataclasses.KW_ONLY
     min_scale: float = 0.5
     max_scale: float = 2.0
@@ -217,7 +220,7 @@ class Augmentation:
         if not self.cutout_half_side:
             return image, valid
         center = random_position(seed, self.crop_size)
-        image = cut_out(image, center, half_side=self.cutout_half_side, value=self.mean_pixel)
+        image = cut_out(image, center, half_side=self.cutout_half_side, value=self._stored_pixel(self.mean_pixel))
         return image, cut_out(valid, center, half_side=self.cutout_half_side, value=[0.0])
 
     def _companions(self, companions: Companions | None, geometry: Geometry, valid: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -226,9 +229,9 @@ class Augmentation:
             return found
         if companions.second_label is not None:
             label = self._padded_label(companions.second_label, geometry)
-            found["second_label"] = tf.where(label != NOTHING, label, self.ignore_label)
+            found["second_label"] = self._stored_label(label)
         if companions.boxes is not None:
-            found |= boxes_in_view(companions, geometry, self.crop_size, valid=valid)
+            found |= boxes_in_view(companions, geometry, self.crop_size, valid=tf.cast(valid, tf.float32))
         return found
 
     def _draw_geometry(self, shape: tf.Tensor, seed: tf.Tensor) -> Geometry:
@@ -258,32 +261,48 @@ class Augmentation:
             geometry: Geometry of the views.
             jitters: Functions of images in 0 .. 255, one for each further image.
         """
-        padded = lambda pixels: pad(pixels, self.crop_size, self._padding, left=geometry.flip)
         extent = tf.minimum(geometry.size, self.crop_size)
-        pixels = _mirrored(self._pixels(image, geometry, geometry.offset, extent), geometry)
+        pixels = self._pixels(image, geometry, geometry.offset, extent)
+
+        def view(pixels: tf.Tensor, padding: Pixel) -> tf.Tensor:
+            return pad(_mirrored(pixels, geometry), self.crop_size, padding, left=geometry.flip)
+
+        stored = lambda pixels: view(self._stored(pixels), self._stored_pixel(self._padding))
         label = self._padded_label(label, geometry)
-        valid = label != NOTHING
         weak = {
-            "image": padded(pixels),
-            "label": tf.where(valid, label, self.ignore_label),
-            "valid": tf.cast(valid, tf.float32),
+            "image": stored(pixels),
+            "label": self._stored_label(label),
+            "valid": tf.cast(label != NOTHING, tf.uint8 if self.eight_bits else tf.float32),
         }
         if self.jitter_scope == "crop":
-            return weak, [padded(jitter(pixels)) for jitter in jitters]
+            return weak, [stored(jitter(pixels)) for jitter in jitters]
         if self.jitter_scope == "view":
-            return weak, [tf.ensure_shape(jitter(weak["image"]), weak["image"].shape) for jitter in jitters]
+            whole = view(pixels, self._padding)
+            return weak, [tf.ensure_shape(self._stored(jitter(whole)), whole.shape) for jitter in jitters]
         whole = self._pixels(image, geometry, tf.zeros_like(geometry.offset), geometry.size) if jitters else None
-        jittered = [crop(jitter(whole), geometry.offset, extent) for jitter in jitters]
-        return weak, [padded(_mirrored(part, geometry)) for part in jittered]
+        return weak, [stored(crop(jitter(whole), geometry.offset, extent)) for jitter in jitters]
 
     @property
     def _padding(self) -> Pixel:
         return PADDINGS[self.padding] or self.mean_pixel
 
+    def _stored(self, pixels: tf.Tensor) -> tf.Tensor:
+        """Returns pixels in 0 .. 255 as they leave: rounded, or as they are."""
+        return tf.cast(pixels + 0.5, tf.uint8) if self.eight_bits else pixels
+
+    def _stored_pixel(self, pixel: Pixel) -> Pixel:
+        return [math.floor(value + 0.5) for value in pixel] if self.eight_bits else pixel
+
+    def _stored_label(self, label: tf.Tensor) -> tf.Tensor:
+        """Returns a label as it leaves, with `NOTHING` as the ignore label."""
+        label = tf.where(label != NOTHING, label, self.ignore_label)
+        return tf.cast(label, tf.uint8) if self.eight_bits else label
+
     def _padded_label(self, label: tf.Tensor, geometry: Geometry) -> tf.Tensor:
         """Returns the label of a view, int32 [h, w, 1], `NOTHING` where the image has no pixel."""
         extent = tf.minimum(geometry.size, self.crop_size)
-        label = _mirrored(self._labels(label, geometry, geometry.offset, extent), geometry)
+        label = self._labels(label, geometry, geometry.offset, extent)
+        label = _mirrored(label[..., 0], geometry)[..., None]  # with a last side of 1 it takes four times as long
         return pad(label, self.crop_size, [NOTHING], left=geometry.flip)
 
     def _pixels(self, image: tf.Tensor, geometry: Geometry, offset: tf.Tensor, extent: tf.Tensor) -> tf.Tensor:
@@ -368,5 +387,5 @@ def scaled_size(shape: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 def image_label_of(label: tf.Tensor, num_classes: int, has_background: bool = True) -> tf.Tensor:
     """Returns multi-hot float32 [K] of the classes that occur in a label map of 0 .. 255; K = C - has_background."""
-    counts = tf.math.bincount(tf.reshape(label, [-1]), minlength=num_classes, maxlength=num_classes)
+    counts = tf.math.bincount(tf.cast(tf.reshape(label, [-1]), tf.int32), minlength=num_classes, maxlength=num_classes)
     return tf.cast(counts[int(has_background) :] > 0, tf.float32)

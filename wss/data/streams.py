@@ -25,9 +25,15 @@ With `Views.boxes` = N > 0:
 
 With `Views.second_mask`:
     second_label: int32 [B, H, W, 1], a second mask of the same image, with the ignore label where there is none.
+
+That is what a method sees. A pipeline hands over what has 8 bits as uint8, a quarter of the bytes to copy and to send to a
+device: images are rounded, by half a grey level at most; `unpacked` makes the above of it there.
 """
 
 import dataclasses
+from collections.abc import Mapping
+
+import tensorflow as tf
 
 STREAMS = ("labeled", "unlabeled", "pseudo")
 
@@ -56,3 +62,14 @@ class Views:
 
 MASKS = Views()
 NO_MASKS = Views(masks=False)
+
+
+def unpacked(batch: Mapping[str, Mapping[str, tf.Tensor]]) -> dict[str, dict[str, tf.Tensor]]:
+    """Returns a batch of `TrainingData.batches` as a method sees it: of uint8, labels become int32 and all else float32."""
+
+    def full(name: str, value: tf.Tensor) -> tf.Tensor:
+        if value.dtype != tf.uint8:
+            return value
+        return tf.cast(value, tf.int32 if name.endswith("label") else tf.float32)
+
+    return {stream: {name: full(name, value) for name, value in views.items()} for stream, views in batch.items()}

@@ -29,6 +29,7 @@ from wss.errors import UserError
 from wss.parameter_ranges import Relation, in_ranges
 from wss.ranges import LARGEST_BATCH, LARGEST_STEP, Integer, OneOf, OrNone, SetByCode, Size, Text
 
+LABELS_OF_A_BYTE = 256
 AGAIN = 1 << 20  # past the numbers that a view draws from
 STREAM_KEYS = {"labeled": 1, "unlabeled": 2, "pseudo": 3}
 # Of one stream and replica: 3 GiB as float32, before any network.
@@ -146,7 +147,8 @@ class TrainingData:
     def augmentation(self) -> Augmentation:
         """The random views."""
         height, width = self.crop_size
-        return Augmentation((height, width), self.mean_pixel, self.info.ignore_label)
+        fits = self.info.num_classes <= LABELS_OF_A_BYTE and 0 <= self.info.ignore_label < LABELS_OF_A_BYTE
+        return Augmentation((height, width), self.mean_pixel, self.info.ignore_label, eight_bits=fits)
 
     def check(self, streams: Mapping[str, Views]) -> None:
         """Checks that the streams have what a method asks of them.
@@ -185,7 +187,7 @@ class TrainingData:
     def batches(
         self, streams: Mapping[str, Views], replicas: int = 1, *, start_step: int = 0, shard: Shard = Shard()
     ) -> tf.data.Dataset:
-        """Returns an endless tf.data of {stream: batch of one replica}, `replicas` of them for each step.
+        """Returns an endless tf.data of {stream: batch of one replica}, `replicas` of them for each step; see `unpacked`.
 
         Batches are always full and no image is dropped: an epoch runs into the next.
 

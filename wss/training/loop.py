@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from wss.data.input_rate import pipeline_rate, slow_input_line
+from wss.data.streams import unpacked
 from wss.data.training_data import Shard, TrainingData
 from wss.errors import UserError
 from wss.evaluation.evaluation import SplitEvaluation, report
@@ -192,7 +193,7 @@ class Trainer:
         if due(self.intervals.pictures):  # on all hosts: the networks' statistics are read together
             with self._damage_told():
                 batch = self.strategy.experimental_local_results(next(self.iterator(step)))[0]
-            figures = self.step.method.training_figures(self.step.model, batch)
+            figures = self.step.method.training_figures(self.step.model, unpacked(batch))
             with writing():
                 write_figures(writer, figures, self.data.info, step=step)
         if due(self.intervals.checkpoint):

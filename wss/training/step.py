@@ -7,6 +7,7 @@ from types import MappingProxyType
 import keras
 import tensorflow as tf
 
+from wss.data.streams import unpacked
 from wss.errors import UserError
 from wss.methods.base import Method
 from wss.methods.components.ema import ExponentialMovingAverage
@@ -159,7 +160,7 @@ class TrainStep:
             weights = [value_of(variable) for variable in variables]
             with dropout_seed(draws), tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(weights)
-                result = self.method.losses(self.model, batch, step)
+                result = self.method.losses(self.model, unpacked(batch), step)
                 # The optimizer sums gradients over replicas; the loss of a step is the mean over replicas and batches.
                 parts = self.strategy.num_replicas_in_sync * self.accumulated_batches
                 objective = self.optimizer.scale_loss(tf.add_n(list(result.losses.values())) / parts)
