@@ -2,6 +2,7 @@
 
 python tools/benchmark.py --what=step,inference --output=benchmark.json
 python tools/benchmark.py --what=step --only="129.*float32" --trace=traces
+python tools/benchmark.py --what=step,inference --peer=torch      beside PyTorch, where it is installed
 
 Every row is a process of its own; they run in turns, one at a time, and the table has the median of the repeats, the fastest
 and the slowest. A float32 matrix product takes its turn too: its speed is the calibration, and a row's share of it says how
@@ -11,10 +12,11 @@ well the machine is used whatever else runs on it. Timings compare within a run,
 import dataclasses
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
-from benchmarks import cam, esl, export, inference, input, label, methods, startup, step
+from benchmarks import cam, esl, export, inference, input, label, methods, peer_torch, startup, step
 from benchmarks.measure import Row, measure
 from benchmarks.trace import trace
 
@@ -35,9 +37,12 @@ WHAT = {
     "import": startup.import_cases,
 }
 
+PEERS = {"torch": {"step": peer_torch.step_cases, "inference": peer_torch.inference_cases}}
+
 FLAGS = flags.FLAGS
 flags.DEFINE_list("what", ["step"], f"What to measure: some of {', '.join(WHAT)}.")
 flags.DEFINE_string("only", "", "Only rows whose name this regular expression is found in.")
+flags.DEFINE_enum("peer", None, list(PEERS), "Also measures the same passes in another framework, in turns with ours.")
 flags.DEFINE_integer("repeats", 7, "How often each row runs.", lower_bound=1)
 flags.DEFINE_string("output", None, "JSON file for the rows.")
 flags.DEFINE_string("trace", None, "Instead of measuring, profile each row once into this folder and show its costs.")
@@ -48,7 +53,8 @@ def main(argv: list[str]) -> None:
     del argv
     if unknown := set(FLAGS.what) - set(WHAT):
         raise UserError(f"--what={unknown.pop()}: expected some of {', '.join(WHAT)}")
-    cases = [case for what in FLAGS.what for case in WHAT[what]() if re.search(FLAGS.only, case.name)]
+    made = [make for what in FLAGS.what for make in (WHAT[what], *_of_peer(what))]
+    cases = [case for make in made for case in make() if re.search(FLAGS.only, case.name)]
     if not cases:
         raise UserError(f"--only={FLAGS.only}: no row of --what={','.join(FLAGS.what)} has this in its name")
     if FLAGS.output:
@@ -60,6 +66,18 @@ def main(argv: list[str]) -> None:
     print(table(rows))
     if FLAGS.output:
         write_text(FLAGS.output, json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
+
+
+def _of_peer(what: str) -> list[Callable]:
+    """Returns what makes the rows of the peer that stand beside ours."""
+    if FLAGS.peer is None:
+        return []
+    if packages := peer_torch.missing():
+        raise UserError(f"--peer={FLAGS.peer}: {' and '.join(packages)} not found; pip install {' '.join(packages)}")
+    makes = PEERS[FLAGS.peer].get(what)
+    if makes is None:
+        raise UserError(f"--peer={FLAGS.peer} --what={what}: expected some of {', '.join(PEERS[FLAGS.peer])}")
+    return [makes]
 
 
 def show_costs(cases, folder: Path) -> None:
