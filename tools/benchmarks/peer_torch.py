@@ -21,14 +21,10 @@ def missing() -> list[str]:
 
 
 def step_cases() -> list[Case]:
-    """Returns the rows of `step.cases` that stand beside PyTorch's."""
+    """Returns the rows of `step.cases` that stand beside PyTorch's, whose batch norm takes no single value a channel."""
     return [
-        Case(f"PyTorch: crop {crop}, {batch} + {batch}, 21 classes, {precision}", build_step, options)
-        for crop, batch in ((129, 2), (257, 1))
-        for precision, options in (
-            ("float32", {"crop": crop, "batch": batch}),
-            ("mixed_bfloat16", {"crop": crop, "batch": batch, "mixed": True}),
-        )
+        Case(f"PyTorch: crop 129, 2 + 2, 21 classes, {precision}", build_step, options)
+        for precision, options in (("float32", {}), ("mixed_bfloat16", {"mixed": True}))
     ]
 
 
@@ -40,7 +36,7 @@ def inference_cases() -> list[Case]:
     ]
 
 
-def build_step(crop: int, batch: int, num_classes: int = 21, mixed: bool = False) -> Workload:
+def build_step(crop: int = 129, batch: int = 2, num_classes: int = 21, mixed: bool = False) -> Workload:
     """Builds `STEPS` steps: labelled and strong passes with gradient, the weak one without, in training and inference mode.
 
     Args:
