@@ -24,6 +24,7 @@ from wss.models.backbones.registry import (
 from wss.models.heads.deeplab_v2 import freeze_scales_and_offsets
 from wss.models.heads.registry import HEADS, SUMS, build_heads
 from wss.models.layers.classifier import CLASSIFIERS, COSINE_SCALE, Classifier, FinalClassifier
+from wss.models.layers.recomputing import Recomputing
 from wss.models.variable_factors import decayed_kernels, rate_factors
 from wss.parameter_ranges import Relation, in_ranges
 from wss.ranges import LARGEST_WIDTH, Integer, Number, OneOf, OrNone, Several, Switch, Text
@@ -62,6 +63,7 @@ class DeepLab(keras.Model):
         bias_multiplier: Factor of the learning rate of the last layers' biases, over that of their kernels.
         batch_norm: Settings that the batch norms of the network were built with.
         spec: What the backbone is; None looks it up by name.
+        recompute: Whether the backward pass computes each block of a convolutional backbone once more.
 
     Attributes:
         padding: How images are padded for it.
@@ -80,6 +82,7 @@ class DeepLab(keras.Model):
         bias_multiplier: float = 2.0,
         batch_norm: BatchNormSettings = BatchNormSettings(),
         spec: BackboneSpec | None = None,
+        recompute: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -89,6 +92,7 @@ class DeepLab(keras.Model):
         self.default_weight_decay = spec.weight_decay
         self.classifier_scope = f"{spec.scope}/logits/"
         self.backbone = backbone
+        self._recomputing = Recomputing(backbone) if recompute else None
         self.segmentation_head = segmentation_head
         self.final_classifier = FinalClassifier.of(segmentation_head)
         self.auxiliary_head = auxiliary_head
@@ -119,6 +123,8 @@ class DeepLab(keras.Model):
 
     def features(self, images: tf.Tensor, training: bool = False) -> Features:
         """Returns the named end points [B, h, w, D] of the backbone."""
+        if training and self._recomputing is not None:
+            return self._recomputing(images)
         return self.backbone(images, training=training)
 
     def segment(self, features: Features, training: bool = False) -> tf.Tensor:
@@ -206,13 +212,10 @@ def _apply(head: keras.Model, features: Features, training: bool) -> tf.Tensor:
         lambda backbone, preset: (backbone == KERAS_HUB) == (preset is not None),
         "an encoder_preset with backbone = 'keras_hub', and none with another",
     ),
-    *(
-        Relation(
-            (name, "encoder_preset"),
-            lambda value, preset, default=default: value == default or preset is not None,
-            f"{name} = {default} without an encoder_preset",
-        )
-        for name, default in (("encoder_weights", True), ("recompute", False))
+    Relation(
+        ("encoder_weights", "encoder_preset"),
+        lambda weights, preset: weights or preset is not None,
+        "encoder_weights = True without an encoder_preset",
     ),
     *(
         Relation(
@@ -255,7 +258,7 @@ class NetworkSettings:
         encoder_preset: Encoder of "keras_hub": name of a preset, such as 'dinov2_small', or its folder.
         encoder_weights: Whether training begins with the weights of the preset; False builds its network at random.
         freeze_encoder: Whether the backbone stays as it is, statistics of batch norm included.
-        recompute: Whether a ViT computes each block once more for the gradient: less memory, more time.
+        recompute: Whether the backward pass computes each block of the backbone once more: less memory, more time.
         head: "deeplab_v3_plus" (Chen et al., ECCV 2018), the same as U2PL builds it, "deeplab_v3_plus_u2pl", "pspnet" (Zhao
             et al., CVPR 2017), with an auxiliary head, or "deeplab_v2" (Chen et al., 2016). "deeplab_v2_features" has
             its sum of features before one classifier, "large_fov" (Chen et al., ICLR 2015) the classifier alone. "dpt"
@@ -374,6 +377,7 @@ class NetworkSettings:
             bias_multiplier=2.0 if self.head == "deeplab_v3_plus" else 1.0,
             batch_norm=self.batch_norm,
             spec=spec,
+            recompute=self.recompute and self.encoder_preset is None and not self.freeze_encoder,
             name="deeplab",
         )
 

@@ -154,7 +154,6 @@ def test_taps_of_the_reference(depth, taps):
     [
         ({"encoder_preset": "dinov2_small"}, "expected an encoder_preset with backbone = 'keras_hub'"),
         ({"backbone": "keras_hub"}, "expected an encoder_preset with backbone = 'keras_hub'"),
-        ({"recompute": True}, "recompute = True and .* expected recompute = False without an encoder_preset"),
         ({"encoder_weights": False}, "expected encoder_weights = True without an encoder_preset"),
         (
             {"backbone": "keras_hub", "encoder_preset": "a", "multi_grid": (1, 2, 4)},

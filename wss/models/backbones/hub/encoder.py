@@ -64,7 +64,7 @@ def build_hub_backbone(
         roles = {"hypercolumn_previous": previous}
     else:
         if recompute:
-            raise UserError("build_model.recompute = True: only a ViT recomputes its blocks; leave it out")
+            raise UserError("build_model.recompute = True: of keras-hub only a ViT recomputes its blocks; leave it out")
         encoder = Pyramid(output_stride=output_stride, batch_norm=dict(batch_norm), **common)
         last, roles = "P5", {"low_level": "P2", "hypercolumn_previous": "P4"}
     roles |= dict.fromkeys(("features", "cam_features", "hypercolumn_last"), last)
