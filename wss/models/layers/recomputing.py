@@ -1,9 +1,9 @@
-"""A convolutional network whose backward pass computes each block once more instead of keeping what is in it.
+"""Blocks of a network that the backward pass computes once more instead of keeping what is in them.
 
 Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016. Batch norm moves its statistics once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
@@ -38,7 +38,10 @@ class Recomputing:
         outputs: dict[int, tf.Tensor] = {}
         x = inputs
         for block, ends in self._blocks:
-            outputs |= zip(ends, _recomputed(block, x), strict=True)
+            # Dropout would drop others the second time.
+            keeps = any(isinstance(layer, Dropout) for layer in block.layers)
+            found = block(x, training=True) if keeps else recomputed(block, x)
+            outputs |= zip(ends, tf.nest.flatten(found), strict=True)
             x = outputs[ends[-1]]
         return {name: outputs[number] for name, number in self._ends.items()}
 
@@ -58,20 +61,24 @@ def _blocks_of(model: keras.Model) -> Iterator[tuple[keras.KerasTensor, list[ker
             block = []
 
 
-def _recomputed(block: keras.Model, x: tf.Tensor) -> Sequence[tf.Tensor]:
-    """Returns the outputs of a block in a training pass; only its input is kept for the gradient."""
-    if any(isinstance(layer, Dropout) for layer in block.layers):  # which would drop others the second time
-        return tf.nest.flatten(block(x, training=True))
-    trained = block.trainable_variables
-    state = [(variable, tf.convert_to_tensor(variable.value)) for variable in block.non_trainable_variables]
+def recomputed(layer: keras.layers.Layer, x: tf.Tensor, **arguments):
+    """Returns `layer(x, training=True, **arguments)`; only its input is kept for the gradient.
+
+    Args:
+        layer: A layer that draws nothing at random.
+        x: Its input.
+        **arguments: Further arguments, which get no gradient.
+    """
+    trained = layer.trainable_variables
+    state = [(variable, tf.convert_to_tensor(variable.value)) for variable in layer.non_trainable_variables]
     moved: list[tuple[keras.Variable, tf.Tensor]] = []
     is_first = True
 
-    def applied(x: tf.Tensor, *weights: tf.Tensor) -> Sequence[tf.Tensor]:
+    def applied(x: tf.Tensor, *weights: tf.Tensor):
         nonlocal is_first
         scope = keras.StatelessScope([*zip(trained, weights, strict=True), *state])
         with scope, batch_norm_updates(is_first):
-            outputs = tf.nest.flatten(block(x, training=True))
+            outputs = layer(x, training=True, **arguments)
         if is_first:
             values = ((variable, before, scope.get_current_value(variable)) for variable, before in state)
             moved.extend((variable, value) for variable, before, value in values if value is not before)

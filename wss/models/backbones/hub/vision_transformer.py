@@ -10,6 +10,7 @@ from wss.errors import UserError
 from wss.models.backbones.hub.position_embeddings import resampled, rotations
 from wss.models.backbones.hub.presets import build_backbone
 from wss.models.layers.convolution import Shape
+from wss.models.layers.recomputing import recomputed
 from wss.ops.resizing import sides
 
 
@@ -87,7 +88,10 @@ class VisionTransformer(keras.layers.Layer):
             arguments = {"position_embeddings": rotated, "num_prefix_tokens": 1 + self.registers}
         outputs = {}
         for number, block in enumerate(self.blocks, 1):
-            tokens = self._applied(block, tokens, arguments, training)
+            if self.recompute and training:
+                tokens = recomputed(block, tokens, **arguments)
+            else:
+                tokens = block(tokens, training=training, **arguments)
             if number in self.taps:
                 patches = self.layernorm(tokens)[:, 1 + self.registers :]
                 outputs[f"block{number}"] = tf.reshape(patches, [batch, *grid, self.dimension])
@@ -118,20 +122,6 @@ class VisionTransformer(keras.layers.Layer):
             token += table[None, :1]
         prefix = [whole(token)] if self.register_tokens is None else [whole(token), whole(self.register_tokens)]
         return tf.concat([*prefix, patches], axis=1)
-
-    def _applied(
-        self, block: keras.layers.Layer, tokens: tf.Tensor, arguments: dict, training: bool | None
-    ) -> tf.Tensor:
-        if not (self.recompute and training):
-            return block(tokens, training=training, **arguments)
-        variables = block.variables
-
-        def applied(tokens: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
-            with keras.StatelessScope(list(zip(variables, weights, strict=True))):
-                return block(tokens, training=True, **arguments)
-
-        # The weights are arguments: it has no gradient for other tensors, which they are in `read_once`.
-        return tf.recompute_grad(applied)(tokens, *(tf.convert_to_tensor(variable.value) for variable in variables))
 
     def compute_output_spec(
         self, images: keras.KerasTensor, training: bool | None = None
