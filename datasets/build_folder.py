@@ -42,8 +42,9 @@ from wss.conversion.encode import LabelMap
 from wss.conversion.export_flags import Choices, convert_export, define_export_flags, request_of
 from wss.conversion.layouts.box_files import BoxedImages, read_boxes
 from wss.conversion.layouts.exports.recognise import recognise
-from wss.conversion.layouts.folder import Folder, check_folders, read_ids, read_image_labels, split_train_val
+from wss.conversion.layouts.folder import Folder, check_folders, read_ids, split_train_val
 from wss.conversion.sources import Source
+from wss.data.image_label_files import read_image_labels
 from wss.data.mask_colors import AUTO, READINGS
 from wss.data.masks import lookup_table, parse_classes, parse_ignore_values
 from wss.data.splits import Split

@@ -19,11 +19,11 @@ from wss.conversion.converter_flags import convert, define_flags
 from wss.conversion.encode import LabelMap
 from wss.conversion.layouts.voc import LIST_FOLDER, Devkit, ListLine, read_list
 from wss.conversion.sources import Source
-from wss.conversion.text_files import is_file
 from wss.data.mask_colors import FIXED
 from wss.data.masks import IGNORE, VOC_CLASSES, color_map_of, lookup_table, parse_classes, voc_colors
 from wss.data.published_splits import identify
 from wss.data.splits import Split
+from wss.data.text_files import is_file
 from wss.errors import UserError, did_you_mean
 
 FLAGS = flags.FLAGS

@@ -16,7 +16,6 @@ from absl import flags
 from wss.command import run_main
 from wss.data.dataset_info import DatasetInfo
 from wss.errors import UserError, did_you_mean
-from wss.progress import track
 from wss.tables import format_columns
 
 if TYPE_CHECKING:
@@ -46,6 +45,7 @@ def main(argv: list[str]) -> None:
     """Prints a table: weights, numbers of images, accuracy on the test split."""
     from wss.data.record_damage import damage_told
     from wss.experiment import configure
+    from wss.inference.pooled_features import pooled_features
 
     configure([], [f"build_model.backbone = {FLAGS.backbone!r}", *FLAGS.gin_param])
     info = DatasetInfo.load(FLAGS.dataset)
@@ -62,7 +62,8 @@ def main(argv: list[str]) -> None:
 
         def accuracy(seed: int, weights: str | None = None) -> float:
             model = build(info, seed, weights)
-            features = [pooled_features(model, images, FLAGS.batch_size) for images in (train, test)]
+            photos = [images.map(lambda image, _: image) for images in (train, test)]
+            features = [pooled_features(model, images, FLAGS.batch_size) for images in photos]
             return np.mean(ridge_predictions(features[0], train_labels, features[1]) == test_labels)
 
         rows = {
@@ -168,17 +169,6 @@ def build(info: DatasetInfo, seed: int, initial_weights: str | None = None) -> "
     if initial_weights:
         print(load_initial_weights(model, initial_weights))
     return model
-
-
-def pooled_features(model: "DeepLab", images: "tf.data.Dataset", batch_size: int) -> np.ndarray:
-    """Returns what the image classifier sees: the mean of "cam_features" over space, float64 [N, D]."""
-    import tensorflow as tf
-
-    pool = tf.function(lambda batch: tf.reduce_mean(model.features(batch)["cam_features"], axis=(1, 2)))
-    pool = pool.get_concrete_function(tf.TensorSpec([None, *images.element_spec[0].shape]))
-    batches = images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
-    features = [pool(batch).numpy() for batch, _ in track(batches, "features", unit="step")]
-    return np.concatenate(features).astype(np.float64)
 
 
 def ridge_predictions(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:

@@ -15,9 +15,9 @@ from PIL import Image
 
 from wss.conversion.class_files import read_classes
 from wss.conversion.encode import MAX_PROBLEMS_SHOWN, load_image
-from wss.conversion.layouts.folder import read_image_labels
 from wss.data.dataset_info import DatasetInfo
 from wss.data.example import parse_example
+from wss.data.image_label_files import read_image_labels
 from wss.data.masks import VOC_CLASSES, color_table, encode_mask, lookup_table, read_mask, voc_colors, wrong_values
 from wss.data.record_damage import validate_records
 from wss.data.record_files import split_records

@@ -22,6 +22,7 @@ from wss.data.example import parse_example
 from wss.data.masks import VOC_CLASSES, lookup_table, read_mask, voc_colors
 from wss.data.record_files import split_records
 from wss.errors import UserError
+from wss.inference.pooled_features import pooled_features
 from wss.models.deeplab import build_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,7 +134,7 @@ def test_classes_by_name(probe, info):
 def test_features_are_the_mean_of_what_the_classifier_sees(probe, info):
     model = build_model(info, backbone="mobilenet_v2", depth_multiplier=0.25)
     images = np.random.default_rng(0).uniform(0, 255, (5, 33, 33, 3)).astype(np.float32)
-    features = probe.pooled_features(model, tf.data.Dataset.from_tensor_slices((images, np.zeros(5))), batch_size=2)
+    features = pooled_features(model, tf.data.Dataset.from_tensor_slices(images), batch_size=2)
     expected = model.backbone(images)["cam_features"].numpy().mean(axis=(1, 2))
     assert features.shape == (5, model.feature_channels["cam_features"])
     np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-5)
@@ -223,7 +224,9 @@ def test_imagenet_weights_know_animals(probe, animals, shared, file, backbone):
 
     def accuracy(weights: str | None = None) -> float:
         model = probe.build(animals, 0, weights)
-        features, test_features = (probe.pooled_features(model, images, 32) for images in (train, test))
+        features, test_features = (
+            pooled_features(model, images.map(lambda image, _: image), 32) for images in (train, test)
+        )
         return np.mean(probe.ridge_predictions(features, labels, test_features) == truth)
 
     pretrained, random = accuracy(str(shared / "data/weights" / file)), accuracy()

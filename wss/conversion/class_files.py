@@ -6,11 +6,11 @@ from pathlib import Path
 
 from wss.conversion.class_names import IGNORE_NAMES, Entry, check_name, line_entry
 from wss.conversion.class_tables import parse_json, parse_table
-from wss.conversion.text_files import is_file, read_text
 from wss.data.class_colors import default_colors
 from wss.data.mask_colors import AUTO, COLORS
 from wss.data.masks import IGNORE, color_map_of
 from wss.data.photo_folder import composed
+from wss.data.text_files import is_file, read_text
 from wss.errors import UserError
 
 Color = tuple[int, int, int]

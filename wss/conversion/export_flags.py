@@ -22,8 +22,9 @@ from wss.conversion.layouts.exports.export import (
     upright_classes,
 )
 from wss.conversion.layouts.exports.splits import TRAIN, UNLABELED, SplitRule, pools_of
-from wss.conversion.layouts.folder import labels_without_image, read_image_labels
+from wss.conversion.layouts.folder import labels_without_image
 from wss.conversion.sources import Source
+from wss.data.image_label_files import read_image_labels
 from wss.data.masks import IGNORE, INVALID, lookup_table, parse_classes, parse_ignore_values
 from wss.data.splits import Split
 from wss.errors import UserError, did_you_mean

@@ -113,6 +113,15 @@ def composed(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
+def id_of(filename: str) -> str:
+    """Returns "sub/a" for "sub/a.jpg": the name of an image, relative to its folder, without its extension.
+
+    It is in Unicode's composed form, whatever the system.
+    """
+    path = Path(composed(filename))
+    return str(path.with_suffix("").as_posix()) if path.suffix.lower() in SUFFIXES else path.as_posix()
+
+
 def is_junk(name: str) -> bool:
     """Returns whether a name is hidden, or of a file or folder that systems and tools generate."""
     return name.startswith(".") or name.lower() in JUNK

@@ -1,6 +1,7 @@
 """Whether the split of a stream has what a method asks of its images."""
 
 from wss.data.dataset_info import DatasetInfo
+from wss.data.given_image_labels import GivenImageLabels
 from wss.data.splits import num_with_boxes
 from wss.data.streams import Views
 from wss.errors import UserError
@@ -12,7 +13,9 @@ MASKS_FROM = {
 }
 
 
-def check_views(info: DatasetInfo, stream: str, split: str, *, views: Views) -> None:
+def check_views(
+    info: DatasetInfo, stream: str, split: str, *, views: Views, given: GivenImageLabels | None = None
+) -> None:
     """Checks that a split has the masks, boxes and image-level labels that views need.
 
     Args:
@@ -20,6 +23,7 @@ def check_views(info: DatasetInfo, stream: str, split: str, *, views: Views) -> 
         stream: Name of the stream.
         split: Name of its split.
         views: Views that a method asks of the stream.
+        given: Image-level labels of the stream instead of those of its records.
 
     Raises:
         UserError: Something is missing; the message says of how many images, and what helps.
@@ -36,8 +40,11 @@ def check_views(info: DatasetInfo, stream: str, split: str, *, views: Views) -> 
             f"but the method reads boxes; build the records with --boxes or --boxes_from_masks, or make a split of images "
             f"with boxes by {converter('make_split')}"
         )
-    if views.image_labels and not found.num_masks and not found.num_image_labels:
+    if views.image_labels and given:
+        given.check(info, split)
+    elif views.image_labels and not found.num_masks and not found.num_image_labels:
         raise UserError(
             f"TrainingData.{stream}_split = {split!r} has neither image-level labels nor masks; "
-            "set PseudoSeg.use_image_labels = False or build the records with image labels"
+            "set PseudoSeg.use_image_labels = False, build the records with image labels, or give a file as "
+            "TrainingData.image_labels"
         )

@@ -19,6 +19,7 @@ from wss.data.augment import Augmentation, image_label_of
 from wss.data.companions import parse_companions
 from wss.data.dataset_info import DatasetInfo
 from wss.data.evaluation_data import read_example
+from wss.data.given_image_labels import GIVEN, GivenImageLabels
 from wss.data.record_damage import damage_told, validate_records
 from wss.data.record_files import RecordFiles
 from wss.data.record_order import shuffled_records
@@ -60,6 +61,11 @@ class Shard:
         )
         for stream in STREAM_KEYS
     ),
+    Relation(
+        ("image_labels", "image_label_scope"),
+        lambda file, scope: file is None or scope == "image",
+        "no image_labels with the scope 'crop', for a file does not know what a crop shows",
+    ),
     info=SetByCode("load_dataset.directory"),
     mean_pixel=SetByCode(),
     seed=SetByCode("train.seed"),
@@ -69,6 +75,7 @@ class Shard:
     unlabeled_batch_size=Integer(1, LARGEST_BATCH),
     crop_size=Size(),
     image_label_scope=OneOf(("image", "crop")),
+    image_labels=OrNone(Text("a CSV file of image-level labels", paths=True)),
     shuffle_buffer=Integer(1, LARGEST_STEP),
     pseudo_directory=OrNone(Text("the folder of a data set", paths=True)),
     pseudo_split=Text("the name of a split"),
@@ -93,6 +100,8 @@ class TrainingData:
         crop_size: (height, width) of the views, best k * output_stride + 1.
         image_label_scope: Scope of the image-level labels of the unlabelled stream. "image" is stored ones, or classes of
             its mask. "crop" is classes of its mask after cropping, as in the original code.
+        image_labels: CSV file of the image-level labels of the unlabelled stream, instead of all that its records know;
+            see `read_image_labels`. Of an image without a line they are unknown. None takes those of the records.
         shuffle_buffer: Undecoded records to shuffle at a time; all files are interleaved in random order besides.
 
     Raises:
@@ -109,6 +118,7 @@ class TrainingData:
     unlabeled_batch_size: int = 4
     crop_size: tuple[int, int] = (513, 513)
     image_label_scope: str = "image"
+    image_labels: str | None = None
     shuffle_buffer: int = 2000
     pseudo_directory: str | None = None
     pseudo_split: str = "pseudo"
@@ -116,7 +126,7 @@ class TrainingData:
 
     def __post_init__(self):
         # Read and checked now, so that a mistake shows before the network is built.
-        self.infos, self.resize, self.augmentation  # noqa: B018
+        self.infos, self.resize, self.augmentation, self.given_image_labels  # noqa: B018
 
     @functools.cached_property
     def infos(self) -> dict[str, DatasetInfo]:
@@ -137,6 +147,11 @@ class TrainingData:
             "unlabeled": self.unlabeled_batch_size,
             "pseudo": self.pseudo_batch_size,
         }
+
+    @functools.cached_property
+    def given_image_labels(self) -> GivenImageLabels | None:
+        """What the file `image_labels` says."""
+        return None if self.image_labels is None else GivenImageLabels.read(self.image_labels, self.info)
 
     @functools.cached_property
     def resize(self) -> ResizeToRange:
@@ -166,11 +181,18 @@ class TrainingData:
                 )
             self._check_classes(stream)
             validate_records(self.infos[stream], self.splits[stream])
-            check_views(self.infos[stream], stream, self.splits[stream], views=views)
+            given = self.given_image_labels if stream == "unlabeled" else None
+            check_views(self.infos[stream], stream, self.splits[stream], views=views, given=given)
+        if self.given_image_labels and not any(views.image_labels for views in streams.values()):
+            raise UserError(
+                f"TrainingData.image_labels = {self.image_labels!r}: the method reads no image-level labels; set "
+                "PseudoSeg.use_image_labels = True, or remove it"
+            )
 
     def checksums(self, streams: Iterable[str]) -> dict[str, str]:
-        """Returns the checksum of the images of each stream's split, by "stream: split"."""
-        return {
+        """Returns the checksum of the images of each stream's split, by "stream: split", and of `image_labels`."""
+        given = {GIVEN: self.given_image_labels.checksum} if self.given_image_labels else {}
+        return given | {
             f"{stream}: {self.splits[stream]}": self.infos[stream].split(self.splits[stream]).checksum
             for stream in streams
         }
@@ -261,7 +283,8 @@ class TrainingData:
             seed = tf.random.fold_in(key, number)
             views_of = functools.partial(self.augmentation.weak_and_strong, image, label, strong=views.strong)
             view = views_of(seed, companions=companions)
-            view |= self._image_label(example, view["label"], info)
+            given = self.given_image_labels
+            view |= given.of(example["name"]) if given else self._image_label(example, view["label"], info)
             if views.again:
                 view |= {f"again/{name}": value for name, value in views_of(tf.random.fold_in(seed, AGAIN)).items()}
             return view

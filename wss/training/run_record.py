@@ -15,6 +15,7 @@ from gin import config_parser
 
 from wss.config import current_names, explain
 from wss.data.dataset_info import DatasetInfo
+from wss.data.given_image_labels import GIVEN
 from wss.errors import UserError
 from wss.files import load_json, write_text
 from wss.gin_files import SYNTAX_ERRORS
@@ -39,7 +40,7 @@ class RunRecord:
         class_names: Names of its classes.
         has_background: Whether class 0 is the background.
         directory: Folder of the data set.
-        splits: Checksum of the ids of each split that it read, see `SplitInfo.checksum`.
+        splits: Checksum of the ids of each split that it read, see `SplitInfo.checksum`; of `GIVEN`, of what they say.
         changes: Each change on the way: the number of finished steps, and what every parameter was and is.
     """
 
@@ -111,8 +112,11 @@ class RunRecord:
             raise UserError(f"{where} {words[self.has_background]}, {there} {words[now.has_background]}; {help_}")
 
     def images_changed(self, now: "RunRecord") -> dict[str, Change]:
-        """Returns the checksums, before and now, of splits whose images are others."""
-        pairs = {f"images of {split}": (self.splits.get(split, UNSET), new) for split, new in now.splits.items()}
+        """Returns the checksums, before and now, of splits whose images are others, and of other image-level labels."""
+        pairs = {
+            what if what == GIVEN else f"images of {what}": (self.splits.get(what, UNSET), new)
+            for what, new in now.splits.items()
+        }
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
     def going_on(self, now: "RunRecord", step: int, changed: Mapping[str, Change]) -> "RunRecord":

@@ -3,9 +3,9 @@
 from etils import epath
 
 from wss.conversion.sources import Source
-from wss.conversion.text_files import read_text
 from wss.data.masks import files_by_id
 from wss.data.names import is_name
+from wss.data.text_files import read_text
 from wss.errors import UserError
 
 NUM_CLASSES = 150

@@ -11,13 +11,12 @@ from etils import epath
 from wss.conversion.layouts.box_tables import BoxTable, ListedImage, read_box_table
 from wss.conversion.layouts.coco_json import wrong_field
 from wss.conversion.layouts.coco_masks import Annotation, clipped_box
-from wss.conversion.layouts.folder import id_of
 from wss.conversion.layouts.voc import read_annotation
 from wss.conversion.sources import Source
 from wss.data.boxes import Box
 from wss.data.dataset_json import read_json
 from wss.data.image_files import read_file
-from wss.data.photo_folder import composed, is_junk
+from wss.data.photo_folder import composed, id_of, is_junk
 from wss.errors import UserError, did_you_mean
 
 OUTSIDE = 1  # pixels by which boxes of COCO leave their images, by rounding

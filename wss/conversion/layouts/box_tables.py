@@ -10,10 +10,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from wss.conversion.text_files import read_text
 from wss.data.boxes import Box
 from wss.data.limits import MAX_SIDE
 from wss.data.photo_folder import composed
+from wss.data.text_files import read_text
 from wss.errors import UserError, did_you_mean
 
 EXPECTED = "file, class, xmin, ymin, xmax, ymax"

@@ -1,6 +1,5 @@
 """Folders of a user's own images, masks, lists and image-level labels."""
 
-import csv
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,12 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from wss.conversion.sources import Source
-from wss.conversion.text_files import read_text
 from wss.data.image_files import SUFFIXES
-from wss.data.photo_folder import composed, identity, list_images
-from wss.errors import UserError, did_you_mean
-
-HEADER = "filename"
+from wss.data.photo_folder import id_of, identity, list_images
+from wss.data.text_files import read_text
+from wss.errors import UserError
 
 
 class Folder:
@@ -76,42 +73,6 @@ class Folder:
         return sorted((id_of(name), path) for name, path in listing.files)
 
 
-def read_image_labels(
-    path: str, class_names: Sequence[str], foreground: Sequence[str]
-) -> tuple[dict[str, tuple[int, ...]], list[str]]:
-    """Reads a CSV file of lines "file name,class;class", with or without the header "filename,labels".
-
-    Returns:
-        Image id (the file name without extension) -> class ids, and a line per problem.
-    """
-    labels: dict[str, tuple[int, ...]] = {}
-    problems = []
-    foreground = [composed(name) for name in foreground]
-    reader = csv.reader(read_text(path).splitlines())
-    try:
-        rows = list(reader)
-    except csv.Error as error:
-        raise UserError(f"{path}:{reader.line_num}: {error}; expected file name, classes separated by ';'") from error
-    for number, row in enumerate(rows, start=1):
-        if not row or (number == 1 and row[0].strip().casefold() == HEADER):
-            continue
-        if len(row) != 2:
-            problems.append(f"{path}:{number}: {len(row)} columns, expected 2: file name, classes separated by ';'")
-            continue
-        names = [composed(name.strip()) for name in row[1].split(";") if name.strip()]
-        problems += [
-            f"{path}:{number}: {name!r} is no foreground class; expected one of {', '.join(foreground)}."
-            f"{did_you_mean(name, foreground)}"
-            for name in names
-            if name not in foreground
-        ]
-        id = id_of(row[0].strip())
-        if id in labels:
-            problems.append(f"{path}:{number}: a second line for {row[0].strip()!r}")
-        labels[id] = tuple(class_names.index(name) for name in names if name in foreground)
-    return labels, problems
-
-
 def labels_without_image(labels: Iterable[str], ids: Collection[str]) -> list[str]:
     """Returns a line for each id with image-level labels that is none of the images' `ids`."""
     return [f"{id}: has image-level labels, but no image" for id in labels if id not in ids]
@@ -168,15 +129,6 @@ def read_ids(path: str) -> list[str]:
     if not ids:
         raise UserError(f"{path}: empty; expected one image per line")
     return ids
-
-
-def id_of(filename: str) -> str:
-    """Returns "sub/a" for "sub/a.jpg": the name of an image, relative to its folder, without its extension.
-
-    It is in Unicode's composed form, whatever the system.
-    """
-    path = Path(composed(filename))
-    return str(path.with_suffix("").as_posix()) if path.suffix.lower() in SUFFIXES else path.as_posix()
 
 
 def check_folders(images: str | None, masks: str | None, unlabeled: str | None) -> None:

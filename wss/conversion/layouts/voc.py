@@ -11,12 +11,12 @@ from xml.etree import ElementTree
 import numpy as np
 
 from wss.conversion.sources import Source
-from wss.conversion.text_files import read_text
 from wss.data.boxes import Box
 from wss.data.image_files import read_file
 from wss.data.masks import VOC_CLASSES, wrong_labels
 from wss.data.names import is_relative_path
 from wss.data.photo_folder import composed
+from wss.data.text_files import read_text
 from wss.errors import UserError
 
 LIST_FOLDER = "ImageSets/Segmentation"

@@ -28,11 +28,10 @@ from wss.conversion.layouts.exports.export import (
 from wss.conversion.layouts.exports.photos import Photos, photos_of
 from wss.conversion.layouts.exports.studio_tasks import StudioTask, read_tasks
 from wss.conversion.layouts.exports.voc_trees import load_array
-from wss.conversion.layouts.folder import id_of
 from wss.conversion.sources import Source
 from wss.data.class_colors import default_colors
 from wss.data.masks import read_mask
-from wss.data.photo_folder import composed
+from wss.data.photo_folder import composed, id_of
 from wss.errors import UserError, did_you_mean
 
 _NAME = re.compile(r"task-(\d+)-annotation-(\d+)-by-([\w@.]*)-(.+)-(\d+)\.(png|npy)")

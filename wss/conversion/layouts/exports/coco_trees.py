@@ -29,12 +29,11 @@ from wss.conversion.layouts.exports.export import (
 from wss.conversion.layouts.exports.photos import Photos, photos_of
 from wss.conversion.layouts.exports.roboflow_masks import split_folders
 from wss.conversion.layouts.exports.studio_tasks import path_of
-from wss.conversion.layouts.folder import id_of
 from wss.conversion.sources import Source
 from wss.data.class_colors import default_colors
 from wss.data.dataset_json import is_count
 from wss.data.masks import IGNORE
-from wss.data.photo_folder import is_junk
+from wss.data.photo_folder import id_of, is_junk
 from wss.errors import UserError
 
 CVAT_FILES, ROBOFLOW_FILE, STUDIO_FILE = "instances_*.json", "_annotations.coco.json", "result.json"

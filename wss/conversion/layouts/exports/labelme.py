@@ -22,13 +22,12 @@ from wss.conversion.layouts.exports.export import (
 )
 from wss.conversion.layouts.exports.labelme_shapes import LabelmeMask, decoded, label_of, read_labelme
 from wss.conversion.layouts.exports.photos import Photos
-from wss.conversion.layouts.folder import id_of
 from wss.conversion.sources import ListPool, ListShard, Shard, Source
 from wss.data.class_colors import default_colors
 from wss.data.image_files import opened
 from wss.data.masks import IGNORE
 from wss.data.names import is_name
-from wss.data.photo_folder import composed, is_junk
+from wss.data.photo_folder import composed, id_of, is_junk
 from wss.errors import UserError, did_you_mean
 from wss.progress import track
 

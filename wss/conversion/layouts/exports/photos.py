@@ -4,8 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from wss.conversion.layouts.folder import id_of
-from wss.data.photo_folder import composed, list_images
+from wss.data.photo_folder import composed, id_of, list_images
 from wss.errors import UserError
 
 _DRIVE = re.compile(r"[A-Za-z]:")

@@ -9,11 +9,10 @@ import numpy as np
 from wss.conversion.class_files import ClassList, read_class_file
 from wss.conversion.layouts.exports.export import Export, Kind, Part, Request, check_case, upright_classes
 from wss.conversion.layouts.exports.voc_trees import add_unannotated, masked_part
-from wss.conversion.layouts.folder import id_of
 from wss.data.class_colors import default_colors
 from wss.data.image_files import SUFFIXES
 from wss.data.masks import IGNORE, read_mask, wrong_labels
-from wss.data.photo_folder import is_junk, list_images
+from wss.data.photo_folder import id_of, is_junk, list_images
 from wss.errors import UserError
 
 CLASSES, MASK = "_classes.csv", "_mask"

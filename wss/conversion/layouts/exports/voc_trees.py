@@ -19,12 +19,11 @@ from wss.conversion.layouts.exports.export import (
     upright_classes,
 )
 from wss.conversion.layouts.exports.photos import photos_of
-from wss.conversion.layouts.folder import id_of
 from wss.conversion.sources import Source
-from wss.conversion.text_files import read_text
 from wss.data.image_files import read_file
 from wss.data.masks import IGNORE
-from wss.data.photo_folder import composed, is_junk, list_images
+from wss.data.photo_folder import composed, id_of, is_junk, list_images
+from wss.data.text_files import read_text
 from wss.errors import UserError
 
 LISTS = "ImageSets/Segmentation"
