@@ -16,7 +16,7 @@ from wss.command import run_main
 from wss.errors import UserError
 from wss.flags import define_launch_flags, gin_parameters, strategy_flags
 
-EVALUATION = "tools.evaluate_pseudo_labels"
+EVALUATION, GUESSING = "tools.evaluate_pseudo_labels", "tools.guess_image_labels"
 FLAGS = flags.FLAGS
 define_launch_flags()
 FLAGS.set_default("run_dir", "runs/voc_animals")
@@ -40,7 +40,9 @@ def main(argv: list[str]) -> None:
 
     weights = [f"train.initial_weights = {FLAGS.weights!r}"] if FLAGS.weights else []
     parameters = [*gin_parameters(), *weights]
-    study = Study(Path(FLAGS.run_dir), Path(FLAGS.records), parameters=parameters, launch=strategy_flags())
+    study = Study(
+        Path(FLAGS.run_dir), Path(FLAGS.records), parameters=parameters, launch=strategy_flags(), guessing=GUESSING
+    )
     report = Report(study, [Path(document) for document in FLAGS.documents], Path(FLAGS.pictures))
     wanted = voc_animals.queue() if FLAGS.table == "all" else list(voc_animals.TABLES[FLAGS.table])
     calibrated = list(voc_animals.CALIBRATED.values())

@@ -93,6 +93,9 @@ def test_places_on_a_logarithmic_axis_have_names_and_series_stand_apart_there():
     ours, theirs = (line.get_xdata() for line in lines(axes))
     np.testing.assert_allclose(np.divide(theirs, ours), charts.DODGE)
     np.testing.assert_allclose(np.sqrt(np.multiply(theirs, ours)), list(TICKS))
+    _, axes = drawn(SERIES, log_ticks=TICKS, apart=False)
+    for line in lines(axes):
+        assert line.get_xdata().tolist() == list(TICKS)
 
 
 def test_axis_shows_all_values_and_bars():

@@ -54,6 +54,7 @@ class Report:
         self._draw_calibration()
         self._draw_learning()
         self._draw_curve()
+        self._draw_labels()
         return "\n\n".join(texts.values())
 
     @property
@@ -120,3 +121,13 @@ class Report:
             }
             figure = line_chart(curves, x_label="labelled masks", y_label="mIoU, %", log_ticks=ticks)
             save_figure(figure, self.pictures / "voc_animals_curve.png")
+
+    def _draw_labels(self) -> None:
+        if recorded := mean_ious(voc_animals.LABELS, self.study):
+            curves: dict[str, dict[float, list[float]]] = {
+                title: {voc_animals.labeling_minutes(title, column): values for column, values in row.items()}
+                for title, row in recorded.items()
+            }
+            ticks: dict[float, str] = {minutes: f"{minutes}" for minutes in (100, 200, 400, 800, 1600)}
+            figure = line_chart(curves, x_label="minutes of labelling", y_label="mIoU, %", log_ticks=ticks, apart=False)
+            save_figure(figure, self.pictures / "voc_animals_labels.png")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from wss.workflows.studies.runs import Run, Table
 
@@ -98,6 +98,12 @@ DOUBTS = {
 TEMPERATURES = (0.1, 0.3, 0.5, 0.7, 1.0)
 
 
+# What a person needs, in seconds: a full mask of a VOC photo and a class of a tag (Bearman et al., ECCV 2016), a box by its
+# four extreme points (Papadopoulos et al., ICCV 2017).
+SECONDS_OF_A_MASK, SECONDS_OF_A_CLASS, SECONDS_OF_A_BOX = 239.7, 1.0, 7.0
+NUM_CLASSES, NUM_PHOTOS, NUM_BOXES = 6, 3131, 1091  # boxes are those of the 437 photos of `train`
+
+
 def make_run(method: str, labels: str, *, seed: int = 0, change: str = "") -> Run:
     """Returns a run.
 
@@ -112,12 +118,20 @@ def make_run(method: str, labels: str, *, seed: int = 0, change: str = "") -> Ru
     bindings = (f"TrainingData.labeled_split = {labels!r}", *changes)
     teacher = make_run("supervised", labels, seed=seed) if method == "self_training" else None
     name, recipe = f"{what}/{labels}/seed_{seed}", f"{RECIPES}/{method}.gin"
-    return Run(name, recipe, bindings, seed=seed, teacher=teacher, from_boxes=method == "boxes")
+    return Run(
+        name,
+        recipe,
+        bindings,
+        seed=seed,
+        teacher=teacher,
+        from_boxes=method == "boxes",
+        guessed_labels="guessed" in method,
+    )
 
 
-def _from_masks(change: str = "", *, seed: int = 0) -> Run:
+def _from_masks(change: str = "", *, labels: str = "train", seed: int = 0) -> Run:
     """Returns a run that learns otherwise from the masks of `BAP`, or with another seed."""
-    return dataclasses.replace(make_run("boxes", "train", seed=seed, change=change), teacher=BAP)
+    return dataclasses.replace(make_run("boxes", labels, seed=seed, change=change), teacher=BAP)
 
 
 def _row(
@@ -266,7 +280,61 @@ FROM_BOXES = Table(
     },
     "from boxes, mIoU",
 )
+# What each kind of label is worth: three seeds at 55 masks, one elsewhere, as far as other tables have no more.
+ALL_PHOTOS = "437 photos"
+LABEL_COLUMNS = CONSISTENCY_COLUMNS
+BY_QUOTAS = "Rounds.policy = 'dars'; Rounds.threshold = None; Rounds.alphas = (0.5,)"
+WITH_TRUE_MASKS = "NoiseAware.use_labeled = True"
+
+
+def _labels_row(make: Callable[[str, int], Run], more: Iterable[str] = ()) -> dict[str, list[Run]]:
+    """Returns the runs by column that `make` makes of a labelled list and a seed; `more` columns have all seeds."""
+    several = {FEW[1], *more}
+    return {
+        column: [make(LISTS[column], seed) for seed in (SEEDS if column in several else (0,))]
+        for column in LABEL_COLUMNS
+    }
+
+
+LABELS = Table(
+    {
+        "supervised": _labels_row(lambda labels, seed: make_run("supervised", labels, seed=seed), LABEL_COLUMNS),
+        "self-training, one threshold": _labels_row(
+            lambda labels, seed: make_run("self_training", labels, seed=seed), FEW
+        ),
+        "self-training, class quotas": _labels_row(
+            lambda labels, seed: make_run("self_training", labels, seed=seed, change=BY_QUOTAS)
+        ),
+        "UniMatch": _labels_row(lambda labels, seed: make_run("unimatch", labels, seed=seed)),
+        "ESL": _labels_row(lambda labels, seed: make_run("esl", labels, seed=seed), ESL_COLUMNS),
+        "PseudoSeg": _labels_row(lambda labels, seed: make_run("pseudoseg", labels, seed=seed), LABEL_COLUMNS),
+        "PseudoSeg, guessed tags": _labels_row(
+            lambda labels, seed: make_run("pseudoseg_guessed_labels", labels, seed=seed), FEW
+        ),
+        "PseudoSeg, tags of all photos": _labels_row(
+            lambda labels, seed: make_run("pseudoseg_image_labels", labels, seed=seed), FEW
+        ),
+        "437 photos with boxes": {ALL_PHOTOS: [BAP, *(_from_masks(seed=seed) for seed in SEEDS[1:])]},
+        "masks, and boxes of 437 photos": _labels_row(
+            lambda labels, seed: _from_masks(WITH_TRUE_MASKS, labels=labels, seed=seed)
+        ),
+        "all masks": {ALL_PHOTOS: [make_run("supervised", "train")]},
+        "all masks, classifier by angles": {ALL_PHOTOS: [make_run("supervised", "train", change=BY_ANGLES)]},
+    },
+    "what a label buys",
+)
+
+
+def labeling_minutes(title: str, column: str) -> float:
+    """Returns the minutes of a person's work that a cell of `LABELS` takes."""
+    masks = NUM_MASKS.get(column, NUM_MASKS["all (437)"] if title.startswith("all masks") else 0)
+    tags = NUM_CLASSES * NUM_PHOTOS if "tags of all photos" in title else 0
+    boxes = NUM_BOXES if "boxes" in title else 0
+    return (masks * SECONDS_OF_A_MASK + tags * SECONDS_OF_A_CLASS + boxes * SECONDS_OF_A_BOX) / 60
+
+
 TABLES = {
+    "labels": LABELS,
     "main": MAIN,
     "components": COMPONENTS,
     "changes": CHANGED,
@@ -314,6 +382,7 @@ def queue() -> list[Run]:
                 *COMPONENTS,
                 *few,
                 *MAIN,
+                *LABELS,
                 *ESL,
                 *UNIMATCH,
                 *THRESHOLD,

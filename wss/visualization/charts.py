@@ -76,6 +76,7 @@ def line_chart(
     x_label: str,
     y_label: str,
     log_ticks: Mapping[float, str] | None = None,
+    apart: bool = True,
 ) -> "Figure":
     """Draws a line through the means of each series, with bars of one standard deviation and pale single values.
 
@@ -85,8 +86,8 @@ def line_chart(
         series: Values of all seeds by place on the x axis by title.
         x_label: What the x axis shows, with its unit.
         y_label: What the values are, with their unit.
-        log_ticks: Names of places on a logarithmic x axis, where series stand a little apart; None for a linear axis with
-            numbers.
+        log_ticks: Names of places on a logarithmic x axis; None for a linear axis with numbers.
+        apart: Whether series stand a little apart on a logarithmic axis, so that values at one place are told from another.
 
     Returns:
         A figure for `save_figure`. Bars show the deviation of a sample (ddof 1) and need two values.
@@ -104,7 +105,7 @@ def line_chart(
     axes.grid(axis="y")
     lines = {}
     for rank, (title, by_place) in enumerate(finite.items()):
-        aside = DODGE ** (rank - (len(finite) - 1) / 2) if log_ticks else 1.0
+        aside = DODGE ** (rank - (len(finite) - 1) / 2) if log_ticks and apart else 1.0
         moved = {aside * place: values for place, values in by_place.items()}
         marker = MARKERS[(rank + rank // len(COLORS)) % len(MARKERS)]
         lines[title] = _draw_series(axes, moved, COLORS[rank % len(COLORS)], marker)

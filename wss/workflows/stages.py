@@ -16,7 +16,13 @@ from wss.next_step import PART_OF_A_WORKFLOW
 from wss.run_directory import RunDirectory
 
 # Where things lie differs from machine to machine and says nothing of the result.
-PLACES = ("load_dataset.directory", "train.initial_weights", "TrainingData.pseudo_directory", "BoxStages.masks")
+PLACES = (
+    "load_dataset.directory",
+    "train.initial_weights",
+    "TrainingData.image_labels",
+    "TrainingData.pseudo_directory",
+    "BoxStages.masks",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,26 @@ def test_teachers_of_voc_animals_are_supervised_runs_of_the_same_list_and_seed()
             assert run.teacher is None
 
 
+def test_minutes_of_labelling_by_hand():
+    """239.7 s a mask, 1 s a class of a tag, 7 s a box."""
+    minutes = voc_animals.labeling_minutes
+    assert minutes("supervised", "1/16 (27)") == minutes("PseudoSeg, guessed tags", "1/16 (27)")
+    assert minutes("supervised", "1/16 (27)") == pytest.approx(27 * 239.7 / 60)
+    assert minutes("PseudoSeg, tags of all photos", "1/8 (55)") == pytest.approx((55 * 239.7 + 6 * 3131) / 60)
+    assert minutes("437 photos with boxes", "437 photos") == pytest.approx(1091 * 7 / 60)
+    assert minutes("masks, and boxes of 437 photos", "1/4 (109)") == pytest.approx((109 * 239.7 + 1091 * 7) / 60)
+    for title in ("all masks", "all masks, classifier by angles"):
+        assert minutes(title, "437 photos") == pytest.approx(437 * 239.7 / 60)
+
+
+def test_every_cell_of_the_labels_table_takes_time_and_55_masks_have_three_seeds():
+    for title, row in voc_animals.LABELS.rows.items():
+        for column, runs in row.items():
+            assert voc_animals.labeling_minutes(title, column) > 0
+            if column == "1/8 (55)":
+                assert [run.seed for run in runs] == [0, 1, 2]
+
+
 def test_run_table_accepts_the_name_of_every_table():
     with separate_flags():
         load_module(ROOT / "tools/run_table.py")

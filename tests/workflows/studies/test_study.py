@@ -1,5 +1,6 @@
 """Studies: what decides a run, records that outlive it, going on, and one real study of seconds."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -64,6 +65,24 @@ def test_settings_are_bindings_and_seed_without_the_places_of_things(tmp_path, r
         "seed = 0",
         *(f"teacher: {line}" for line in expected),
     ]
+
+
+def test_image_level_labels_are_guessed_once_for_a_labelled_list_and_before_the_training(tmp_path, recipe):
+    recipe.write_text(RECIPE.replace("train.initial_weights = 'imagenet'", "TrainingData.labeled_split = 'few'"))
+    own = study(tmp_path, "build_model.output_stride = 8")
+    own = dataclasses.replace(own, guessing="tools.guess")
+    stages = [
+        own.stages(Run(f"guessed/{seed}", str(recipe), ("train.num_steps = 50",), seed=seed, guessed_labels=True))
+        for seed in (0, 1)
+    ]
+    file = tmp_path / "runs/guessed_labels/few.csv"
+    for guess, training in stages:
+        assert guess.command[:2] == ["tools.guess", f"--gin_file={recipe}"] and guess.done == guess.result == file
+        assert f"--output={file}" in guess.command and "--gin_param=build_model.output_stride = 8" in guess.command
+        assert f"--gin_param=TrainingData.image_labels = '{file}'" in training.command
+    # Where the file lies decides nothing.
+    run = Run("a", str(recipe), (f"TrainingData.image_labels = '{file}'",))
+    assert not any("image_labels" in line for line in own.settings(run))
 
 
 def test_a_recorded_run_is_not_trained_again_even_without_its_folder(tmp_path, recipe, trained):

@@ -15,6 +15,7 @@ class Run:
         seed: Seed of weights, order and augmentation.
         teacher: Run that labels for this one, if the recipe is of self-training in one round or of masks from boxes.
         from_boxes: Whether the stages of BAP + NAL make it; with a teacher they begin with its masks.
+        guessed_labels: Whether it learns from guessed image-level labels, which are made before.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Run:
     seed: int = 0
     teacher: "Run | None" = None
     from_boxes: bool = False
+    guessed_labels: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import gin
+
 from wss import config
 from wss.errors import UserError
 from wss.evaluation.label_sources import LabelSources
@@ -30,6 +32,7 @@ class Study:
         records: Folder with a JSON file for each finished run. A run that has one is not trained again.
         parameters: Gin bindings of all runs, such as the data set's folder.
         launch: Further flags of all commands, such as --strategy.
+        guessing: Module that guesses image-level labels. It takes gin files and bindings, and the CSV file as --output.
     """
 
     run_dir: Path
@@ -37,6 +40,7 @@ class Study:
     _: dataclasses.KW_ONLY
     parameters: Sequence[str] = ()
     launch: Sequence[str] = ()
+    guessing: str = ""
 
     def finish(self, run: Run) -> None:
         """Trains and records a run, unless it is recorded; goes on where it stopped.
@@ -77,6 +81,10 @@ class Study:
             return [*before, *self._box_plan(run).stages]
         self._parse(run)
         parameters = [*self.parameters, *run.bindings]
+        if run.guessed_labels:
+            guess = self._guess(run)
+            before.append(guess)
+            parameters.append(f"TrainingData.image_labels = {str(guess.result)!r}")
         if run.teacher is None:
             stage = training_stage(
                 run.name,
@@ -86,7 +94,7 @@ class Study:
                 seed=run.seed,
                 launch=self.launch,
             )
-            return [stage]
+            return [*before, stage]
         plan = Plan(
             Rounds(teacher=str(self.folder(run.teacher))),
             self.run_dir / run.name,
@@ -166,6 +174,14 @@ class Study:
             launch=self.launch,
             seed=run.seed,
         )
+
+    def _guess(self, run: Run) -> Stage:
+        """Returns what guesses the image-level labels of a run; runs of one labelled list have the same."""
+        split = gin.get_bindings("TrainingData")["labeled_split"]
+        file = self.run_dir / "guessed_labels" / f"{split}.csv"
+        bindings = [f"--gin_param={parameter}" for parameter in (*self.parameters, *run.bindings)]
+        command = [self.guessing, f"--gin_file={run.recipe}", *bindings, f"--output={file}"]
+        return Stage(title=f"image-level labels from {split}", command=command, done=file, result=file)
 
     def _label_sources_file(self, run: Run) -> Path:
         return self.records / f"{run.name}.pseudo_labels.json"
