@@ -19,7 +19,9 @@ from wss.next_step import say_next
 FLAGS = flags.FLAGS
 define_plan_flags()
 flags.DEFINE_list(
-    "methods", [], "Of supervised, pseudoseg, pseudoseg_image_labels, self_training; by default all that can be."
+    "methods",
+    [],
+    "Of supervised, pseudoseg, pseudoseg_image_labels, pseudoseg_guessed_labels, self_training; by default all that can be.",
 )
 flags.DEFINE_integer("seed", 0, "Of weights, order and augmentation.", lower_bound=0)
 NUM_PICTURES = 12

@@ -23,7 +23,7 @@ from wss.next_step import say_next
 from wss.run_directory import RunDirectory
 
 FLAGS = flags.FLAGS
-METHODS = ("supervised", "pseudoseg", "pseudoseg_image_labels")
+METHODS = ("supervised", "pseudoseg", "pseudoseg_image_labels", "pseudoseg_guessed_labels")
 define_plan_flags()
 flags.DEFINE_enum("method", None, METHODS, "The method, instead of the one that the plan would choose.")
 flags.DEFINE_bool(
@@ -42,12 +42,13 @@ def main(argv: list[str]) -> None:
                 f"{run.plan}: exists; train with it, add --overwrite to replace it, or give another --run_dir"
             )
         check_writable(run.plan, "give another --run_dir")
-        _write_plan(run.plan)
+        _write_plan(run)
 
 
-def _write_plan(file: Path) -> None:
+def _write_plan(run: RunDirectory) -> None:
     from wss.data.dataset_info import DatasetInfo
     from wss.planning.fingerprint import fingerprint
+    from wss.planning.guess import guess
     from wss.planning.machine import Machine
     from wss.planning.measure import measure
     from wss.planning.plan import NO_BUDGET, Plan, fitted, gin_text
@@ -65,11 +66,12 @@ def _write_plan(file: Path) -> None:
         machine=Machine.here(strategy),
         data_dir=FLAGS.data_dir,
         initial_weights=FLAGS.initial_weights,
+        guesses_file=str(run.guessed_labels),
         method_file=FLAGS.method and f"gin_configs/methods/{FLAGS.method}.gin",
     )
     budget = NO_BUDGET if FLAGS.hours is None else 3600 * FLAGS.hours
-    plan, pace = fitted(plan, budget, lambda plan: measure(plan, strategy))
-    choices = plan.choices_at(pace, budget)
+    plan, pace = fitted(plan, budget, lambda plan: measure(plan, strategy), guess)
+    file, choices = run.plan, plan.choices_at(pace, budget)
     command = ["wss-train", f"--gin_file={file}"]
     write_text(file, gin_text(choices, head=head(plan, choices, pace, command=shlex.join(command))))
     print(table(plan, choices, pace))

@@ -1,6 +1,7 @@
 """A run's files: their names, and the lock on them.
 
 <run_dir>/experiment.gin             what wss-plan chose
+<run_dir>/guessed_labels.csv         what wss-plan guessed that photos without masks show
 <run_dir>/operative_config.gin       every gin parameter that was in force
 <run_dir>/run.json                   the classes and the data that it was trained on, and what changed on the way
 <run_dir>/lock                       held by the process that trains or plans there
@@ -52,6 +53,11 @@ class RunDirectory:
     def plan(self) -> Path:
         """The gin file that wss-plan writes."""
         return self.path / PLAN_NAME
+
+    @property
+    def guessed_labels(self) -> Path:
+        """The CSV file of image-level labels that wss-plan guesses."""
+        return self.path / "guessed_labels.csv"
 
     @property
     def config(self) -> Path:

@@ -52,6 +52,14 @@ def test_a_batch_has_the_classes_of_the_file_and_not_those_of_the_masks(info, id
             assert (np.flatnonzero(found) + 1).tolist() == [c for c in range(1, 7) if (label == c).any()]
 
 
+def test_a_pipeline_can_be_built_again(info, ids, tmp_path):
+    """A training does, after its first pictures and when it goes on."""
+    write_image_labels(tmp_path / "tags.csv", {ids[0]: (1,)}, info.class_names)
+    given = data(info, image_labels=str(tmp_path / "tags.csv"))
+    first, again = (next(iter(given.batches(STREAMS)))["unlabeled"] for _ in range(2))
+    np.testing.assert_array_equal(first["image_label_known"], again["image_label_known"])
+
+
 def test_views_and_order_are_those_without_a_file(info, ids, tmp_path):
     write_image_labels(tmp_path / "tags.csv", {ids[0]: (1,)}, info.class_names)
     batches = [
@@ -74,8 +82,9 @@ def test_data_without_background_has_a_label_for_every_class(info, tmp_path):
     streets = dataclasses.replace(info, has_background=False)
     write_image_labels(tmp_path / "tags.csv", {"a": (0, 6)}, info.class_names)
     given = GivenImageLabels.read(str(tmp_path / "tags.csv"), streets)
-    np.testing.assert_array_equal(given.of(tf.constant("a"))["image_label"], [1, 0, 0, 0, 0, 0, 1])
-    assert not given.of(tf.constant("b"))["image_label"].numpy().any()
+    labels_of = given.lookup()
+    np.testing.assert_array_equal(labels_of(tf.constant("a"))["image_label"], [1, 0, 0, 0, 0, 0, 1])
+    assert not labels_of(tf.constant("b"))["image_label"].numpy().any()
 
 
 @pytest.mark.parametrize(

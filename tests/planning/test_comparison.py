@@ -25,7 +25,7 @@ def of_diagonal(*right):
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({}, ["supervised", "pseudoseg", "self_training"]),
+        ({}, ["supervised", "pseudoseg", "self_training", "pseudoseg_guessed_labels"]),
         ({"num_tagged": 3131}, ["supervised", "pseudoseg", "self_training", "pseudoseg_image_labels"]),
         ({"num_unlabeled": 0}, ["supervised"]),
     ],

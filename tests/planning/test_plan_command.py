@@ -1,5 +1,6 @@
 """wss-plan as a user runs it: the file trains as it is, a second plan overwrites nothing."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -11,7 +12,7 @@ from commands import run_command
 from networks import two_convolutions
 
 from wss import experiment
-from wss.planning import measure
+from wss.planning import guess, measure
 from wss.planning.plan import Pace
 from wss.planning.plan_splits import VALIDATION
 from wss.run_directory import RunDirectory
@@ -35,6 +36,14 @@ def data_dir(tiny_shapes, tmp_path):
 
 def plan(data_dir, run_dir, *flags):
     return run_command(["-m", "wss.plan", f"--data_dir={data_dir}", f"--run_dir={run_dir}", *flags])
+
+
+@contextlib.contextmanager
+def open_weights():
+    """Guessing takes no weights either."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guess, "load_initial_weights", lambda *args, **options: "weights of ImageNet")
+        yield
 
 
 @pytest.fixture
@@ -78,6 +87,24 @@ def test_a_plan_is_not_overwritten_unasked(data_dir, tmp_path, measured):
     assert file.read_text() == "# mine\n"
     assert plan(data_dir, tmp_path / "run", "--overwrite", "--hours=0.05").returncode == 0
     assert "include 'gin_configs/methods/supervised.gin'" in file.read_text()
+
+
+def test_a_plan_guesses_tags_keeps_those_that_somebody_corrected_and_trains_from_them(data_dir, tmp_path, measured):
+    run_dir = tmp_path / "run"
+    flags = ["--labeled_split=train_1_4", "--unlabeled_split=train", "--method=pseudoseg_guessed_labels"]
+    with open_weights():
+        done = plan(data_dir, run_dir, *flags)
+        assert done.returncode == 0, done.stderr
+        file, tags = run_dir / "experiment.gin", run_dir / "guessed_labels.csv"
+        assert "Of the 24 photos to guess" in done.stdout and f"written to {tags}" in done.stdout
+        assert f"TrainingData.image_labels = '{tags}'" in file.read_text()
+        lines = tags.read_text().splitlines()
+        tags.write_text("\n".join([*lines[:-1], f"{lines[-1].split(',')[0]},star"]) + "\n")
+        corrected = tags.read_bytes()
+        done = plan(data_dir, run_dir, *flags, "--overwrite")
+        assert f"{tags}: kept, as somebody may have corrected it" in done.stdout and tags.read_bytes() == corrected
+    parameters = ["train.num_steps = 1", "train.evaluate_every = 1"]
+    assert experiment.run([str(file)], parameters, run_dir, strategy=strategy.build_strategy()).num_images == 6
 
 
 def test_two_plans_at_once(data_dir, tmp_path, measured):

@@ -12,8 +12,10 @@ from wss.planning.machine import Machine
 from wss.planning.plan import NO_BUDGET, Pace, Plan, fitted, gin_text
 from wss.planning.rules import Choice
 from wss.planning.summary import warning
+from wss.pseudo_labels.label_spreading import Agreement
 
 LAPTOP, EIGHT_GPUS = Machine(0, 2), Machine(8, 64)
+GOOD, BAD = Agreement(0.7, 0.6), Agreement(0.6, 0.4)
 PACE = Pace(step=1.0, evaluation=0.05, memory=2**30, memory_of="memory of this process")
 
 
@@ -23,6 +25,10 @@ def facts(**changed):
 
 def values(choices):
     return {choice.name: choice.value for choice in choices}
+
+
+def no_guess(plan):
+    raise AssertionError(f"guessed for {plan.method.value}")
 
 
 def plan_of(facts, machine=LAPTOP, **options):
@@ -43,18 +49,22 @@ def paced(seconds_per_pixel):
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({}, "pseudoseg.gin"),
+        ({}, "pseudoseg_guessed_labels.gin"),
+        ({"guesses": GOOD}, "pseudoseg_guessed_labels.gin"),
+        ({"guesses": BAD}, "pseudoseg.gin"),
         ({"num_unlabeled": 0}, "supervised.gin"),
         ({"num_unlabeled": 600}, "supervised.gin"),  # fewer than three for each mask
-        ({"num_masks": 55}, "supervised.gin"),
+        ({"num_masks": 55}, "pseudoseg_guessed_labels.gin"),
+        ({"num_masks": 55, "guesses": BAD}, "supervised.gin"),
+        ({"num_masks": 55, "classes_per_photo": 0.5}, "supervised.gin"),
         ({"num_masks": 55, "num_tagged": 3131}, "pseudoseg_image_labels.gin"),
         ({"num_tagged": 3131}, "pseudoseg_image_labels.gin"),
         ({"num_tagged": 3131, "num_unlabeled": 3131, "num_masks": 2000}, "pseudoseg_image_labels.gin"),
-        ({"num_tagged": 100}, "pseudoseg.gin"),  # a few tags are no tags
+        ({"num_tagged": 100}, "pseudoseg_guessed_labels.gin"),  # a few tags are no tags
         ({"num_tagged": 3131, "classes_per_photo": 0.5}, "supervised.gin"),  # streets, clothes
         ({"num_tagged": 3131, "object_side": (math.nan, 0.05, 0.5, 0.5)}, "supervised.gin"),  # hair and shoes
         ({"object_side": (math.nan, 0.05, 0.05, 0.5)}, "supervised.gin"),
-        ({"object_side": (math.nan,) * 4}, "pseudoseg.gin"),
+        ({"object_side": (math.nan,) * 4}, "pseudoseg_guessed_labels.gin"),
     ],
 )
 def test_photos_and_tags_where_they_pay(changed, expected):
@@ -100,32 +110,52 @@ LARGE = {"size": (900, 1200), "longest_side": 1200, "num_unlabeled": 0}
 
 @pytest.mark.parametrize(("seconds", "side"), [(60, 129), (400, 161), (900, 257), (1800, 321), (36_000, 513)])
 def test_photos_are_as_large_as_the_steps_allow(seconds, side):
-    plan, pace = fitted(plan_of(facts(**LARGE)), seconds, paced(2e-5))
+    plan, pace = fitted(plan_of(facts(**LARGE)), seconds, paced(2e-5), no_guess)
     assert plan.crop_side == side and pace.step == paced(2e-5)(plan).step
     assert seconds < 400 or steps_of(plan, pace, seconds) >= rules.ENOUGH_STEPS
 
 
 def test_a_plan_without_a_budget_has_the_usual_size():
     measured = []
-    plan, _ = fitted(plan_of(facts(**LARGE)), NO_BUDGET, lambda plan: measured.append(plan) or PACE)
+    plan, _ = fitted(plan_of(facts(**LARGE)), NO_BUDGET, lambda plan: measured.append(plan) or PACE, no_guess)
     assert plan.crop_side == 257 and len(measured) == 1
 
 
 def test_small_photos_are_measured_once():
     measured = []
-    fitted(plan_of(ANIMALS), 36_000, lambda plan: measured.append(plan) or PACE)
+    fitted(plan_of(ANIMALS), 36_000, lambda plan: measured.append(plan) or PACE, lambda _: GOOD)
     assert len(measured) == 1
 
 
 def test_photos_without_masks_need_time():
-    plan, pace = fitted(plan_of(ANIMALS), 3600, paced(2e-5))
-    assert plan.method.value.endswith("pseudoseg.gin")
+    plan, pace = fitted(plan_of(ANIMALS), 3600, paced(2e-5), lambda _: GOOD)
+    assert plan.method.value.endswith("pseudoseg_guessed_labels.gin")
     assert steps_of(plan, pace, 3600) >= rules.ENOUGH_STEPS
-    hurried, pace = fitted(plan_of(facts(object_side=(math.nan, 0.5, 0.5, 0.5))), 300, paced(2e-5))
+    hurried, pace = fitted(plan_of(facts(object_side=(math.nan, 0.5, 0.5, 0.5))), 300, paced(2e-5), no_guess)
     assert hurried.method.value.endswith("supervised.gin") and "the time ends before" in hurried.method.reason
-    assert hurried.method.others[0][0].endswith("pseudoseg.gin") and pace == paced(2e-5)(hurried)
-    asked, _ = fitted(plan_of(ANIMALS, method_file="gin_configs/methods/pseudoseg.gin"), 300, paced(2e-5))
+    assert hurried.method.others[0][0].endswith("pseudoseg_guessed_labels.gin") and pace == paced(2e-5)(hurried)
+    asked, _ = fitted(plan_of(ANIMALS, method_file="gin_configs/methods/pseudoseg.gin"), 300, paced(2e-5), no_guess)
     assert asked.method.value.endswith("pseudoseg.gin")
+
+
+def test_a_plan_has_the_file_of_its_guesses_and_tells_how_right_they_are():
+    plan, _ = fitted(plan_of(ANIMALS, guesses_file="runs/own/tags.csv"), NO_BUDGET, paced(2e-5), lambda _: GOOD)
+    (line,) = [choice for choice in plan.choices if choice.name == "TrainingData.image_labels"]
+    assert line.value == "'runs/own/tags.csv'"
+    assert "of the guesses 70 % are right, and 60 % of what photos show is guessed" in line.reason
+
+
+@pytest.mark.parametrize(("masks", "expected"), [(55, "supervised"), (218, "pseudoseg")])
+def test_bad_guesses_are_not_learnt_from_unless_somebody_asks(masks, expected):
+    guessed = []
+    few = facts(num_masks=masks)
+    plan, pace = fitted(plan_of(few), 3600, paced(2e-5), lambda plan: guessed.append(plan) or BAD)
+    assert plan.method.value.endswith(f"/{expected}.gin") and len(guessed) == 1
+    assert pace == paced(2e-5)(plan)
+    assert not any("image_labels" in choice.name for choice in plan.choices)
+    asked = plan_of(few, method_file=rules.method_file(rules.GUESSED_TAGS))
+    plan, _ = fitted(asked, 3600, paced(2e-5), lambda _: BAD)
+    assert plan.method.value == asked.method_file and any("image_labels" in choice.name for choice in plan.choices)
 
 
 def test_too_little_time_is_said_with_the_time_that_will_do():
@@ -214,7 +244,7 @@ def test_rare_classes_weigh_more_where_no_pseudo_label_repeats_it():
 def test_another_method_can_be_asked_for():
     asked = plan_of(ANIMALS, method_file="gin_configs/methods/supervised.gin")
     assert asked.method.value == "gin_configs/methods/supervised.gin"
-    assert asked.method.others[0][0] == "gin_configs/methods/pseudoseg.gin"
+    assert asked.method.others[0][0] == "gin_configs/methods/pseudoseg_guessed_labels.gin"
 
 
 def test_rare_classes_are_named():

@@ -1,8 +1,8 @@
 """Image-level labels that a file gives, beside the records: known ones that came later, or guessed ones."""
 
 import dataclasses
-import functools
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -69,22 +69,19 @@ class GivenImageLabels:
             )
         print(f"{self.path}: image-level labels of {found} of the {number} images of {split!r}")
 
-    def of(self, name: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns image_label float32 [K] and image_label_known float32 [] of an image, by its id, string []."""
-        row = self._rows.lookup(name)
-        known = tf.cast(row >= 0, tf.float32)
-        return {
-            "image_label": tf.cast(tf.gather(self._values, tf.maximum(row, 0)), tf.float32) * known,
-            "image_label_known": known,
-        }
+    def lookup(self) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+        """Returns a function from the id of an image, string [], to image_label [K] and image_label_known [], both float32.
 
-    @functools.cached_property
-    def _rows(self) -> tf.lookup.StaticHashTable:
-        rows = tf.lookup.KeyValueTensorInitializer(
-            tf.constant(self.ids, tf.string), tf.range(len(self.ids), dtype=tf.int64)
-        )
-        return tf.lookup.StaticHashTable(rows, default_value=-1)
+        It holds a table, so it is to be made outside of the pipeline that calls it.
+        """
+        rows = tf.range(len(self.ids), dtype=tf.int64)
+        initializer = tf.lookup.KeyValueTensorInitializer(tf.constant(self.ids, tf.string), rows)
+        table, values = tf.lookup.StaticHashTable(initializer, default_value=-1), tf.constant(self.values)
 
-    @functools.cached_property
-    def _values(self) -> tf.Tensor:
-        return tf.constant(self.values)
+        def labels_of(name: tf.Tensor) -> dict[str, tf.Tensor]:
+            row = table.lookup(name)
+            known = tf.cast(row >= 0, tf.float32)
+            found = tf.cast(tf.gather(values, tf.maximum(row, 0)), tf.float32)
+            return {"image_label": found * known, "image_label_known": known}
+
+        return labels_of

@@ -263,6 +263,7 @@ class TrainingData:
         """Returns the function from (example number, serialized example) to the tensors of a stream."""
         key, info, split = self._key(stream, 1), self.infos[stream], self.splits[stream]
         hide_mask = info.split(split).hide_masks
+        given = self.given_image_labels.lookup() if self.given_image_labels and stream == "unlabeled" else None
 
         def labeled(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
             example, image, label = read_example(serialized, info, split, self.resize)
@@ -283,8 +284,7 @@ class TrainingData:
             seed = tf.random.fold_in(key, number)
             views_of = functools.partial(self.augmentation.weak_and_strong, image, label, strong=views.strong)
             view = views_of(seed, companions=companions)
-            given = self.given_image_labels
-            view |= given.of(example["name"]) if given else self._image_label(example, view["label"], info)
+            view |= given(example["name"]) if given else self._image_label(example, view["label"], info)
             if views.again:
                 view |= {f"again/{name}": value for name, value in views_of(tf.random.fold_in(seed, AGAIN)).items()}
             return view

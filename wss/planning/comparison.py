@@ -12,7 +12,7 @@ from wss.evaluation.result import Result, read_json
 from wss.experiment import configure
 from wss.methods.dars.rounds import Rounds
 from wss.planning.fingerprint import Fingerprint
-from wss.planning.rules import CELLS, FEWEST_STEPS, PSEUDOSEG, STRIDE, SUPERVISED, WITH_TAGS
+from wss.planning.rules import CELLS, FEWEST_STEPS, GUESSED_TAGS, PSEUDOSEG, STRIDE, SUPERVISED, WITH_TAGS
 from wss.run_directory import RunDirectory
 from wss.training.validation import mean_iou_by_step
 from wss.workflows import self_training_rounds
@@ -23,6 +23,7 @@ TITLES = {
     SUPERVISED: "supervised",
     PSEUDOSEG: "PseudoSeg",
     WITH_TAGS: "PseudoSeg + tags",
+    GUESSED_TAGS: "PseudoSeg + guessed tags",
     SELF_TRAINING: "self-training",
 }
 # Points of mIoU that seeds alone make.
@@ -33,8 +34,9 @@ MOST_CLASSES = 3
 def possible_methods(facts: Fingerprint) -> list[str]:
     """Returns the methods for which a data set has what they need, the baseline first."""
     photos = [PSEUDOSEG, SELF_TRAINING] if facts.num_unlabeled else []
+    guesses = [GUESSED_TAGS] if facts.num_unlabeled and not facts.has_tags else []
     tags = [WITH_TAGS] if facts.has_tags else []
-    return [SUPERVISED, *photos, *tags]
+    return [SUPERVISED, *photos, *tags, *guesses]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

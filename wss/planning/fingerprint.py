@@ -16,6 +16,7 @@ from wss.data.resize import ResizeToRange
 from wss.data.splits import entries_of
 from wss.inspection.objects import Sides, median_side, object_sides
 from wss.planning.plan_splits import PlanSplits
+from wss.pseudo_labels.label_spreading import Agreement
 
 # Masks whose objects are measured, spread over the split.
 MEASURED_MASKS = 200
@@ -39,6 +40,7 @@ class Fingerprint:
         object_side: Side of the object in which the median pixel of each class lies, over the shorter side of its photo;
             NaN without any. So splinters hardly count.
         classes_per_photo: Mean share of the foreground classes that occur in a mask, 0 .. 1.
+        guesses: How right guesses of the classes of the photos without masks are; None as long as nobody has guessed.
     """
 
     info: DatasetInfo
@@ -53,6 +55,7 @@ class Fingerprint:
     pixel_share: tuple[float, ...]
     object_side: tuple[float, ...]
     classes_per_photo: float
+    guesses: Agreement | None = None
 
     @property
     def foreground(self) -> range:

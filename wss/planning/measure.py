@@ -1,6 +1,7 @@
 """Measures how fast a configuration trains here, by a few steps that are thrown away."""
 
 import contextlib
+import dataclasses
 import io
 import tempfile
 from pathlib import Path
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 from wss import config, experiment
 from wss.planning.plan import Pace, Plan, gin_text
-from wss.planning.rules import Choice
+from wss.planning.rules import PSEUDOSEG, Choice, method_file
 from wss.run_directory import RunDirectory
 from wss.training import rehearsal
 from wss.training.train import Training
@@ -21,9 +22,13 @@ STEPS = Choice("train.num_steps", "1000", "for the measurement")
 def measure(plan: Plan, strategy: tf.distribute.Strategy) -> Pace:
     """Builds what a plan configures and takes a few steps; writes nothing lasting, and prints a line.
 
+    Guessed image-level labels need not be there: a step takes as long without.
+
     Raises:
         UserError: Something does not fit, such as the initial weights.
     """
+    if plan.lacks_guesses:
+        plan = dataclasses.replace(plan, method_file=method_file(PSEUDOSEG))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "experiment.gin"
         file.write_text(gin_text(plan.with_steps(STEPS, 1), head=["measured"]))

@@ -8,6 +8,7 @@ from wss.planning import rules
 from wss.planning.fingerprint import Fingerprint
 from wss.planning.machine import Machine
 from wss.planning.rules import Choice
+from wss.pseudo_labels.label_spreading import Agreement
 
 START_SECONDS = 60.0
 # Of the budget, for steps and evaluations; a machine is never as fast all the time.
@@ -41,6 +42,7 @@ class Plan:
         machine: The machine.
         data_dir: Folder of the data set, as the user gave it.
         initial_weights: Initial weights, see `train.initial_weights`.
+        guesses_file: File for guessed image-level labels, if the method is one that learns from them.
         method_file: Gin file of the method, instead of the one that is chosen; None for that.
         side: Longer side of a crop, in pixels; None for that of a plan without a budget.
         hurried: Whether there is too little time for a method that learns from photos without masks.
@@ -50,6 +52,7 @@ class Plan:
     machine: Machine
     data_dir: str
     initial_weights: str
+    guesses_file: str = ""
     method_file: str | None = None
     side: int | None = None
     hurried: bool = False
@@ -68,6 +71,11 @@ class Plan:
         return Choice("", self.method_file, "as asked for", ((chosen.value, "what the plan would choose"),))
 
     @property
+    def lacks_guesses(self) -> bool:
+        """Whether the method learns from guessed image-level labels that nobody has guessed yet."""
+        return rules.GUESSED_TAGS in self.method.value and self.facts.guesses is None
+
+    @property
     def with_photos(self) -> bool:
         """Whether the method learns from photos without masks."""
         return rules.SUPERVISED not in self.method.value
@@ -83,6 +91,7 @@ class Plan:
             Choice("load_dataset.directory", repr(self.data_dir), f"{facts.info.num_classes} classes"),
             Choice("TrainingData.labeled_split", repr(splits.labeled), f"{facts.num_masks} masks"),
             *(photos if splits.unlabeled else []),
+            *self._guesses,
             rules.initial_weights(self.initial_weights),
             *rules.resolution(facts, self.crop_side),
             *rules.crop(facts, self.crop_side),
@@ -94,6 +103,12 @@ class Plan:
             *rules.short_run(self.method.value),
             *rules.evaluation(facts, machine),
         ]
+
+    @property
+    def _guesses(self) -> list[Choice]:
+        if rules.GUESSED_TAGS not in self.method.value or self.facts.guesses is None:
+            return []
+        return [rules.guessed_labels(self.guesses_file, self.facts.guesses)]
 
     def choices_at(self, pace: Pace, budget: float = NO_BUDGET) -> list[Choice]:
         """Returns all choices, for a pace and a budget in seconds."""
@@ -157,17 +172,31 @@ def _value(choices: Sequence[Choice], name: str) -> str:
     return next(choice.value for choice in choices if choice.name == name)
 
 
-def fitted(plan: Plan, budget: float, measure: Callable[[Plan], Pace]) -> tuple[Plan, Pace]:
+def fitted(
+    plan: Plan, budget: float, measure: Callable[[Plan], Pace], guess: Callable[[Plan], Agreement]
+) -> tuple[Plan, Pace]:
     """Makes a plan's crops as large as a budget in seconds affords, and its method one that has time to learn.
 
     Args:
         plan: The plan.
         budget: The budget; `NO_BUDGET` changes nothing.
         measure: Returns the pace of a plan.
+        guess: Guesses what the photos without masks show, writes that to the plan's file, and returns how right it is. It
+            is called at most once, and only if the method that has time to learn needs it.
 
     Returns:
         The plan, and its pace.
     """
+    plan, pace = _paced(plan, budget, measure)
+    if plan.lacks_guesses:
+        plan = dataclasses.replace(plan, facts=dataclasses.replace(plan.facts, guesses=guess(plan)))
+        if rules.GUESSED_TAGS not in plan.method.value:
+            return _paced(dataclasses.replace(plan, side=None), budget, measure)
+    return plan, pace
+
+
+def _paced(plan: Plan, budget: float, measure: Callable[[Plan], Pace]) -> tuple[Plan, Pace]:
+    """Returns what `fitted` does, without guesses."""
     pace = measure(plan)
     if budget == NO_BUDGET:
         return plan, pace
@@ -177,7 +206,7 @@ def fitted(plan: Plan, budget: float, measure: Callable[[Plan], Pace]) -> tuple[
         pace = measure(plan)
     steps = integer(plan.choices_at(pace, budget), "train.num_steps")
     if steps < rules.ENOUGH_STEPS and plan.method_file is None and plan.with_photos:
-        return fitted(dataclasses.replace(plan, side=None, hurried=True), budget, measure)
+        return _paced(dataclasses.replace(plan, side=None, hurried=True), budget, measure)
     return plan, pace
 
 
