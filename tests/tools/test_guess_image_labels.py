@@ -93,6 +93,11 @@ def test_tags_of_photos_without_masks_are_known_and_spread_too(model, shapes, tm
     assert all(guessed.labels()[id] == classes for id, classes in tagged.items())
 
 
+def test_photos_that_are_all_known_need_no_guess(model, shapes):
+    guessed = guess(model, DatasetInfo.load(shapes), unlabeled_split="train_1_4")
+    assert not guessed.guessed and len(guessed.labels()) == 24 and guessed.summary()
+
+
 def test_refusals(model, shapes, tmp_path):
     info = DatasetInfo.load(shapes)
     with pytest.raises(UserError, match="no split 'trian'"):

@@ -108,12 +108,12 @@ def guess_image_labels(
     model.padding.check("--image_size", (image_size, image_size))
     classes: dict[str, np.ndarray] = {}
     ids: dict[str, list[str]] = {}
-    for split in (labeled_split, unlabeled_split):
+    for split, by_masks in ((labeled_split, not info.split(labeled_split).hide_masks), (unlabeled_split, False)):
         validate_records(info, split)
         ids[split] = []
         for entry in entries_of(info, split):
             ids[split].append(entry.id)
-            found = _known_classes(entry, info, min_fraction if split == labeled_split else None)
+            found = _known_classes(entry, info, min_fraction if by_masks else None)
             if found is not None:
                 classes.setdefault(entry.id, found)
     sources = {id: classes[id] for id in dict.fromkeys([*ids[labeled_split], *ids[unlabeled_split]]) if id in classes}
@@ -124,12 +124,12 @@ def guess_image_labels(
     features: dict[str, np.ndarray] = {}
     for split in (labeled_split, unlabeled_split):
         with damage_told((info, split)):
-            features |= zip(
-                ids[split], pooled_features(model, _photos(info, split, image_size), batch_size), strict=True
-            )
+            pooled = pooled_features(model, _photos(info, split, image_size), batch_size)
+        features |= zip(ids[split], pooled.astype(np.float32), strict=True)
     others = [id for id in ids[unlabeled_split] if id not in sources]
-    of = lambda names: np.array([features[id] for id in names]).reshape(len(names), -1)
-    spread = spread_labels(of(list(sources)), np.stack(list(sources.values())), of(others))
+    known_features = np.stack([features[id] for id in sources])
+    other_features = np.reshape([features[id] for id in others], [len(others), known_features.shape[1]])
+    spread = spread_labels(known_features, np.stack(list(sources.values())), other_features)
     known = [id for id in ids[unlabeled_split] if id in sources]
     return GuessedLabels(info=info, sources=sources, spread=spread, guessed=others, known=known)
 

@@ -9,8 +9,10 @@ import dataclasses
 import numpy as np
 import scipy.sparse
 
-# Cosines of so many photos with all others are in memory at a time.
-ROWS_AT_ONCE, COLUMNS_AT_ONCE = 2048, 64
+from wss.progress import track
+
+# So many cosines, and influences of so many photos, are in memory at a time.
+COSINES_AT_ONCE, SOURCES_AT_ONCE = 2**25, 64
 # The rest of the series is below 1e-4 of its sum.
 TOLERANCE = 1e-4
 THRESHOLDS = np.arange(0.3, 0.9, 0.025)
@@ -89,8 +91,8 @@ def spread_labels(
     both = np.concatenate([classes, ~classes], axis=1).astype(np.float64)
     sums = np.zeros([len(unknown), both.shape[1]])
     among = np.zeros([number, number])
-    for first in range(0, number, COLUMNS_AT_ONCE):
-        sources = np.arange(first, min(first + COLUMNS_AT_ONCE, number))
+    for first in range(0, number, SOURCES_AT_ONCE):
+        sources = np.arange(first, min(first + SOURCES_AT_ONCE, number))
         influence = _influence(graph, sources, alpha)
         sums += influence[number:] @ both[sources]
         among[:, sources] = influence[:number]
@@ -116,8 +118,9 @@ def neighbor_graph(features: np.ndarray, neighbors: int, power: float) -> scipy.
     centered /= np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-12)
     number, count = len(centered), min(neighbors, len(centered) - 1)
     rows, columns, weights = [], [], []
-    for first in range(0, number, ROWS_AT_ONCE):
-        block = centered[first : first + ROWS_AT_ONCE] @ centered.T
+    at_once = max(COSINES_AT_ONCE // number, 1)
+    for first in track(range(0, number, at_once), "likeness of photos", unit="block"):
+        block = centered[first : first + at_once] @ centered.T
         own = np.arange(first, first + len(block))
         block[np.arange(len(block)), own] = -1
         nearest = np.argpartition(-block, count - 1, axis=1)[:, :count] if count else np.zeros([len(block), 0], int)
