@@ -333,8 +333,26 @@ def labeling_minutes(title: str, column: str) -> float:
     return (masks * SECONDS_OF_A_MASK + tags * SECONDS_OF_A_CLASS + boxes * SECONDS_OF_A_BOX) / 60
 
 
+# Photos that tools/suggest_images.py chose, instead of chance; docs/results.md has the commands that make the lists.
+_SUGGESTED, _BY_CHANCE = [("suggested", seed) for seed in SEEDS], [(f"random_{seed}", seed) for seed in SEEDS]
+SUGGESTED = Table(
+    {
+        title: {
+            column: [make_run(method, labels, seed=seed) for labels, seed in runs]
+            for column, runs in {
+                "27 masks": [("train_1_16", seed) for seed in SEEDS],
+                "27 suggested": [("suggested_27", seed) for seed in SEEDS],
+                "and 28 by chance": _BY_CHANCE,
+                "and 28 suggested": _SUGGESTED,
+            }.items()
+        }
+        for title, method in (("supervised", "supervised"), ("PseudoSeg, guessed tags", "pseudoseg_guessed_labels"))
+    },
+    "which photos to mask",
+)
 TABLES = {
     "labels": LABELS,
+    "suggested": SUGGESTED,
     "main": MAIN,
     "components": COMPONENTS,
     "changes": CHANGED,
@@ -390,6 +408,7 @@ def queue() -> list[Run]:
                 *VARIANTS,
                 *CHANGED,
                 *FROM_BOXES,
+                *SUGGESTED,
             ]
         )
     )

@@ -45,6 +45,6 @@ def check_views(
     elif views.image_labels and not found.num_masks and not found.num_image_labels:
         raise UserError(
             f"TrainingData.{stream}_split = {split!r} has neither image-level labels nor masks; "
-            "set PseudoSeg.use_image_labels = False, build the records with image labels, or give a file as "
-            "TrainingData.image_labels"
+            "set PseudoSeg.use_image_labels = False, build the records with image labels, or set "
+            "TrainingData.image_labels to a file of them, which tools/guess_image_labels.py can write"
         )

@@ -3,6 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
+from wss.data.dataset_info import DatasetInfo
+from wss.data.example import parse_example
+from wss.data.record_damage import damage_told, validate_records
+from wss.data.record_files import split_records
 from wss.models.deeplab import DeepLab
 from wss.progress import track
 
@@ -20,3 +24,31 @@ def pooled_features(model: DeepLab, images: tf.data.Dataset, batch_size: int) ->
     batches = images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
     features = [pool(batch).numpy() for batch in track(batches, "features", unit="step")]
     return np.concatenate(features).astype(np.float64)
+
+
+def split_features(
+    model: DeepLab, info: DatasetInfo, split: str, *, image_size: int = 225, batch_size: int = 32
+) -> np.ndarray:
+    """Returns the pooled features of a split's images in its order, float32 [N, D]; masks are not looked at.
+
+    Args:
+        model: The network.
+        info: The data set.
+        split: Name of the split.
+        image_size: Side in pixels to which whole images are resized, whatever their shape.
+        batch_size: Images at a time.
+
+    Raises:
+        UserError: The split is missing or damaged, or the network takes no such size.
+    """
+    model.padding.check("--image_size", (image_size, image_size))
+    validate_records(info, split)
+    largest = info.split(split).max_size
+
+    def image_of(serialized: tf.Tensor) -> tf.Tensor:
+        example = parse_example(serialized, info.num_classes, info.has_background, use_mask=False, max_size=largest)
+        return tf.image.resize(example["image"], [image_size, image_size], antialias=True)
+
+    images = split_records(info, split).map(image_of, num_parallel_calls=tf.data.AUTOTUNE)
+    with damage_told((info, split)):
+        return pooled_features(model, images, batch_size).astype(np.float32)

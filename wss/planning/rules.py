@@ -79,7 +79,7 @@ def method(facts: Fingerprint, *, side: int, hurried: bool = False) -> Choice:
     if facts.has_tags:
         richer, brings, photos = with_tags, "the tags bring", f"{facts.num_tagged} photos have tags"
     elif guesses:
-        richer, brings = with_guesses, "guessed tags bring"
+        richer, brings = with_guesses, f"guessed tags bring, plan anew with --method={GUESSED_TAGS}"
         photos = f"what {facts.num_unlabeled} photos show can be guessed by their likeness to those with masks"
     else:
         richer, brings, photos = with_photos, "the photos bring", f"{facts.num_unlabeled} photos have no mask"

@@ -4,16 +4,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from wss.data.dataset_info import DatasetInfo
-from wss.data.example import parse_example
-from wss.data.record_damage import damage_told, validate_records
-from wss.data.record_files import split_records
 from wss.data.record_index import Entry
 from wss.data.splits import entries_of
 from wss.errors import UserError
-from wss.inference.pooled_features import pooled_features
+from wss.inference.pooled_features import split_features
 from wss.models.deeplab import DeepLab
 from wss.pseudo_labels.label_spreading import Agreement, SpreadLabels, spread_labels
 from wss.tables import format_columns
@@ -105,11 +101,9 @@ def guess_image_labels(
     Raises:
         UserError: A split is missing or damaged, has no masks, or shows fewer than two photos.
     """
-    model.padding.check("--image_size", (image_size, image_size))
     classes: dict[str, np.ndarray] = {}
     ids: dict[str, list[str]] = {}
     for split, by_masks in ((labeled_split, not info.split(labeled_split).hide_masks), (unlabeled_split, False)):
-        validate_records(info, split)
         ids[split] = []
         for entry in entries_of(info, split):
             ids[split].append(entry.id)
@@ -123,9 +117,8 @@ def guess_image_labels(
         )
     features: dict[str, np.ndarray] = {}
     for split in (labeled_split, unlabeled_split):
-        with damage_told((info, split)):
-            pooled = pooled_features(model, _photos(info, split, image_size), batch_size)
-        features |= zip(ids[split], pooled.astype(np.float32), strict=True)
+        found = split_features(model, info, split, image_size=image_size, batch_size=batch_size)
+        features |= zip(ids[split], found, strict=True)
     others = [id for id in ids[unlabeled_split] if id not in sources]
     known_features = np.stack([features[id] for id in sources])
     other_features = np.reshape([features[id] for id in others], [len(others), known_features.shape[1]])
@@ -144,14 +137,3 @@ def _known_classes(entry: Entry, info: DatasetInfo, min_fraction: float | None) 
         return None
     least = max(min_fraction * entry.size[0] * entry.size[1], 1)
     return np.array([entry.pixels.get(c, 0) >= least for c in range(first, number)])
-
-
-def _photos(info: DatasetInfo, split: str, size: int) -> tf.data.Dataset:
-    """Returns the images of a split in its order, resized to a square whatever their shape, float32 [size, size, 3]."""
-    largest = info.split(split).max_size
-
-    def photo(serialized: tf.Tensor) -> tf.Tensor:
-        example = parse_example(serialized, info.num_classes, info.has_background, use_mask=False, max_size=largest)
-        return tf.image.resize(example["image"], [size, size], antialias=True)
-
-    return split_records(info, split).map(photo, num_parallel_calls=tf.data.AUTOTUNE)
