@@ -105,7 +105,7 @@ def test_a_wrong_file_is_refused_in_one_line(text, message, info, tmp_path):
 
 
 def test_a_file_that_is_missing_that_nobody_reads_or_that_says_nothing_of_crops_is_refused(info, ids, tmp_path):
-    with pytest.raises(UserError, match="absent.csv"):
+    with pytest.raises(UserError, match="image_labels = .*absent.csv': no such file; tools/guess_image_labels.py"):
         data(info, image_labels=str(tmp_path / "absent.csv"))
     write_image_labels(tmp_path / "tags.csv", {ids[0]: (1,)}, info.class_names)
     with pytest.raises(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -35,8 +36,12 @@ class GivenImageLabels:
         """Reads a CSV file, see `read_image_labels`.
 
         Raises:
-            UserError: It cannot be read, or a line of it is wrong.
+            UserError: It is missing, cannot be read, or a line of it is wrong.
         """
+        if not os.path.isfile(path):
+            raise UserError(
+                f"TrainingData.image_labels = {path!r}: no such file; tools/guess_image_labels.py and wss-plan can write one"
+            )
         first = int(info.has_background)
         labels, problems = read_image_labels(path, info.class_names, info.class_names[first:])
         if problems:

@@ -11,18 +11,19 @@ from wss.models.deeplab import DeepLab
 from wss.progress import track
 
 
-def pooled_features(model: DeepLab, images: tf.data.Dataset, batch_size: int) -> np.ndarray:
+def pooled_features(model: DeepLab, images: tf.data.Dataset, batch_size: int, *, what: str = "features") -> np.ndarray:
     """Returns what the image classifier sees: the mean of "cam_features" over space, float64 [N, D].
 
     Args:
         model: The network.
         images: float32 [H, W, 3] in 0 .. 255, all of one size.
         batch_size: Images at a time.
+        what: A few words for its progress.
     """
     pool = tf.function(lambda batch: tf.reduce_mean(model.features(batch)["cam_features"], axis=(1, 2)))
     pool = pool.get_concrete_function(tf.TensorSpec([None, *images.element_spec.shape]))
     batches = images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
-    features = [pool(batch).numpy() for batch in track(batches, "features", unit="step")]
+    features = [pool(batch).numpy() for batch in track(batches, what, unit="step")]
     return np.concatenate(features).astype(np.float64)
 
 
@@ -51,4 +52,4 @@ def split_features(
 
     images = split_records(info, split).map(image_of, num_parallel_calls=tf.data.AUTOTUNE)
     with damage_told((info, split)):
-        return pooled_features(model, images, batch_size).astype(np.float32)
+        return pooled_features(model, images, batch_size, what=f"features of {split!r}").astype(np.float32)
