@@ -13,7 +13,7 @@ from absl import flags
 
 from wss.command import run_main
 from wss.errors import UserError
-from wss.files import check_writable
+from wss.files import check_new_output
 from wss.flags import define_configuration_flags, gin_parameters
 
 FLAGS = flags.FLAGS
@@ -30,8 +30,6 @@ flags.DEFINE_float(
 def main(argv: list[str]) -> None:
     """Guesses, says how right the guesses are, and writes them."""
     del argv
-    from pathlib import Path
-
     import gin
 
     from wss.data.dataset_info import load_dataset
@@ -41,9 +39,7 @@ def main(argv: list[str]) -> None:
     from wss.models.weights.initial_weights import load_initial_weights
     from wss.pseudo_labels.guessed_labels import guess_image_labels
 
-    check_writable(FLAGS.output, "give another file by --output")
-    if Path(FLAGS.output).exists() and not FLAGS.overwrite:
-        raise UserError(f"--output={FLAGS.output}: is there already; give another file, or --overwrite to replace it")
+    check_new_output(FLAGS.output, overwrite=FLAGS.overwrite)
     configure(FLAGS.gin_file, gin_parameters())
     weights = gin.get_bindings("train").get("initial_weights")
     if not weights:

@@ -11,8 +11,7 @@ telling photo first. Of photos of a data set that have masks it makes a split: d
 from absl import flags
 
 from wss.command import run_main
-from wss.errors import UserError
-from wss.files import check_writable, write_text
+from wss.files import check_new_output, write_text
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", None, "Folder of the records, with dataset.json in it.", required=True)
@@ -31,31 +30,24 @@ flags.DEFINE_integer("batch_size", 32, "Photos at a time.", lower_bound=1)
 def main(argv: list[str]) -> None:
     """Writes the list."""
     del argv
-    from pathlib import Path
-
     import numpy as np
 
     from wss.data.dataset_info import DatasetInfo
     from wss.data.splits import entries_of
     from wss.experiment import configure
-    from wss.inference.pooled_features import split_features
+    from wss.inference.pooled_features import features_by_id
     from wss.models.deeplab import build_model
     from wss.models.weights.initial_weights import load_initial_weights
     from wss.pseudo_labels.coverage import most_covering
 
-    check_writable(FLAGS.output, "give another file by --output")
-    if Path(FLAGS.output).exists() and not FLAGS.overwrite:
-        raise UserError(f"--output={FLAGS.output}: is there already; give another file, or --overwrite to replace it")
+    check_new_output(FLAGS.output, overwrite=FLAGS.overwrite)
     configure([], [f"build_model.backbone = {FLAGS.backbone!r}", *FLAGS.gin_param])
     info = DatasetInfo.load(FLAGS.dataset)
     splits = [split for split in (FLAGS.unlabeled_split, FLAGS.labeled_split) if split]
     ids = {split: [entry.id for entry in entries_of(info, split)] for split in splits}
     model = build_model(info)
     print(load_initial_weights(model, FLAGS.initial_weights))
-    size = {"image_size": FLAGS.image_size, "batch_size": FLAGS.batch_size}
-    features: dict[str, np.ndarray] = {}
-    for split in splits:
-        features |= zip(ids[split], split_features(model, info, split, **size), strict=True)
+    features = features_by_id(model, info, ids, image_size=FLAGS.image_size, batch_size=FLAGS.batch_size)
     names, masked = list(features), set(ids.get(FLAGS.labeled_split, ()))
     chosen = np.flatnonzero([name in masked for name in names])
     found = [names[index] for index in most_covering(np.stack(list(features.values())), FLAGS.number, chosen)]

@@ -89,6 +89,18 @@ def check_writable(path: str | os.PathLike, help_: str) -> None:
             probe.unlink(missing_ok=True)
 
 
+def check_new_output(path: str, *, overwrite: bool) -> None:
+    """Checks that a command's --output can be written, and is not there yet unless it may be overwritten.
+
+    Raises:
+        UserError: It is there.
+        WriteError: It cannot be written.
+    """
+    check_writable(path, "give another file by --output")
+    if epath.Path(path).exists() and not overwrite:
+        raise UserError(f"--output={path}: is there already; give another file, or --overwrite to replace it")
+
+
 def load_json(path: str | os.PathLike, help_: str) -> Any:
     """Returns what a JSON file holds.
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from wss.workflows.studies.runs import Run, Table
 
@@ -129,9 +129,9 @@ def make_run(method: str, labels: str, *, seed: int = 0, change: str = "") -> Ru
     )
 
 
-def _from_masks(change: str = "", *, labels: str = "train", seed: int = 0) -> Run:
+def _from_masks(change: str = "", *, seed: int = 0) -> Run:
     """Returns a run that learns otherwise from the masks of `BAP`, or with another seed."""
-    return dataclasses.replace(make_run("boxes", labels, seed=seed, change=change), teacher=BAP)
+    return dataclasses.replace(make_run("boxes", "train", seed=seed, change=change), teacher=BAP)
 
 
 def _row(
@@ -287,37 +287,32 @@ BY_QUOTAS = "Rounds.policy = 'dars'; Rounds.threshold = None; Rounds.alphas = (0
 WITH_TRUE_MASKS = "NoiseAware.use_labeled = True"
 
 
-def _labels_row(make: Callable[[str, int], Run], more: Iterable[str] = ()) -> dict[str, list[Run]]:
-    """Returns the runs by column that `make` makes of a labelled list and a seed; `more` columns have all seeds."""
+def _labels_row(method: str, more: Iterable[str] = (), *, change: str = "") -> dict[str, list[Run]]:
+    """Returns the runs of a method by column; `more` columns have all seeds."""
     several = {FEW[1], *more}
     return {
-        column: [make(LISTS[column], seed) for seed in (SEEDS if column in several else (0,))]
+        column: [
+            make_run(method, LISTS[column], seed=seed, change=change) for seed in (SEEDS if column in several else (0,))
+        ]
         for column in LABEL_COLUMNS
     }
 
 
 LABELS = Table(
     {
-        "supervised": _labels_row(lambda labels, seed: make_run("supervised", labels, seed=seed), LABEL_COLUMNS),
-        "self-training, one threshold": _labels_row(
-            lambda labels, seed: make_run("self_training", labels, seed=seed), FEW
-        ),
-        "self-training, class quotas": _labels_row(
-            lambda labels, seed: make_run("self_training", labels, seed=seed, change=BY_QUOTAS)
-        ),
-        "UniMatch": _labels_row(lambda labels, seed: make_run("unimatch", labels, seed=seed)),
-        "ESL": _labels_row(lambda labels, seed: make_run("esl", labels, seed=seed), ESL_COLUMNS),
-        "PseudoSeg": _labels_row(lambda labels, seed: make_run("pseudoseg", labels, seed=seed), LABEL_COLUMNS),
-        "PseudoSeg, guessed tags": _labels_row(
-            lambda labels, seed: make_run("pseudoseg_guessed_labels", labels, seed=seed), FEW
-        ),
-        "PseudoSeg, tags of all photos": _labels_row(
-            lambda labels, seed: make_run("pseudoseg_image_labels", labels, seed=seed), FEW
-        ),
+        "supervised": _labels_row("supervised", LABEL_COLUMNS),
+        "self-training, one threshold": _labels_row("self_training", FEW),
+        "self-training, class quotas": _labels_row("self_training", change=BY_QUOTAS),
+        "UniMatch": _labels_row("unimatch"),
+        "ESL": _labels_row("esl", ESL_COLUMNS),
+        "PseudoSeg": _labels_row("pseudoseg", LABEL_COLUMNS),
+        "PseudoSeg, guessed tags": _labels_row("pseudoseg_guessed_labels", FEW),
+        "PseudoSeg, tags of all photos": _labels_row("pseudoseg_image_labels", FEW),
         "437 photos with boxes": {ALL_PHOTOS: [BAP, *(_from_masks(seed=seed) for seed in SEEDS[1:])]},
-        "masks, and boxes of 437 photos": _labels_row(
-            lambda labels, seed: _from_masks(WITH_TRUE_MASKS, labels=labels, seed=seed)
-        ),
+        "masks, and boxes of 437 photos": {
+            column: [dataclasses.replace(run, teacher=BAP) for run in runs]
+            for column, runs in _labels_row("boxes", change=WITH_TRUE_MASKS).items()
+        },
         "all masks": {ALL_PHOTOS: [make_run("supervised", "train")]},
         "all masks, classifier by angles": {ALL_PHOTOS: [make_run("supervised", "train", change=BY_ANGLES)]},
     },

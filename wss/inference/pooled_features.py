@@ -1,5 +1,7 @@
 """What an encoder says of whole photos: its last features, pooled over the image."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -27,22 +29,36 @@ def pooled_features(model: DeepLab, images: tf.data.Dataset, batch_size: int, *,
     return np.concatenate(features).astype(np.float64)
 
 
-def split_features(
-    model: DeepLab, info: DatasetInfo, split: str, *, image_size: int = 225, batch_size: int = 32
-) -> np.ndarray:
-    """Returns the pooled features of a split's images in its order, float32 [N, D]; masks are not looked at.
+def features_by_id(
+    model: DeepLab,
+    info: DatasetInfo,
+    ids: Mapping[str, Sequence[str]],
+    *,
+    image_size: int = 225,
+    batch_size: int = 32,
+) -> dict[str, np.ndarray]:
+    """Returns the pooled features of the images of some splits, float32 [D] by id; masks are not looked at.
 
     Args:
         model: The network.
         info: The data set.
-        split: Name of the split.
+        ids: Ids of the images of each split, in its order. A split whose images are all in the splits before is not read.
         image_size: Side in pixels to which whole images are resized, whatever their shape.
         batch_size: Images at a time.
 
     Raises:
-        UserError: The split is missing or damaged, or the network takes no such size.
+        UserError: A split is missing or damaged, or the network takes no such size.
     """
     model.padding.check("--image_size", (image_size, image_size))
+    found: dict[str, np.ndarray] = {}
+    for split, names in ids.items():
+        if not found.keys() >= set(names):
+            found |= zip(names, _split_features(model, info, split, image_size, batch_size), strict=True)
+    return found
+
+
+def _split_features(model: DeepLab, info: DatasetInfo, split: str, image_size: int, batch_size: int) -> np.ndarray:
+    """Returns the pooled features of a split's images in its order, float32 [N, D]."""
     validate_records(info, split)
     largest = info.split(split).max_size
 

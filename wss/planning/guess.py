@@ -2,18 +2,16 @@
 
 import contextlib
 import io
-import tempfile
 from pathlib import Path
 
 import gin
 
-from wss import experiment
 from wss.data.given_image_labels import GivenImageLabels
 from wss.data.image_label_files import write_image_labels
 from wss.models.deeplab import build_model
 from wss.models.weights.initial_weights import load_initial_weights
-from wss.planning.measure import STEPS
-from wss.planning.plan import Plan, gin_text
+from wss.planning.measure import configure_as
+from wss.planning.plan import Plan
 from wss.pseudo_labels.guessed_labels import guess_image_labels
 from wss.pseudo_labels.label_spreading import Agreement
 
@@ -26,10 +24,7 @@ def guess(plan: Plan) -> Agreement:
     Raises:
         UserError: The initial weights do not fit, or the file cannot be written, or is no such file.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "experiment.gin"
-        file.write_text(gin_text(plan.with_steps(STEPS, 1), head=["to guess"]))
-        experiment.configure([str(file)])
+    configure_as(plan)
     facts, splits = plan.facts, plan.facts.splits
     with contextlib.redirect_stdout(io.StringIO()):  # what initial weights are is said where they are trained
         model = build_model(facts.info)

@@ -19,6 +19,14 @@ from wss.training.train import Training
 STEPS = Choice("train.num_steps", "1000", "for the measurement")
 
 
+def configure_as(plan: Plan) -> None:
+    """Replaces gin's configuration by that of a plan, with some number of steps."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "experiment.gin"
+        file.write_text(gin_text(plan.with_steps(STEPS, 1), head=["measured"]))
+        experiment.configure([str(file)])
+
+
 def measure(plan: Plan, strategy: tf.distribute.Strategy) -> Pace:
     """Builds what a plan configures and takes a few steps; writes nothing lasting, and prints a line.
 
@@ -29,13 +37,11 @@ def measure(plan: Plan, strategy: tf.distribute.Strategy) -> Pace:
     """
     if plan.lacks_guesses:
         plan = dataclasses.replace(plan, method_file=method_file(PSEUDOSEG))
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "experiment.gin"
-        file.write_text(gin_text(plan.with_steps(STEPS, 1), head=["measured"]))
-        experiment.configure([str(file)])
-        with contextlib.redirect_stdout(io.StringIO()):  # what initial weights are is said where they are trained
-            trainer = config.call(Training).trainer(RunDirectory(Path(folder) / "run"), strategy)
-            pace = Pace(*rehearsal.measure(trainer))
+    configure_as(plan)
+    # What initial weights are is said where they are trained.
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        trainer = config.call(Training).trainer(RunDirectory(Path(folder) / "run"), strategy)
+        pace = Pace(*rehearsal.measure(trainer))
     method, crop = Path(plan.method.value).stem, plan.value_of("TrainingData.crop_size")
     print(f"measured {method} with crops of {crop}: {pace.step:.2f} s a step", flush=True)
     return pace

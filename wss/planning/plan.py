@@ -71,9 +71,14 @@ class Plan:
         return Choice("", self.method_file, "as asked for", ((chosen.value, "what the plan would choose"),))
 
     @property
+    def guesses_tags(self) -> bool:
+        """Whether the method learns from guessed image-level labels."""
+        return rules.GUESSED_TAGS in self.method.value
+
+    @property
     def lacks_guesses(self) -> bool:
-        """Whether the method learns from guessed image-level labels that nobody has guessed yet."""
-        return rules.GUESSED_TAGS in self.method.value and self.facts.guesses is None
+        """Whether it does, and nobody has guessed yet."""
+        return self.guesses_tags and self.facts.guesses is None
 
     @property
     def with_photos(self) -> bool:
@@ -106,7 +111,7 @@ class Plan:
 
     @property
     def _guesses(self) -> list[Choice]:
-        if rules.GUESSED_TAGS not in self.method.value or self.facts.guesses is None:
+        if not self.guesses_tags or self.facts.guesses is None:
             return []
         return [rules.guessed_labels(self.guesses_file, self.facts.guesses)]
 
@@ -190,7 +195,7 @@ def fitted(
     plan, pace = _paced(plan, budget, measure)
     if plan.lacks_guesses:
         plan = dataclasses.replace(plan, facts=dataclasses.replace(plan.facts, guesses=guess(plan)))
-        if rules.GUESSED_TAGS not in plan.method.value:
+        if not plan.guesses_tags:
             return _paced(dataclasses.replace(plan, side=None), budget, measure)
     return plan, pace
 

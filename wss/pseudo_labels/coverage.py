@@ -8,6 +8,7 @@ et al., ICML 2015, without their classifier.
 import numpy as np
 
 from wss.progress import track
+from wss.pseudo_labels.label_spreading import directions
 
 # So many cosines are in memory; of more photos not all are candidates, but all count.
 COSINES = 2**27
@@ -22,17 +23,16 @@ def most_covering(features: np.ndarray, number: int, chosen: np.ndarray | None =
         chosen: Indices of photos that are chosen already, such as those with masks.
         seed: Seed of the candidates, where not all photos can be.
     """
-    centered = (features - features.mean(axis=0)).astype(np.float32)
-    centered /= np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-12)
+    towards = directions(features)
     chosen = np.array([] if chosen is None else chosen, np.int64)
-    left = np.setdiff1d(np.arange(len(centered)), chosen)
-    most = max(COSINES // max(len(centered), 1), number)
+    left = np.setdiff1d(np.arange(len(towards)), chosen)
+    most = max(COSINES // max(len(towards), 1), number)
     if len(left) > most:
         left = np.sort(np.random.default_rng(seed).choice(left, most, replace=False))
-    covered = np.zeros(len(centered), np.float32)
+    covered = np.zeros(len(towards), np.float32)
     for index in chosen:
-        np.maximum(covered, centered @ centered[index], out=covered)
-    cosines = np.maximum(centered[left] @ centered.T, 0.0)
+        np.maximum(covered, towards @ towards[index], out=covered)
+    cosines = np.maximum(towards[left] @ towards.T, 0.0)
     found: list[int] = []
     for _ in track(range(min(number, len(left))), "choosing photos"):
         gain = np.maximum(cosines - covered, 0.0).sum(axis=1)

@@ -9,7 +9,7 @@ from wss.data.dataset_info import DatasetInfo
 from wss.data.record_index import Entry
 from wss.data.splits import entries_of
 from wss.errors import UserError
-from wss.inference.pooled_features import split_features
+from wss.inference.pooled_features import features_by_id
 from wss.models.deeplab import DeepLab
 from wss.pseudo_labels.label_spreading import Agreement, SpreadLabels, spread_labels
 from wss.tables import format_columns
@@ -115,10 +115,8 @@ def guess_image_labels(
         raise UserError(
             f"{info.directory}: split {labeled_split!r} has {len(sources)} photos with masks, expected two or more"
         )
-    features: dict[str, np.ndarray] = {}
-    for split in (labeled_split, unlabeled_split):
-        found = split_features(model, info, split, image_size=image_size, batch_size=batch_size)
-        features |= zip(ids[split], found, strict=True)
+    both = {split: ids[split] for split in (unlabeled_split, labeled_split)}
+    features = features_by_id(model, info, both, image_size=image_size, batch_size=batch_size)
     others = [id for id in ids[unlabeled_split] if id not in sources]
     known_features = np.stack([features[id] for id in sources])
     other_features = np.reshape([features[id] for id in others], [len(others), known_features.shape[1]])

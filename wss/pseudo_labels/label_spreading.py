@@ -114,13 +114,12 @@ def neighbor_graph(features: np.ndarray, neighbors: int, power: float) -> scipy.
         neighbors: Number of neighbours; those of a negative cosine are none.
         power: Power of the cosine.
     """
-    centered = (features - features.mean(axis=0)).astype(np.float32)
-    centered /= np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-12)
-    number, count = len(centered), min(neighbors, len(centered) - 1)
+    towards = directions(features)
+    number, count = len(towards), min(neighbors, len(towards) - 1)
     rows, columns, weights = [], [], []
     at_once = max(COSINES_AT_ONCE // number, 1)
     for first in track(range(0, number, at_once), "likeness of photos", unit="block"):
-        block = centered[first : first + at_once] @ centered.T
+        block = towards[first : first + at_once] @ towards.T
         own = np.arange(first, first + len(block))
         block[np.arange(len(block)), own] = -1
         nearest = np.argpartition(-block, count - 1, axis=1)[:, :count] if count else np.zeros([len(block), 0], int)
@@ -130,6 +129,15 @@ def neighbor_graph(features: np.ndarray, neighbors: int, power: float) -> scipy.
     weight = np.maximum(np.concatenate(weights).astype(np.float64), 0.0) ** power
     one_way = scipy.sparse.csr_array((weight, (np.concatenate(rows), np.concatenate(columns))), shape=[number, number])
     return one_way.maximum(one_way.T).tocsr()
+
+
+def directions(features: np.ndarray) -> np.ndarray:
+    """Returns features [N, D] around their mean with length 1, float32: products of two are cosines.
+
+    What has no direction, as features that are all alike, is 0.
+    """
+    centered = (features - features.mean(axis=0)).astype(np.float32)
+    return centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-12)
 
 
 def _normalized(graph: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
