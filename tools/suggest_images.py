@@ -11,6 +11,7 @@ telling photo first. Of photos of a data set that have masks it makes a split: d
 from absl import flags
 
 from wss.command import run_main
+from wss.errors import UserError
 from wss.files import check_new_output, write_text
 
 FLAGS = flags.FLAGS
@@ -45,10 +46,16 @@ def main(argv: list[str]) -> None:
     info = DatasetInfo.load(FLAGS.dataset)
     splits = [split for split in (FLAGS.unlabeled_split, FLAGS.labeled_split) if split]
     ids = {split: [entry.id for entry in entries_of(info, split)] for split in splits}
+    masked = set(ids.get(FLAGS.labeled_split, ()))
+    if masked >= set(ids[FLAGS.unlabeled_split]):
+        raise UserError(
+            f"--unlabeled_split={FLAGS.unlabeled_split}: no photo to choose; all {len(ids[FLAGS.unlabeled_split])} are in "
+            f"--labeled_split={FLAGS.labeled_split} too"
+        )
     model = build_model(info)
     print(load_initial_weights(model, FLAGS.initial_weights))
     features = features_by_id(model, info, ids, image_size=FLAGS.image_size, batch_size=FLAGS.batch_size)
-    names, masked = list(features), set(ids.get(FLAGS.labeled_split, ()))
+    names = list(features)
     chosen = np.flatnonzero([name in masked for name in names])
     found = [names[index] for index in most_covering(np.stack(list(features.values())), FLAGS.number, chosen)]
     write_text(FLAGS.output, "".join(f"{name}\n" for name in found))

@@ -55,6 +55,10 @@ def test_the_list_has_other_photos_than_those_with_masks_and_becomes_a_split(tin
         (["--unlabeled_split=trian"], "no split 'trian'.*Did you mean 'train'"),
         (["--unlabeled_split=train", "--labeled_split=none"], "no split 'none'"),
         (["--unlabeled_split=train", "--number=0"], "--number"),
+        (
+            ["--unlabeled_split=train_1_4", "--labeled_split=train"],
+            "no photo to choose; all 8 are in --labeled_split=train",
+        ),
     ],
 )
 @pytest.mark.slow
