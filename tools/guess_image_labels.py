@@ -1,6 +1,7 @@
 """Guesses what photos without masks show, from those with masks: a CSV file that PseudoSeg learns from as from known tags.
 
-python tools/guess_image_labels.py --gin_file=gin_configs/methods/pseudoseg_guessed_labels.gin --data_dir=data/own \
+python tools/guess_image_labels.py --gin_file=gin_configs/models/mobilenet_v2.gin \
+  --gin_file=gin_configs/methods/pseudoseg_guessed_labels.gin --data_dir=data/own \
   --gin_param="train.initial_weights = 'imagenet'" --gin_param="TrainingData.labeled_split = 'train'" \
   --gin_param="TrainingData.unlabeled_split = 'unlabeled'" --output=tags.csv
 wss-train ... --gin_param="TrainingData.image_labels = 'tags.csv'"
