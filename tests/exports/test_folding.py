@@ -127,10 +127,19 @@ def test_a_network_in_bfloat16_keeps_its_kernels_and_is_as_near_to_float32(mixed
     exact.set_weights(network.get_weights())
     before = [variable.numpy() for variable in network.variables]
     logits = network(PHOTOS, training=False).numpy()
-    error = lambda logits: float(np.abs(logits - exact(PHOTOS, training=False)).mean())
+
+    def errors() -> dict[str, float]:
+        """Returns the error of each feature: that of logits of random weights is left to chance, and to the processor."""
+        expected = exact.features(PHOTOS)
+        return {
+            name: float(np.abs(np.asarray(x, np.float32) - expected[name]).mean())
+            for name, x in network.features(PHOTOS).items()
+        }
+
+    plain = errors()
     with folded(network):
         assert all(norm.shift is not None and not norm.folded for norm in norms(network))
-        assert error(network(PHOTOS, training=False)) < 1.1 * error(logits)
+        assert {name: error for name, error in errors().items() if error > 1.3 * plain[name]} == {}
         with pytest.raises(ValueError, match="expected a network that only predicts"):
             network(PHOTOS, training=True)
     for variable, value in zip(network.variables, before, strict=True):
