@@ -37,16 +37,11 @@ def main(argv: list[str]) -> None:
     from wss.data.image_label_files import write_image_labels
     from wss.experiment import configure
     from wss.models.deeplab import build_model
-    from wss.models.weights.initial_weights import load_initial_weights
+    from wss.models.weights.initial_weights import load_pretrained
     from wss.pseudo_labels.guessed_labels import guess_image_labels
 
     check_new_output(FLAGS.output, overwrite=FLAGS.overwrite)
     configure(FLAGS.gin_file, gin_parameters())
-    weights = gin.get_bindings("train").get("initial_weights")
-    if not weights:
-        raise UserError(
-            "train.initial_weights is not set: random weights know no classes; set it, such as to 'imagenet'"
-        )
     splits = {}
     for name in ("labeled_split", "unlabeled_split"):
         splits[name] = gin.get_bindings("TrainingData").get(name)
@@ -56,7 +51,7 @@ def main(argv: list[str]) -> None:
     for split in splits.values():
         info.split(split)
     model = build_model(info)
-    print(load_initial_weights(model, weights))
+    print(load_pretrained(model, gin.get_bindings("train").get("initial_weights")))
     guessed = guess_image_labels(
         model,
         info,

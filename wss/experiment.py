@@ -119,9 +119,8 @@ def open_run(
         UserError: There is no such run, nothing is saved yet, or the configuration no longer fits.
     """
     directory = RunDirectory(Path(run_dir), writes=False)
-    _configure_as(directory, parameters)
+    info = configure_as_run(directory, parameters)
     set_precision()
-    info = _dataset_of(directory)
     method = gin.get_bindings("train")["method"]
     with strategy.scope():
         model = build_network(info, method, kept_encoder=directory.kept_encoder)
@@ -147,17 +146,17 @@ def open_run(
     return OpenRun(directory=directory, info=info, model=model, method=method, step=step, weights=words)
 
 
-def _configure_as(run: RunDirectory, parameters: Sequence[str]) -> None:
-    """Replaces gin's configuration by that of a run, with parameters over it."""
+def configure_as_run(run: RunDirectory, parameters: Sequence[str] = ()) -> DatasetInfo:
+    """Replaces gin's configuration by that of a run, with parameters over it, and returns the data set of both.
+
+    Raises:
+        UserError: There is no such run, its data set is gone, or one of both no longer fits.
+    """
     if not run.config.is_file():
         raise UserError(f"--run_dir={run.path}: no {CONFIG_NAME} in it; expected a folder that wss-train wrote")
     configure([str(run.config)], parameters, saved=True)
     if "method" not in gin.get_bindings("train"):
         raise UserError(f"{run.config}: damaged (it sets no train.method); expected what wss-train wrote")
-
-
-def _dataset_of(run: RunDirectory) -> DatasetInfo:
-    """Returns the data set of gin, which must have the classes of the run."""
     directory = gin.get_bindings("load_dataset").get("directory", "")
     if not os.path.isabs(directory) and "://" not in directory and not os.path.exists(directory):
         raise UserError(

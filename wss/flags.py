@@ -15,18 +15,19 @@ flags.disclaim_key_flags()  # they belong to the command that asks for them, who
 def define_launch_flags() -> None:
     """Defines --run_dir, --gin_param, --data_dir, --strategy and --tpu."""
     flags.DEFINE_string("run_dir", None, "Folder of the run.", required=True)
-    _define_parameter_flags()
+    define_parameter_flags()
     _define_strategy_flags()
 
 
-def _define_parameter_flags() -> None:
+def define_parameter_flags() -> None:
+    """Defines --gin_param and --data_dir, see `gin_parameters`."""
     flags.DEFINE_multi_string("gin_param", [], 'Gin binding over the files, such as "train.num_steps = 100".')
     flags.DEFINE_string("data_dir", None, "Folder of the records; short for load_dataset.directory.")
 
 
 def define_configuration_flags() -> None:
     """Defines --gin_file, --gin_param and --data_dir, for commands that neither train nor open a run."""
-    _define_parameter_flags()
+    define_parameter_flags()
     _define_gin_file_flag()
 
 
@@ -39,7 +40,7 @@ def define_experiment_flags() -> None:
 def define_training_flags() -> None:
     """Defines the flags of `define_experiment_flags`; --run_dir may stay away for a plan, see `run_dir`."""
     flags.DEFINE_string("run_dir", None, f"Folder of the run; that of the gin file if this is a plan, {PLAN_NAME}.")
-    _define_parameter_flags()
+    define_parameter_flags()
     _define_strategy_flags()
     _define_gin_file_flag()
     # Of one flag, not of both: absl leaves out a check of several flags where --gin_file alone is wrong too.

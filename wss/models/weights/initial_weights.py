@@ -96,6 +96,25 @@ def load_initial_weights(model: DeepLab, path: str, *, last_layer: bool = True) 
     return assign_weights(model, values, ignored, source=path, last_layer=last_layer)
 
 
+def load_pretrained(model: DeepLab, path: str | None) -> str:
+    """Loads initial weights for what only a pretrained encoder can do, and returns what they are, in words.
+
+    Args:
+        model: The network, built.
+        path: As for `load_initial_weights`; None where a preset of keras-hub brought the weights.
+
+    Raises:
+        UserError: The weights are random, or there are no such ones.
+    """
+    if path:
+        return str(load_initial_weights(model, path))
+    preset = model.spec.preset
+    if preset is None or not preset.has_weights:
+        missing = "train.initial_weights is not set" if preset is None else "build_model.encoder_weights = False"
+        raise UserError(f"{missing}: random weights know no classes; expected pretrained ones, such as 'imagenet'")
+    return f"the encoder's weights are those of {preset.folder or preset.name}"
+
+
 def _load_whole(model: DeepLab, file: Path) -> WeightReport:
     """Loads a `.weights.h5`; a method's own layers stay as they are if the run that wrote it had none."""
     names = set(tf1_shapes(model))

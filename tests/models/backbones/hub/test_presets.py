@@ -15,7 +15,7 @@ from wss.models.backbones.hub.architectures import ARCHITECTURES
 from wss.models.backbones.hub.encoder import taps_of
 from wss.models.backbones.hub.presets import Preset, build_backbone
 from wss.models.deeplab import build_model
-from wss.models.weights.initial_weights import load_initial_weights
+from wss.models.weights.initial_weights import load_initial_weights, load_pretrained
 from wss.models.weights.weights_file import write_weights
 from wss.project import PROJECT_ROOT
 
@@ -41,6 +41,15 @@ def test_a_whole_folder_is_taken(folder):
     preset = Preset.of(str(folder))
     assert (preset.class_name, preset.scale, preset.offset) == ("ResNetBackbone", (1 / 255,) * 3, (0.0,) * 3)
     assert preset.backbone().count_params() == Preset.of(str(folder), weights=False).backbone().count_params()
+
+
+def test_what_needs_a_pretrained_encoder_takes_that_of_a_preset(folder):
+    network = {"backbone": "keras_hub", "encoder_preset": str(folder)}
+    assert str(folder) in load_pretrained(build_model(dataset_of(3), **network), None)
+    with pytest.raises(UserError, match="build_model.encoder_weights = False: random weights know no classes"):
+        load_pretrained(build_model(dataset_of(3), **network, encoder_weights=False), None)
+    with pytest.raises(UserError, match="train.initial_weights is not set: random weights know no classes"):
+        load_pretrained(build_model(dataset_of(3), backbone="mobilenet_v2"), None)
 
 
 def test_a_folder_with_the_name_of_a_preset_is_taken(folder, monkeypatch, capsys):
