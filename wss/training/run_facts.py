@@ -116,7 +116,7 @@ def _initial_weights(trainer: Trainer, initial_weights: str | None, with_masks: 
     if initial_weights:
         return f"initial weights: {initial_weights}"
     if preset is not None and preset.has_weights:
-        return f"initial weights: the encoder's are those of {preset.folder or preset.name}"
+        return f"initial weights: the encoder's are those of {preset.source}"
     images = sum(data.infos[stream].split(data.splits[stream]).num_examples for stream in with_masks)
     if images >= MANY_IMAGES:
         return "initial weights: none, it starts from random ones"

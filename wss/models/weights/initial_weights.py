@@ -112,7 +112,7 @@ def load_pretrained(model: DeepLab, path: str | None) -> str:
     if preset is None or not preset.has_weights:
         missing = "train.initial_weights is not set" if preset is None else "build_model.encoder_weights = False"
         raise UserError(f"{missing}: random weights know no classes; expected pretrained ones, such as 'imagenet'")
-    return f"the encoder's weights are those of {preset.folder or preset.name}"
+    return f"the encoder's weights are those of {preset.source}"
 
 
 def _load_whole(model: DeepLab, file: Path) -> WeightReport:

@@ -50,6 +50,11 @@ class Preset:
     has_weights: bool
     folder: Path | None = None
 
+    @property
+    def source(self) -> str:
+        """The folder, or the name where keras-hub downloads it."""
+        return str(self.folder or self.name)
+
     @classmethod
     def of(cls, name: str, *, weights: bool = True) -> "Preset":
         """Finds a preset.
@@ -141,7 +146,7 @@ class Preset:
             if self.folder is not None and not any((self.folder / file).is_file() for file in _WEIGHTS):
                 raise FileNotFoundError(f"no {_WEIGHTS[0]} in it")
             # By its path: keras-hub would take a folder's name for one of its own presets.
-            return hub_models().Backbone.from_preset(str(self.folder or self.name), **options)
+            return hub_models().Backbone.from_preset(self.source, **options)
         except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"build_model.encoder_preset = {self.name!r}: cannot be loaded ({reason_of(error).rstrip(':')}); {_FILES}. "
