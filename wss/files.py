@@ -45,7 +45,11 @@ def whole(path: epath.Path, *, suffix: str = "") -> Iterator[epath.Path]:
     Args:
         path: Path of the finished file.
         suffix: End of the temporary name, for writers that want one.
+
+    Raises:
+        OSError: A device or a pipe is there, which a file would replace; or nothing can be written.
     """
+    _refuse_devices(path)
     temporary = unique_name(path, suffix=suffix)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -74,13 +78,14 @@ def check_writable(path: str | os.PathLike, help_: str) -> None:
         help_: Words on what helps, for the end of the line.
 
     Raises:
-        WriteError: It is a folder, or no file can be made in the nearest folder above it that exists, such as on a full
-            disk.
+        WriteError: It is a folder, a device or a pipe, or no file can be made in the nearest folder above it that exists,
+            such as on a full disk.
     """
     file = epath.Path(path)
     with write_errors(path, help_):
         if file.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        _refuse_devices(file)
         folder = next(parent for parent in file.parents if parent.exists())
         probe = unique_name(folder / file.name)
         try:
@@ -170,6 +175,11 @@ def locked(path: Path, *, busy: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _refuse_devices(path: epath.Path) -> None:
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise OSError(errno.EINVAL, "a device or a pipe, expected a file or none")
 
 
 def _locked_file(path: Path, busy: str) -> int:
